@@ -1,0 +1,1 @@
+"""Plumbing without business words; nothing here knows what a newsletter is."""

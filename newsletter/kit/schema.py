@@ -1,0 +1,78 @@
+"""The base of every schema at an edge, and the envelopes around them."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, field_validator
+from pydantic.functional_validators import AfterValidator
+
+from newsletter.kit.clock import rfc3339
+
+T = TypeVar("T")
+
+Time = Annotated[
+    AwareDatetime,
+    AfterValidator(lambda at: at.astimezone(UTC)),
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+]
+"""An instant: RFC 3339 with a zone coming in, UTC going out."""
+
+
+class Schema(BaseModel):
+    """Something we send: fields are read from attributes, names are snake_case."""
+
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
+
+
+class Body(BaseModel):
+    """Something we are sent: unknown fields are refused, NUL is refused in any text.
+
+    PostgreSQL's ``text`` cannot hold NUL, so it is refused here rather than there.
+    """
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_nul(cls, value: object) -> object:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("must not contain the NUL character")
+        return value
+
+    def sent(self, field: str) -> bool:
+        """Whether the caller wrote this field at all: PATCH tells null from absent."""
+        return field in self.model_fields_set
+
+
+class Data(Schema, Generic[T]):
+    """The envelope of one resource."""
+
+    data: T
+
+
+class PageMeta(Schema):
+    current_page: int
+    per_page: int
+    last_page: int
+    total: int
+
+
+class Page(Schema, Generic[T]):
+    """The envelope of a numbered page."""
+
+    data: list[T]
+    meta: PageMeta
+
+
+class CursorMeta(Schema):
+    per_page: int
+    next_cursor: str | None
+
+
+class CursorPage(Schema, Generic[T]):
+    """The envelope of a page of an unbounded log."""
+
+    data: list[T]
+    meta: CursorMeta
+
+

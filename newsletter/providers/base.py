@@ -1,0 +1,91 @@
+"""What every sending server has in common: an envelope goes in, a receipt or a refusal comes out.
+
+A refusal answers the only question its caller asks: may it be tried again?
+
+    Refusal
+    ├── Temporary    4yz, or a cut connection before the final dot: try again later
+    ├── Permanent    5yz: this message will never be taken
+    ├── Unknown      the connection was lost after the final dot: taken or not, nobody knows
+    └── ServerDown   nothing was tried: no connection, no sign-in, no greeting
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message for one recipient, ready for the wire."""
+
+    message_id: str
+    """Our public id of the message, ``msg_…``; also the idempotency key where a provider has one."""
+    return_path: str
+    recipient: str
+    content: bytes
+    """RFC 5322 with CRLF line ends, not dot-stuffed, ending in CRLF."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The server took responsibility for the message."""
+
+    response: str
+    """What it said, one line, at most 500 characters."""
+
+
+class Refusal(Exception):
+    """Why a message was not taken.
+
+    ``code`` is the SMTP reply code or None, ``enhanced`` the enhanced status code
+    (RFC 3463) such as ``5.1.1`` or None, ``text`` what the server said, one line, at most
+    500 characters.
+    """
+
+    def __init__(self, text: str, *, code: int | None = None, enhanced: str | None = None) -> None:
+        self.code = code
+        self.enhanced = enhanced
+        self.text = " ".join(text.split())[:500]
+        super().__init__(self.text)
+
+    @property
+    def is_bad_address(self) -> bool:
+        """The address itself is refused (RFC 3463 §3.2, class 5.1.x): never mail it again."""
+        return isinstance(self, Permanent) and (self.enhanced or "").startswith("5.1.")
+
+
+class Temporary(Refusal):
+    pass
+
+
+class Permanent(Refusal):
+    pass
+
+
+class Unknown(Refusal):
+    pass
+
+
+class ServerDown(Refusal):
+    pass
+
+
+Result = Receipt | Refusal
+
+
+class Provider(Protocol):
+    """A sending server. One object serves one event loop and may be used concurrently."""
+
+    name: str
+
+    def send_many(self, envelopes: Sequence[Envelope]) -> AsyncIterator[tuple[int, Result]]:
+        """Sends each envelope once and yields its index and result as each one ends.
+
+        Every index is yielded exactly once, in any order. Refusals are yielded, never
+        raised. After a cancellation, envelopes whose result was not yielded are unknown.
+        """
+
+    async def check(self) -> str:
+        """Connects and signs in without sending; says what it found. Raises `Refusal`."""
+
+    async def aclose(self) -> None: ...

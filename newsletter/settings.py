@@ -1,0 +1,273 @@
+"""Everything an operator can set: environment variables ``NEWSLETTER_*`` or a file of them.
+
+``Settings()`` reads the environment, then the file named by ``NEWSLETTER_ENV_FILE``
+(default ``.env``), then the defaults below. The variable of a field is the prefix of its
+group and its name in capitals: `AISettings.timeout` is ``NEWSLETTER_AI_TIMEOUT``.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "NEWSLETTER_"
+
+
+def _config(group: str = "") -> SettingsConfigDict:
+    return SettingsConfigDict(
+        env_prefix=PREFIX + group,
+        env_file=os.environ.get(PREFIX + "ENV_FILE", ".env"),
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+    )
+
+
+class AISettings(BaseSettings):
+    """The language model: any server that speaks the OpenAI chat completions API."""
+
+    model_config = _config("AI_")
+
+    model: str = "gpt-5-mini"
+    """The model's name, as its server knows it."""
+    timeout: float = Field(60, gt=0, le=600)
+    """Seconds for one call to the model."""
+    deadline: float = Field(150, gt=0, le=1800)
+    """Seconds for a whole generation: all calls, waits and the repair round."""
+    max_calls: int = Field(3, ge=1, le=10)
+    """Calls for one generation at most, retries and the repair round included."""
+    max_answer_bytes: int = Field(1_000_000, ge=1_000)
+    """An answer is read up to this size; a longer one is an error."""
+    max_output_tokens: int = Field(4_000, ge=100)
+    """The limit on the length of the answer that is sent to the model."""
+    api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("OPENAI_API_KEY"))
+    """``OPENAI_API_KEY``. Many self-hosted servers need none."""
+    base_url: str | None = Field(None, validation_alias=AliasChoices("OPENAI_BASE_URL"))
+    """``OPENAI_BASE_URL``, for example ``http://127.0.0.1:11434/v1``."""
+
+    @property
+    def is_configured(self) -> bool:
+        return self.api_key is not None or self.base_url is not None
+
+
+class DeliverySettings(BaseSettings):
+    """How a mailing is worked off. The numbers are explained in ``docs/architecture.md``."""
+
+    model_config = _config("DELIVERY_")
+
+    batch_size: int = Field(500, ge=1, le=10_000)
+    """Recipients that one worker takes at once."""
+    block_size: int = Field(64, ge=1, le=1_000)
+    """Recipients whose outcomes are written in one transaction; a killed process leaves
+    at most two blocks with outcome ``unknown``."""
+    lease: float = Field(30, gt=0)
+    """Seconds a worker owns a batch or a job without renewing it."""
+    threads: int = Field(4, ge=1, le=64)
+    """Batches that one worker process sends at the same time."""
+    retry_minutes: tuple[int, ...] = (5, 15, 30, 60, 120, 240, 480, 480)
+    """Waits after the first, second, … temporary refusal of one message."""
+    outage_seconds: tuple[float, ...] = (2, 5, 15, 30, 60, 120, 300)
+    """Waits of a batch while its sending server cannot be reached or signed in to. The
+    messages have not been tried then, so their own schedule is not used up."""
+    campaign_hours: float = Field(24, gt=0)
+    """Hours after its start at which a campaign stops trying and its last messages fail."""
+    max_crashes: int = Field(3, ge=1)
+    """Crashes of a batch without progress after which it is halved."""
+
+
+class SMTPSettings(BaseSettings):
+    """The default sending server of live projects."""
+
+    model_config = _config("SMTP_")
+
+    url: SecretStr | None = None
+    """``smtp://user:password@host:587`` (STARTTLS when offered), ``smtp+starttls://…``
+    (STARTTLS or nothing), ``smtps://…:465`` (TLS from the start), ``smtp+plain://…`` (no TLS)."""
+    connections: int = Field(4, ge=1, le=100)
+    """Connections that one worker process keeps to the server."""
+    local_hostname: str | None = None
+    """The name sent with EHLO; the machine's own when not set."""
+    connect_timeout: float = Field(30, gt=0)
+    """Seconds to connect and to finish a TLS handshake."""
+    command_timeout: float = Field(300, gt=0)
+    """Seconds for the greeting and each of EHLO, AUTH, MAIL, RCPT (RFC 5321 §4.5.3.2)."""
+    data_timeout: float = Field(180, gt=0)
+    """Seconds for the 354 answer and for each block of the message."""
+    final_timeout: float = Field(600, gt=0)
+    """Seconds for the answer to the final dot (RFC 5321 §4.5.3.2.6: 10 minutes)."""
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parts = urlsplit(url.get_secret_value())
+            if parts.scheme not in {"smtp", "smtps", "smtp+starttls", "smtp+plain"} or not parts.hostname:
+                raise ValueError("must look like smtp://user:password@host:587")
+        return url
+
+
+class WebhookSettings(BaseSettings):
+    """Calls to customers' endpoints."""
+
+    model_config = _config("WEBHOOK_")
+
+    timeout: float = Field(8, gt=0, le=60)
+    """Seconds until an endpoint must have answered."""
+    retry_seconds: tuple[int, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    """Waits after the first, second, … failure; after the last the delivery is exhausted."""
+    max_answer_bytes: int = Field(65_536, ge=0)
+    """Bytes of an answer that are read at most."""
+    allowed_ranges: tuple[str, ...] = ()
+    """Private networks that endpoints may live in, as a JSON list: ``["10.1.0.0/16"]``."""
+    allowed_ports: tuple[int, ...] = (80, 443)
+    """Ports that endpoints may use, besides any port inside ``allowed_ranges``."""
+    threads: int = Field(8, ge=1, le=64)
+    """Calls that one worker process makes at the same time."""
+
+
+class LimitSettings(BaseSettings):
+    """Sizes that protect the service from its callers."""
+
+    model_config = _config("MAX_")
+
+    body_bytes: int = Field(5_000_000, ge=1_000)
+    """The largest body of a request; 413 above it."""
+    html_bytes: int = Field(500_000, ge=1_000)
+    """The largest ``html`` of a campaign or template."""
+    batch_rows: int = Field(1_000, ge=1)
+    """The most rows in one ``/subscribers/batch``."""
+    custom_fields: int = Field(100, ge=0)
+    """The most custom fields of one project."""
+    tags: int = Field(50, ge=0)
+    """The most tags of one subscriber."""
+    webhook_endpoints: int = Field(20, ge=1)
+    """The most webhook endpoints of one project."""
+    sandbox_messages: int = Field(20_000, ge=1)
+    """The most mails that the inbox of a test project keeps; the oldest go first."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration; groups nest, so ``settings.ai.timeout``."""
+
+    model_config = _config()
+
+    data_dir: Path = Path("data")
+    """The folder of the SQLite file and of a generated secret key."""
+    public_url: str = "http://127.0.0.1:8000"
+    """Where readers of a mail reach this service: unsubscribe and view-in-browser links."""
+    database_url: str = ""
+    """``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``; default: a file in the data folder."""
+    redis_url: str | None = None
+    """Redis for rate limits and, unless BROKER_URL says otherwise, for waking workers."""
+    broker_url: str = ""
+    """What wakes the workers: ``memory://`` (in this process) or a ``redis://`` URL.
+    Default: REDIS_URL where it is set, else ``memory://``."""
+    secret_key: SecretStr | None = None
+    """At least 32 characters; signs links and encrypts secrets. In the embedded mode one is
+    generated and kept in the data folder; several processes must share one, so there it is required."""
+    secret_keys_old: tuple[SecretStr, ...] = ()
+    """Former secret keys, newest first, as a JSON list: old links and secrets stay readable."""
+    require_verified_domain: bool = False
+    """Refuse to launch from a domain that is not verified."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged, to standard error."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """``auto``: coloured lines on a terminal, JSON lines elsewhere."""
+    prompts_dir: Path | None = None
+    """A folder whose files stand in for the packaged ``prompts/``."""
+    email_templates_dir: Path | None = None
+    """A folder whose files stand in for the packaged ``email_templates/``."""
+    plans_file: Path | None = None
+    """A file that stands in for the packaged plan table (``newsletter/plans/plans.toml``)."""
+    database_pool: int = Field(10, ge=2, le=200)
+    """Connections that each event loop keeps to the database."""
+
+    ai: AISettings = Field(default_factory=AISettings)
+    smtp: SMTPSettings = Field(default_factory=SMTPSettings)
+    delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+
+    @field_validator("public_url")
+    @classmethod
+    def _http_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must look like https://news.example.com")
+        return url.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _with_driver(cls, url: str) -> str:
+        scheme, separator, rest = url.partition("://")
+        drivers = {
+            "postgres": "postgresql+asyncpg",
+            "postgresql": "postgresql+asyncpg",
+            "postgresql+asyncpg": "postgresql+asyncpg",
+            "sqlite": "sqlite+aiosqlite",
+            "sqlite+aiosqlite": "sqlite+aiosqlite",
+        }
+        if url and (scheme not in drivers or not separator):
+            raise ValueError("must begin with postgresql:// or sqlite:///")
+        return f"{drivers[scheme]}://{rest}" if url else url
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _known_broker(cls, url: str | None) -> str | None:
+        if url and urlsplit(url).scheme not in {"redis", "rediss", "memory", "unix"}:
+            raise ValueError("must begin with redis:// (or be memory:// for the broker)")
+        return url
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters; 'openssl rand -hex 32' makes one")
+        return key
+
+    @model_validator(mode="after")
+    def _fill_in(self) -> Self:
+        # The model is frozen for everyone else; derived defaults are set once, here.
+        if not self.database_url:
+            path = (self.data_dir / "newsletter.db").absolute()
+            self.__dict__["database_url"] = f"sqlite+aiosqlite:///{path}"
+        if not self.broker_url:
+            self.__dict__["broker_url"] = self.redis_url or "memory://"
+        if self.is_distributed and self.secret_key is None:
+            raise ValueError(
+                "SECRET_KEY is missing: several processes must share one; 'openssl rand -hex 32' makes one"
+            )
+        return self
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether more than one process may be at work on this installation."""
+        return self.broker_url != "memory://"
+
+    @cached_property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+
+def explain(error: ValidationError) -> list[str]:
+    """A settings error as lines that name the variable and what it should be."""
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        place = "_".join(str(part) for part in problem["loc"]).upper()
+        prefix = {
+            "AISettings": PREFIX + "AI_",
+            "DeliverySettings": PREFIX + "DELIVERY_",
+            "SMTPSettings": PREFIX + "SMTP_",
+            "WebhookSettings": PREFIX + "WEBHOOK_",
+            "LimitSettings": PREFIX + "MAX_",
+        }.get(error.title, PREFIX)
+        name = place if place.startswith("OPENAI_") else (prefix + place if place else "NEWSLETTER")
+        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+    return lines
