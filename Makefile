@@ -1,0 +1,70 @@
+# One target per chore; `make` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The Python that the virtual environment is made of (3.11 or later).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# How the tests run: `make test JOBS=4`, `make test ARGS="tests/plans -x"`.
+JOBS ?= 2
+ARGS ?=
+# `make demo ONCE=1` ends after the send.
+ONCE ?=
+UV_VERSION := 0.13.8
+CODE := $(wildcard newsletter workers tests bench scripts hatch_build.py)
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: help
+help: ## List the chores
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.setup ## Make .venv with what the service needs
+
+.PHONY: setup-dev
+setup-dev: $(VENV)/.setup-dev ## Make .venv with what its developers need, too
+
+$(VENV)/.setup: requirements.lock pyproject.toml scripts/venv.sh
+	@PYTHON="$(PYTHON)" sh scripts/venv.sh $(VENV) requirements.lock
+	@touch $@
+
+# The development lock holds every pin of the other one.
+$(VENV)/.setup-dev: requirements-dev.lock requirements.lock pyproject.toml scripts/venv.sh
+	@PYTHON="$(PYTHON)" sh scripts/venv.sh $(VENV) requirements-dev.lock
+	@touch $(VENV)/.setup $@
+
+.PHONY: demo
+demo: setup ## A campaign from topic to mailbox; ONCE=1 ends after the send
+	@$(BIN)/newsletter demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: setup-dev ## The suite on SQLite and memory, then on Postgres and Redis
+	$(BIN)/pytest -n $(JOBS) --size embedded $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --size distributed $(ARGS)
+
+.PHONY: check
+check: setup-dev ## Format, lint, types, import rules, migrations against models
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q tests/architecture tests/packaging/test_migrations.py
+
+.PHONY: fmt
+fmt: setup-dev ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+.PHONY: lock
+lock: setup-dev ## Write the hashed locks from pyproject.toml; UPGRADE=1 takes newer releases
+	$(BIN)/pip install --quiet uv==$(UV_VERSION)
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev --output-file requirements-dev.lock
+	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock
+
+.PHONY: clean
+clean: ## Remove what building and testing left behind; keeps data/
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
