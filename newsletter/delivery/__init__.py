@@ -1,0 +1,1 @@
+"""Mailings, batches, messages, and the ledger of their outcomes."""

@@ -1,0 +1,1 @@
+"""Customers' endpoints: fan out, sign, attempt, retry, dead letters."""
