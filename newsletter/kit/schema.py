@@ -1,6 +1,7 @@
 """The base of every schema at an edge, and the envelopes around them."""
 
-from datetime import UTC, datetime
+import unicodedata
+from datetime import UTC
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, field_validator
@@ -16,6 +17,18 @@ Time = Annotated[
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
 ]
 """An instant: RFC 3339 with a zone coming in, UTC going out."""
+
+
+def _one_line(text: str) -> str:
+    """Refuses what could break a mail header or turn text around on a screen."""
+    for letter in text:
+        if unicodedata.category(letter) == "Cc" or letter in "\u2028\u2029\u202a\u202b\u202c\u202d\u202e":
+            raise ValueError("must be one line without control characters")
+    return text.strip()
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+"""Text that ends up in a header or beside others on one line: no control characters."""
 
 
 class Schema(BaseModel):

@@ -1,0 +1,1 @@
+"""Accounts, their projects, and the API keys that act for them."""

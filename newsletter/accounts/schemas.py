@@ -1,0 +1,135 @@
+"""Project settings, account and usage as the API shows them."""
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field
+
+from newsletter.accounts.models import Resubscribe
+from newsletter.kit.address import EmailAddress
+from newsletter.kit.ids import IdField
+from newsletter.kit.schema import Body, Line, Schema, Time
+
+AccountId = Annotated[UUID, IdField("acc")]
+ProjectId = Annotated[UUID, IdField("prj")]
+TemplateId = Annotated[UUID, IdField("tpl")]
+
+
+def _web_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("must be a full https:// address") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise ValueError("must be a full https:// address")
+    if parts.username or parts.password or any(letter <= " " for letter in text):
+        raise ValueError("must be a plain address without user name or spaces")
+    return text
+
+
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be the name of a time zone, such as Europe/Berlin") from None
+    return text
+
+
+def _locale(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", text):
+        raise ValueError("must be a language tag, such as en or pt-BR (BCP 47)")
+    return text
+
+
+def _colour(text: str) -> str:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise ValueError("must be a colour such as #1a73e8")
+    return text.lower()
+
+
+WebURL = Annotated[Line, Field(max_length=2000), AfterValidator(_web_url)]
+TimeZone = Annotated[str, Field(max_length=64), AfterValidator(_time_zone)]
+Locale = Annotated[str, Field(max_length=35), AfterValidator(_locale)]
+Colour = Annotated[str, AfterValidator(_colour)]
+Name = Annotated[Line, Field(min_length=1, max_length=200)]
+
+
+class Branding(Body):
+    """How mails of the project look."""
+
+    logo_url: WebURL | None = None
+    primary_colour: Colour | None = None
+    background_colour: Colour | None = None
+    text_colour: Colour | None = None
+    social_links: Annotated[dict[Annotated[Line, Field(min_length=1, max_length=30)], WebURL], Field(max_length=10)] = {}
+    """A name such as ``mastodon`` or ``LinkedIn``, and the address of the profile."""
+
+
+class ProjectUpdate(Body):
+    """Fields that are left out stay as they are; null clears what may be empty."""
+
+    name: Name = ""
+    from_email: EmailAddress | None = None
+    from_name: Annotated[Line, Field(max_length=200)] | None = None
+    reply_to: EmailAddress | None = None
+    website_url: WebURL | None = None
+    postal_address: Annotated[Line, Field(max_length=500)] | None = None
+    branding: Branding | None = None
+    time_zone: TimeZone = "UTC"
+    locale: Locale = "en"
+    resubscribe: Resubscribe = Resubscribe.allow
+    track_opens: bool = False
+    track_clicks: bool = False
+    default_template_id: TemplateId | None = None
+
+
+class ProjectOut(Schema):
+    id: ProjectId
+    account_id: AccountId
+    name: str
+    is_test: bool
+    from_email: str | None
+    from_name: str | None
+    reply_to: str | None
+    website_url: str | None
+    postal_address: str | None
+    branding: Branding
+    time_zone: str
+    locale: str
+    resubscribe: Resubscribe
+    track_opens: bool
+    track_clicks: bool
+    default_template_id: TemplateId | None
+    created_at: Time
+    updated_at: Time
+
+
+class UsageOut(Schema):
+    used: int
+    reserved: int
+    limit: int | None
+    """None: no limit."""
+    period: str | None
+    """The month in UTC, ``2026-11``, for monthly quotas."""
+
+
+class AccountOut(Schema):
+    id: AccountId
+    name: str
+    email: str
+    plan: str
+    created_at: Time
+
+
+class AccountUsage(Schema):
+    """What the key's project may use: live projects share these numbers, a test project has its own."""
+
+    plan: str
+    subscribers: UsageOut
+    campaigns: UsageOut
+    generations: UsageOut
+    mails: UsageOut

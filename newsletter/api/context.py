@@ -1,0 +1,65 @@
+"""The outermost layer of every request: its id, its log line, and headers of every answer."""
+
+import re
+import time
+
+import structlog
+from litestar.datastructures import MutableScopeHeaders
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from newsletter.kit import ids
+
+log = structlog.get_logger(__name__)
+
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+
+
+class RequestContext:
+    """Names the request (a caller's ``X-Request-Id`` is kept when it is harmless) and logs it.
+
+    It stands outside Litestar, so that a path without a route is named and logged as well.
+    The path is logged as its route's pattern, never as written: paths hold addresses and
+    tokens, query strings may hold keys.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started, status = time.perf_counter(), 500
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableScopeHeaders.from_message(message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Referrer-Policy", "no-referrer")
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        finally:
+            log.info(
+                "request",
+                method=scope["method"],
+                route=str(scope.get("path_template") or "none"),
+                status=status,
+                elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
+            )
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
+            return value.decode()
+    return ids.public("req", ids.uuid7())

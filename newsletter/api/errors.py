@@ -1,0 +1,134 @@
+"""Turns every error into the one envelope: ``{"error": {code, message, request_id, errors?}}``."""
+
+import re
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import (
+    ClientException,
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from newsletter.kit.errors import (
+    InternalError,
+    MalformedJSON,
+    MethodNotAllowed,
+    NewsletterError,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+    ValidationFailed,
+)
+
+log = structlog.get_logger(__name__)
+
+AnyRequest = Request[Any, Any, Any]
+
+
+def envelope(error: NewsletterError, request_id: str) -> dict[str, object]:
+    body: dict[str, object] = {
+        "code": error.code,
+        "message": error.message,
+        "request_id": request_id,
+    }
+    if error.errors:
+        body["errors"] = error.errors
+    return {"error": body}
+
+
+def respond(request: AnyRequest, error: NewsletterError) -> Response[dict[str, object]]:
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    request_id = str(request.scope.get("request_id", ""))
+    return Response(
+        envelope(error, request_id),
+        status_code=error.status,
+        headers=headers,
+        media_type="application/json",
+    )
+
+
+async def send_error(scope: Scope, receive: Receive, send: Send, error: NewsletterError) -> None:
+    """Answers from a middleware, where raising would bypass the headers of the layers around."""
+    request: AnyRequest = Request(scope, receive, send)
+    await respond(request, error).to_asgi_response(app=None, request=request)(scope, receive, send)
+
+
+def _ours(request: AnyRequest, error: NewsletterError) -> Response[dict[str, object]]:
+    return respond(request, error)
+
+
+def _validation(request: AnyRequest, error: ValidationException) -> Response[dict[str, object]]:
+    """Litestar's 400 for parameters and bodies becomes our 422, with every bad field at once."""
+    problems = error.extra if isinstance(error.extra, list) else []
+    fields: dict[str, list[str]] = {}
+    for problem in problems:
+        field = str(problem.get("key", "")) or "body"
+        fields.setdefault("body" if field == "data" else field, []).append(
+            _plain(str(problem.get("message", "is invalid")))
+        )
+    if not fields:
+        fields["body"] = [_plain(str(error.detail))]
+    return respond(request, ValidationFailed(errors=fields))
+
+
+def _client(request: AnyRequest, error: ClientException) -> Response[dict[str, object]]:
+    if error.status_code == 413:
+        return respond(request, TooLarge())
+    if error.status_code == 415:
+        return respond(request, UnsupportedMedia())
+    # What is left of Litestar's own 400s are bodies that it could not decode.
+    return respond(request, MalformedJSON())
+
+
+def _http(request: AnyRequest, error: HTTPException) -> Response[dict[str, object]]:
+    if isinstance(error, NotFoundException):
+        return respond(request, NotFound("There is nothing at this path."))
+    if isinstance(error, MethodNotAllowedException):
+        return respond(request, MethodNotAllowed())
+    if error.status_code < 500:
+        return _client(request, ClientException(status_code=error.status_code))
+    return _unexpected(request, error)
+
+
+def _database(request: AnyRequest, error: Exception) -> Response[dict[str, object]]:
+    """The database is away, full or read-only: nothing was written, the call may be repeated."""
+    is_away = not isinstance(error, DBAPIError) or isinstance(error, (OperationalError, InterfaceError))
+    if not is_away and not getattr(error, "connection_invalidated", False):
+        return _unexpected(request, error)
+    log.error("the database refused", exc_info=error)
+    return respond(
+        request, Unavailable("The database cannot take this call now; nothing was written.", retry_after=5)
+    )
+
+
+def _unexpected(request: AnyRequest, error: Exception) -> Response[dict[str, object]]:
+    log.error("unhandled error", exc_info=error)
+    return respond(request, InternalError())
+
+
+def _plain(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return re.sub(r"\s+", " ", message)
+
+
+HANDLERS: ExceptionHandlersMap = {
+    NewsletterError: _ours,
+    ValidationException: _validation,
+    ClientException: _client,
+    HTTPException: _http,
+    PoolTimeout: _database,
+    DBAPIError: _database,
+    OSError: _database,
+    Exception: _unexpected,
+}

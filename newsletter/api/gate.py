@@ -1,0 +1,111 @@
+"""The way into ``/api/v1``: key → principal → rate limit → scope, for every route alike.
+
+Each route names its scope and its class of calls in ``opt``; a route that names no scope
+is refused when the application starts.
+"""
+
+from typing import Self, cast
+from urllib.parse import parse_qs
+
+import structlog
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from newsletter.accounts import keys
+from newsletter.accounts.project import Principal
+from newsletter.kit.crypto import Vault
+from newsletter.kit.db import Database
+from newsletter.api.errors import send_error
+from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited, Unauthenticated
+from newsletter.kit.ratelimit import Limiter, Verdict
+from newsletter.plans.catalogue import CallClass, Catalogue
+
+ANONYMOUS_PLAN = "free"
+"""Calls without a valid key are limited by address, with the numbers of this plan."""
+
+
+class Gate(ASGIMiddleware):
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, db: Database, vault: Vault, plans: Catalogue, limiter: Limiter) -> None:
+        self._db, self._vault, self._plans, self._limiter = db, vault, plans, limiter
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        # Litestar copies each handler with its middleware; the parts inside are shared.
+        return self
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        handler = scope["route_handler"]
+        if scope["method"] == "OPTIONS":
+            await next_app(scope, receive, send)
+            return
+        principal = await self._authenticate(scope)
+        verdict = await self._count(scope, handler, principal)
+
+        async def send_limited(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableScopeHeaders.from_message(message)
+                headers["RateLimit-Limit"] = str(verdict.limit)
+                headers["RateLimit-Remaining"] = str(verdict.remaining)
+                headers["RateLimit-Reset"] = str(verdict.reset)
+            await send(message)
+
+        refusal = self._refusal(handler, principal, verdict)
+        if refusal is not None or principal is None:
+            await send_error(scope, receive, send_limited, refusal or Unauthenticated())
+            return
+        scope["user"] = principal
+        structlog.contextvars.bind_contextvars(
+            project_id=str(principal.project.id), key_id=str(principal.key_id)
+        )
+        await next_app(scope, receive, send_limited)
+
+    def _refusal(
+        self, handler: BaseRouteHandler, principal: Principal | None, verdict: Verdict
+    ) -> NewsletterError | None:
+        if not verdict.is_allowed:
+            return RateLimited(retry_after=verdict.reset)
+        if principal is None:
+            return Unauthenticated()
+        wanted = str(handler.opt["scope"])
+        return None if principal.has_scope(wanted) else Forbidden(f"This key lacks the scope '{wanted}'.")
+
+    async def _authenticate(self, scope: Scope) -> Principal | None:
+        secret, is_from_query = _presented_key(scope)
+        if secret is None or (is_from_query and not secret.startswith("nl_test_")):
+            return None
+        async with self._db.read() as session:
+            principal = await keys.authenticate(session, self._vault, self._plans, secret)
+        if principal is not None and principal.is_use_due:
+            async with self._db.unit_of_work() as session:
+                await keys.note_use(session, principal.key_id)
+        return principal
+
+    async def _count(
+        self, scope: Scope, handler: BaseRouteHandler, principal: Principal | None
+    ) -> Verdict:
+        kind = cast(CallClass, handler.opt.get("calls", CallClass.default))
+        if principal is None:
+            client = scope.get("client")
+            owner, plan = f"address:{client[0] if client else 'unknown'}", self._plans[ANONYMOUS_PLAN]
+        else:
+            owner, plan = f"key:{principal.key_id}", principal.plan
+        return await self._limiter.hit(f"{owner}:{kind.value}", plan.calls[kind])
+
+
+def _presented_key(scope: Scope) -> tuple[str | None, bool]:
+    """The key and whether it came in the query string, where only GET may carry it."""
+    headers = {name: value for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")}
+    if b"authorization" in headers:
+        kind, _, secret = headers[b"authorization"].decode("latin-1").partition(" ")
+        return (secret.strip() or None) if kind.lower() == "bearer" else None, False
+    if b"x-api-key" in headers:
+        return headers[b"x-api-key"].decode("latin-1").strip() or None, False
+    if scope["method"] == "GET":
+        values = parse_qs(scope["query_string"].decode("latin-1")).get("api_key", [])
+        if len(values) == 1:
+            return values[0], True
+    return None, False

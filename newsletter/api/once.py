@@ -1,0 +1,91 @@
+"""The ``Idempotency-Key`` header of every POST; what it means is in `newsletter.kit.idempotency`."""
+
+from typing import Self
+
+from litestar import Request
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from newsletter.accounts.project import Principal
+from newsletter.api.errors import AnyRequest, send_error
+from newsletter.kit import idempotency
+from newsletter.kit.crypto import Vault
+from newsletter.kit.db import Database
+from newsletter.kit.errors import NewsletterError, ValidationFailed
+from newsletter.kit.idempotency import Claim, Once, Stored
+
+_SCOPE_KEY = "newsletter_once"
+
+
+class Idempotency(ASGIMiddleware):
+    """Inside the gate: the key belongs to the project of the caller."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, db: Database, vault: Vault) -> None:
+        self._db, self._vault = db, vault
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        # Litestar copies each handler with its middleware; the parts inside are shared.
+        return self
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        key = next((value for name, value in scope["headers"] if name == b"idempotency-key"), None)
+        if scope["method"] != "POST" or key is None:
+            await next_app(scope, receive, send)
+            return
+        try:
+            claim = await self._begin(Request(scope, receive, send), key.decode("latin-1"))
+        except NewsletterError as error:
+            await send_error(scope, receive, send, error)
+            return
+        if isinstance(claim, Stored):
+            await _replay(claim, send)
+            return
+        await self._carry_out(claim, scope, receive, send, next_app)
+
+    async def _begin(self, request: AnyRequest, key: str) -> Claim | Stored:
+        if not 1 <= len(key) <= idempotency.MAX_KEY_LENGTH or not key.isprintable():
+            raise ValidationFailed.of(
+                "Idempotency-Key", f"must be 1 to {idempotency.MAX_KEY_LENGTH} printable characters"
+            )
+        principal: Principal = request.scope["user"]
+        path = request.scope["path"] + "?" + request.scope["query_string"].decode("latin-1")
+        print_ = idempotency.fingerprint(request.method, path, await request.body())
+        return await idempotency.begin(self._db, self._vault, principal.project.id, key, print_)
+
+    async def _carry_out(
+        self, claim: Claim, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp
+    ) -> None:
+        """Runs the call; whatever ends it without an answer in the books frees the key."""
+        scope[_SCOPE_KEY] = claim  # type: ignore[literal-required]
+        is_kept = False
+
+        async def send_watched(message: Message) -> None:
+            nonlocal is_kept
+            if message["type"] == "http.response.start":
+                is_kept = message["status"] < 400
+            await send(message)
+
+        try:
+            await next_app(scope, receive, send_watched)
+        finally:
+            if not is_kept:
+                await idempotency.free(self._db, claim)
+
+
+async def provide_once(request: AnyRequest, vault: Vault) -> Once:
+    """The handler's part: it keeps the answer in the transaction of its effect."""
+    return Once(vault, request.scope.get(_SCOPE_KEY))
+
+
+async def _replay(stored: Stored, send: Send) -> None:
+    start: Message = {"type": "http.response.start", "status": stored.status, "headers": []}
+    headers = MutableScopeHeaders.from_message(start)
+    headers["Content-Type"] = "application/json"
+    headers["Content-Length"] = str(len(stored.body))
+    headers["Idempotent-Replayed"] = "true"
+    await send(start)
+    await send({"type": "http.response.body", "body": stored.body, "more_body": False})

@@ -1,0 +1,26 @@
+"""Every route of the service, in one place to read."""
+
+from litestar import Controller, Router
+from litestar.handlers import HTTPRouteHandler
+
+from newsletter.accounts.keys import SCOPES
+from newsletter.accounts.routes import AccountController, ProjectController
+
+V1: tuple[type[Controller], ...] = (
+    ProjectController,
+    AccountController,
+)
+"""Controllers under ``/api/v1``: behind the gate, with idempotency."""
+
+PUBLIC: tuple[type[Controller] | HTTPRouteHandler, ...] = ()
+"""What is reached without a key: links of mails, probes, documentation."""
+
+
+def check(router: Router) -> None:
+    """Raises `TypeError` for a route under the gate that names no known scope or no operation id."""
+    for route in router.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            if handler.http_methods == {"OPTIONS"}:
+                continue  # Litestar's own, which says which methods there are.
+            if handler.opt.get("scope") not in SCOPES or not handler.operation_id:
+                raise TypeError(f"{handler} must name a scope and an operation id")

@@ -1,0 +1,68 @@
+"""``create_app()`` for any ASGI server."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.types import ASGIApp
+
+from newsletter.accounts.project import Principal
+from newsletter.api import errors, openapi, routers
+from newsletter.api.context import RequestContext
+from newsletter.api.errors import AnyRequest
+from newsletter.api.gate import Gate
+from newsletter.api.once import Idempotency, provide_once
+from newsletter.runtime import Runtime
+
+
+def create_app(
+    runtime: Runtime, lifespan: Sequence[AbstractAsyncContextManager[None]] = ()
+) -> ASGIApp:
+    """The API on this runtime. ``lifespan`` is what else lives as long as the server does:
+    in the embedded mode, the workers."""
+    gate = Gate(runtime.db, runtime.vault, runtime.plans, runtime.limiter)
+    v1 = Router(
+        "/api/v1",
+        route_handlers=list(routers.V1),
+        middleware=[gate, Idempotency(runtime.db, runtime.vault)],
+        dependencies={"principal": Provide(_principal, sync_to_thread=False), "once": Provide(provide_once)},
+        security=[{"bearer": []}, {"header": []}],
+    )
+    routers.check(v1)
+
+    @asynccontextmanager
+    async def closing(app: Litestar) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await runtime.aclose()
+
+    app = Litestar(
+        route_handlers=[v1, *routers.PUBLIC],
+        dependencies={
+            name: Provide(_constant(value), sync_to_thread=False)
+            for name, value in {
+                "db": runtime.db,
+                "vault": runtime.vault,
+                "signer": runtime.signer,
+                "settings": runtime.settings,
+                "plans": runtime.plans,
+            }.items()
+        },
+        exception_handlers=errors.HANDLERS,
+        openapi_config=openapi.CONFIG,
+        request_max_body_size=runtime.settings.limits.body_bytes,
+        lifespan=[closing, *lifespan],
+        logging_config=None,
+    )
+    return RequestContext(app)
+
+
+def _principal(request: AnyRequest) -> Principal:
+    principal: Principal = request.scope["user"]
+    return principal
+
+
+def _constant(value: object) -> object:
+    return lambda: value

@@ -1,0 +1,1 @@
+"""Lists, subscribers, consents, custom fields."""

@@ -1,0 +1,144 @@
+"""Mailings, their batches and their messages: the books of what was sent."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from newsletter.kit.db import Base, status_type, text
+
+
+class MailingKind(StrEnum):
+    campaign = "campaign"
+    test = "test"
+    transactional = "transactional"
+
+
+class MailingStatus(StrEnum):
+    running = "running"
+    paused = "paused"
+    cancelled = "cancelled"
+    closed = "closed"
+
+
+class UnknownPolicy(StrEnum):
+    """What happens to a message of which nobody knows whether the server took it."""
+
+    hold = "hold"
+    resend_once = "resend_once"
+
+
+class Outcome(StrEnum):
+    """Where a message stands; the transitions are in `newsletter.delivery.ledger`."""
+
+    pending = "pending"
+    sending = "sending"
+    deferred = "deferred"
+    sent = "sent"
+    failed = "failed"
+    suppressed = "suppressed"
+    skipped = "skipped"
+    unknown = "unknown"
+
+
+class Feedback(StrEnum):
+    """What came back later; it never overwrites an outcome."""
+
+    delivered = "delivered"
+    bounced = "bounced"
+    complained = "complained"
+
+
+class BatchStatus(StrEnum):
+    waiting = "waiting"
+    leased = "leased"
+    done = "done"
+
+
+class Mailing(Base):
+    """Compiled content on its way to a frozen audience."""
+
+    __tablename__ = "mailings"
+    __table_args__ = (Index("ix_mailings_status", "status", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    kind: Mapped[MailingKind] = mapped_column(status_type(MailingKind, "kind"))
+    source_id: Mapped[UUID]
+    """What it was made for: the campaign."""
+    list_id: Mapped[UUID | None]
+    status: Mapped[MailingStatus] = mapped_column(status_type(MailingStatus, "status"))
+    policy: Mapped[UnknownPolicy] = mapped_column(status_type(UnknownPolicy, "policy"))
+    content: Mapped[dict[str, Any]]
+    """`newsletter.templates.compile.Compiled` as JSON."""
+    sender: Mapped[dict[str, Any]]
+    """``from_email``, ``from_name``, ``reply_to``, ``list_name``."""
+    is_test: Mapped[bool]
+    quota_owner_id: Mapped[UUID]
+    quota_period: Mapped[str] = mapped_column(text(7))
+    quota_reserved: Mapped[int] = mapped_column(default=0)
+    """Mails reserved of the plan and not yet settled."""
+    recipient_count: Mapped[int] = mapped_column(default=0)
+    sent: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    suppressed: Mapped[int] = mapped_column(default=0)
+    skipped: Mapped[int] = mapped_column(default=0)
+    unknown: Mapped[int] = mapped_column(default=0)
+    expires_at: Mapped[datetime]
+    """When messages that are still deferred fail."""
+    created_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class Batch(Base):
+    """A range of a mailing's messages, which one worker sends at a time.
+
+    Every write of its worker begins with an UPDATE of this row that names ``token``: a
+    worker that lost its lease finds no row, and writes nothing.
+    """
+
+    __tablename__ = "batches"
+    __table_args__ = (Index("ix_batches_mailing", "mailing_id", "first_seq"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    mailing_id: Mapped[UUID] = mapped_column(ForeignKey("mailings.id", ondelete="CASCADE"))
+    first_seq: Mapped[int]
+    last_seq: Mapped[int]
+    status: Mapped[BatchStatus] = mapped_column(status_type(BatchStatus, "status"))
+    token: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime | None]
+    renewed_at: Mapped[datetime | None]
+    crashes: Mapped[int] = mapped_column(default=0)
+    """Leases that ran out since a message of the batch was last decided."""
+    outages: Mapped[int] = mapped_column(default=0)
+    """Times in a row that the sending server was away."""
+
+
+class Message(Base):
+    """One recipient of one mailing, and what became of the mail."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        UniqueConstraint("mailing_id", "address_key"),
+        Index("ix_messages_subscriber", "subscriber_id"),
+    )
+
+    # The key begins with the mailing: ranges read in order, and partitions stay possible.
+    mailing_id: Mapped[UUID] = mapped_column(
+        ForeignKey("mailings.id", ondelete="CASCADE"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    """1, 2, 3 … without a gap."""
+    subscriber_id: Mapped[UUID | None]
+    address: Mapped[str] = mapped_column(text(320))
+    address_key: Mapped[str] = mapped_column(text(320))
+    outcome: Mapped[Outcome] = mapped_column(status_type(Outcome, "outcome"))
+    reason: Mapped[str | None] = mapped_column(text(500))
+    """A code, and what the server said."""
+    feedback: Mapped[Feedback | None] = mapped_column(status_type(Feedback, "feedback"))
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+    decided_at: Mapped[datetime | None]

@@ -1,0 +1,24 @@
+"""The event log."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from newsletter.kit.db import Base, text
+
+
+class Event(Base):
+    """Something that happened in a project. Ids sort by time, so they also partition by it."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_project", "project_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID]
+    type: Mapped[str] = mapped_column(text(40))
+    data: Mapped[dict[str, Any]]
+    """The ``data`` of the webhook body, exactly as customers get it."""
+    created_at: Mapped[datetime]

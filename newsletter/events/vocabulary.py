@@ -1,0 +1,12 @@
+"""The one vocabulary of what can happen."""
+
+from enum import StrEnum
+
+
+class EventType(StrEnum):
+    campaign_sent = "campaign.sent"
+    campaign_failed = "campaign.failed"
+    subscriber_created = "subscriber.created"
+    subscriber_unsubscribed = "subscriber.unsubscribed"
+    subscriber_bounced = "subscriber.bounced"
+    subscriber_complained = "subscriber.complained"

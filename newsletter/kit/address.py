@@ -1,0 +1,51 @@
+"""E-mail addresses: which are valid, and which are equal.
+
+Equal are two addresses whose NFC, lower-cased form with the domain as A-label is equal
+(RFC 5321 lets local parts differ by case; no mailbox provider of note does).
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Annotated
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``spelling`` is as written, ``key`` is what makes two of them equal."""
+
+    spelling: str
+    key: str
+
+
+def parse(text: str) -> Address:
+    """Raises `ValueError` with a sentence that says what is wrong.
+
+    ``.test`` domains are allowed: test projects and examples use them (RFC 2606).
+    """
+    spelling = text.strip()
+    if any(unicodedata.category(letter).startswith("C") for letter in spelling):
+        raise ValueError("must not contain control characters")
+    try:
+        valid = validate_email(
+            spelling, check_deliverability=False, test_environment=True, allow_quoted_local=False
+        )
+    except EmailNotValidError as error:
+        raise ValueError(f"is not a valid e-mail address: {error}") from None
+    domain = valid.ascii_domain or valid.domain
+    local = unicodedata.normalize("NFC", valid.local_part).lower()
+    return Address(spelling=spelling, key=f"{local}@{domain.lower()}")
+
+
+def domain_of(address: str) -> str:
+    return address.rpartition("@")[2].lower()
+
+
+EmailAddress = Annotated[
+    str,
+    Field(max_length=320, json_schema_extra={"format": "email", "examples": ["alice@example.com"]}),
+    AfterValidator(lambda text: parse(text).spelling),
+]
+"""A field that holds one address, kept as it was spelled."""

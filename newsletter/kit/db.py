@@ -1,0 +1,204 @@
+"""The database: engine, transactions, column types, and the database's own clock.
+
+One ``unit_of_work()`` per request or job step; nobody else commits. On SQLite it takes the
+write lock at its first statement (``BEGIN IMMEDIATE``): with the driver's own deferred
+transactions, 60 concurrent check-then-write transactions all "succeeded" and counted to 2.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+import json
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import JSON, DateTime, Dialect, Enum, LargeBinary, MetaData, String, Uuid, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+JSONValue: TypeAlias = "bool | int | float | str | Sequence[JSONValue] | Mapping[str, JSONValue] | None"
+JSONObject: TypeAlias = Mapping[str, JSONValue]
+
+_DEFERRED = "newsletter_deferred"
+_AFTER_COMMIT = "after_commit"
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime in UTC; SQLite keeps it as text that sorts by time."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        datetime: Instant(),
+        UUID: Uuid(),
+        bytes: LargeBinary(),
+        dict[str, Any]: JSON().with_variant(JSONB(), "postgresql"),
+        list[str]: JSON().with_variant(JSONB(), "postgresql"),
+        list[dict[str, Any]]: JSON().with_variant(JSONB(), "postgresql"),
+    }
+
+
+def status_type(values: type[StrEnum], name: str) -> Enum:
+    """A status as text with a CHECK: readable in SQL, closed to typos."""
+    return Enum(
+        values,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=20,
+        values_callable=lambda kind: [member.value for member in kind],
+    )
+
+
+def text(length: int) -> String:
+    return String(length)
+
+
+class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
+    """The database's clock at this moment; leases use it, so workers need not agree on time."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+class db_in(FunctionElement[datetime]):  # noqa: N801
+    """The database's clock plus a number of seconds (negative: the past)."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(db_now, "postgresql")
+def _now_postgresql(element: db_now, compiler: SQLCompiler, **options: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(db_now, "sqlite")
+def _now_sqlite(element: db_now, compiler: SQLCompiler, **options: Any) -> str:
+    # %f is seconds with milliseconds; padded to the six digits that Instant stores.
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+@compiles(db_in, "postgresql")
+def _in_postgresql(element: db_in, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"clock_timestamp() + make_interval(secs => CAST({seconds} AS double precision))"
+
+
+@compiles(db_in, "sqlite")
+def _in_sqlite(element: db_in, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {seconds} || ' seconds')"
+
+
+def insert(session: AsyncSession, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """``INSERT`` with ``ON CONFLICT``, which both databases spell alike."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def is_postgresql(session: AsyncSession) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
+
+
+class Database:
+    """An engine and its transactions. One object serves one event loop."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, info: Mapping[str, object] | None = None) -> None:
+        """``info`` is what every session of a unit of work starts with (`kit.jobs` finds its bell there)."""
+        self.is_sqlite = url.startswith("sqlite")
+        options: dict[str, Any] = (
+            {"connect_args": {"isolation_level": None}} if self.is_sqlite else {"pool_pre_ping": True}
+        )
+        self.engine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=30,
+            json_serializer=partial(json.dumps, ensure_ascii=False, separators=(",", ":")),
+            **options,
+        )
+        if self.is_sqlite:
+            event.listen(self.engine.sync_engine, "connect", _pragmas)
+            event.listen(self.engine.sync_engine, "begin", _begin)
+        reader = self.engine.execution_options(**{_DEFERRED: True})
+        self._write = async_sessionmaker(
+            self.engine, expire_on_commit=False, autoflush=True, info=dict(info or {})
+        )
+        self._read = async_sessionmaker(reader, expire_on_commit=False, autoflush=False)
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that commits at the end of the block, or rolls back with its error.
+
+        A failed commit raises here, so code after the block runs only when the data is on
+        disk. Hooks of `after_commit` run then.
+        """
+        async with self._write() as session:
+            async with session.begin():
+                yield session
+            for hook in session.info.pop(_AFTER_COMMIT, ()):
+                hook()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A snapshot to read from; whatever is written in it is rolled back."""
+        async with self._read() as session:
+            await session.begin()
+            try:
+                yield session
+            finally:
+                await session.rollback()
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def after_commit(session: AsyncSession, hook: Callable[[], None]) -> None:
+    """Runs ``hook`` once the session's unit of work is on disk; it must not fail or wait."""
+    session.info.setdefault(_AFTER_COMMIT, []).append(hook)
+
+
+def _pragmas(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    deferred = connection.get_execution_options().get(_DEFERRED, False)
+    connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")

@@ -1,0 +1,182 @@
+"""``Idempotency-Key``: the same call twice has one effect and one answer.
+
+First a short transaction commits a *running* row with a lease. The handler's last
+transaction writes its effect and the serialised answer together, so that neither exists
+without the other. An error deletes the row; a lease that ran out frees the key. The answer
+is encrypted, as it may hold a secret that is shown once.
+(IETF draft-ietf-httpapi-idempotency-key-header.)
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import Index, delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from newsletter.kit.crypto import Vault
+from newsletter.kit.db import Base, Database, db_in, db_now, insert, status_type, text
+from newsletter.kit.errors import Conflict, ValidationFailed
+
+LEASE_SECONDS = 180.0
+"""Longer than the longest call, which is a generation with its deadline."""
+KEEP_SECONDS = 24 * 3600.0
+MAX_KEY_LENGTH = 255
+
+
+class KeyState(StrEnum):
+    running = "running"
+    answered = "answered"
+
+
+class IdempotencyKey(Base):
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+    project_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(text(MAX_KEY_LENGTH), primary_key=True)
+    fingerprint: Mapped[bytes]
+    state: Mapped[KeyState] = mapped_column(status_type(KeyState, "state"))
+    token: Mapped[int] = mapped_column(default=1)
+    lease_until: Mapped[datetime]
+    status: Mapped[int | None]
+    answer: Mapped[bytes | None]
+    created_at: Mapped[datetime]
+
+
+class KeyReused(ValidationFailed):
+    code, status = "idempotency_key_reused", 422
+    summary = "This Idempotency-Key was used for another call. Use a new key for each new call."
+
+
+class InProgress(Conflict):
+    code, status = "idempotency_in_progress", 409
+    summary = "A call with this Idempotency-Key is still running. Ask again after Retry-After."
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to carry out the call of one key."""
+
+    project_id: UUID
+    key: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The answer that an earlier call with this key got."""
+
+    status: int
+    body: bytes
+
+
+def fingerprint(method: str, path: str, body: bytes) -> bytes:
+    return hashlib.sha256(b"\0".join((method.encode(), path.encode(), body))).digest()
+
+
+async def begin(db: Database, vault: Vault, project_id: UUID, key: str, print_: bytes) -> Claim | Stored:
+    """Claims the key, or returns what is stored. Raises `KeyReused` or `InProgress`."""
+    async with db.unit_of_work() as session:
+        row = {
+            "project_id": project_id,
+            "key": key,
+            "fingerprint": print_,
+            "state": KeyState.running,
+            "token": 1,
+            "lease_until": db_in(LEASE_SECONDS),
+            "created_at": db_now(),
+        }
+        made = insert(session, IdempotencyKey).values(row).on_conflict_do_nothing()
+        if (await session.execute(made.returning(IdempotencyKey.token))).first():
+            return Claim(project_id, key, 1)
+        mine = (IdempotencyKey.project_id == project_id) & (IdempotencyKey.key == key)
+        # A lapsed lease or a key older than a day is free again: same row, next token.
+        lapsed = or_(
+            (IdempotencyKey.state == KeyState.running) & (IdempotencyKey.lease_until < db_now()),
+            IdempotencyKey.created_at < db_in(-KEEP_SECONDS),
+        )
+        renewed = (
+            update(IdempotencyKey)
+            .where(mine, lapsed)
+            .values({**row, "token": IdempotencyKey.token + 1, "status": None, "answer": None})
+            .returning(IdempotencyKey.token)
+        )
+        token = (await session.execute(renewed)).scalar_one_or_none()
+        if token is not None:
+            return Claim(project_id, key, token)
+        found = (await session.execute(select(IdempotencyKey).where(mine))).scalar_one_or_none()
+    if found is None:
+        # Freed by an error between our two statements; the caller may simply try again.
+        raise InProgress(retry_after=1)
+    if found.fingerprint != print_:
+        raise KeyReused()
+    if found.state is KeyState.running or found.status is None or found.answer is None:
+        raise InProgress(retry_after=1)
+    return Stored(found.status, vault.decrypt(found.answer, _context(project_id, key)))
+
+
+async def answer(session: AsyncSession, vault: Vault, claim: Claim, status: int, body: bytes) -> None:
+    """Stores the answer in the transaction of the effect.
+
+    Raises `InProgress` when the lease was lost to another call: the effect is rolled back.
+    """
+    statement = (
+        update(IdempotencyKey)
+        .where(
+            IdempotencyKey.project_id == claim.project_id,
+            IdempotencyKey.key == claim.key,
+            IdempotencyKey.token == claim.token,
+        )
+        .values(
+            state=KeyState.answered,
+            status=status,
+            answer=vault.encrypt(body, _context(claim.project_id, claim.key)),
+        )
+        .returning(IdempotencyKey.token)
+    )
+    if (await session.execute(statement)).first() is None:
+        raise InProgress(retry_after=1)
+
+
+async def free(db: Database, claim: Claim) -> None:
+    """Gives the key back after an error, so that the same call may be tried again."""
+    async with db.unit_of_work() as session:
+        await session.execute(
+            delete(IdempotencyKey).where(
+                IdempotencyKey.project_id == claim.project_id,
+                IdempotencyKey.key == claim.key,
+                IdempotencyKey.token == claim.token,
+                IdempotencyKey.state == KeyState.running,
+            )
+        )
+
+
+async def prune(session: AsyncSession) -> None:
+    await session.execute(
+        delete(IdempotencyKey).where(IdempotencyKey.created_at < db_in(-KEEP_SECONDS))
+    )
+
+
+def _context(project_id: UUID, key: str) -> str:
+    return f"idempotency:{project_id}:{key}"
+
+
+class Once:
+    """What a handler needs of all this: ``await once.keep(session, 201, out)`` beside its effect.
+
+    Without a key on the call it does nothing.
+    """
+
+    def __init__(self, vault: Vault, claim: Claim | None) -> None:
+        self._vault, self._claim = vault, claim
+
+    async def keep(self, session: AsyncSession, status: int, out: BaseModel | None) -> None:
+        """Stores the answer; ``out`` is the body, None for an empty one."""
+        if self._claim is not None:
+            body = b"" if out is None else out.model_dump_json().encode()
+            await answer(session, self._vault, self._claim, status, body)

@@ -1,0 +1,298 @@
+"""Background work that the database owns; the broker only wakes workers.
+
+``enqueue`` writes a row in the caller's transaction. After the commit a bell carries the
+row's id to a worker; a sweeper rings again for rows that are due or whose lease ran out.
+Losing the broker with everything in it therefore costs delay and nothing else. (Measured:
+Redis killed after 1,000 enqueues kept none of them; Dramatiq gives a dead worker's message
+back after 145 to 1,539 s.)
+
+A job may run twice: after a crash, or when a bell rings twice just as a lease ends. Its
+handler must leave the same state then.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from newsletter.kit import ids
+from newsletter.kit.db import Base, Database, after_commit, db_in, db_now, insert, status_type, text
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = (1, 5, 15, 60, 120, 300, 600, 1800, 3600)
+"""Waits after a handler's first, second, … error; after the last the job is dead."""
+RING_AGAIN = 15.0
+"""Seconds after which a rung job that nobody took is rung again."""
+
+
+class JobStatus(StrEnum):
+    queued = "queued"
+    running = "running"
+    dead = "dead"
+
+
+class Job(Base):
+    """One piece of work; the row is deleted when it is done."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(text(100))
+    payload: Mapped[dict[str, Any]]
+    status: Mapped[JobStatus] = mapped_column(status_type(JobStatus, "status"))
+    run_at: Mapped[datetime] = mapped_column(index=True)
+    rung_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    token: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(text(2000))
+    unique_key: Mapped[str | None] = mapped_column(text(200), unique=True)
+    """Two jobs with one key are one, until the first of them begins to run."""
+    created_at: Mapped[datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A wake-up call: which job, and on which queue its kind of work waits."""
+
+    job_id: UUID
+    name: str
+
+    @property
+    def queue(self) -> str:
+        """Jobs are named ``slice.verb``; each slice has its queue."""
+        return self.name.partition(".")[0]
+
+
+class Bell(Protocol):
+    """Wakes workers. Must not raise and must not wait: the sweeper makes up for a lost ring."""
+
+    def __call__(self, rings: Sequence[Ring]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Returned by a handler that wants to run again; this does not count as a failure."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What a job does. ``max_errors`` bounds how often it may raise before it is dead."""
+
+    run: Callable[[Mapping[str, Any]], Awaitable[Again | None]]
+    max_errors: int = len(RETRY_SECONDS)
+
+
+async def enqueue(
+    session: AsyncSession,
+    name: str,
+    payload: Mapping[str, Any],
+    *,
+    run_at: datetime | None = None,
+    key: str | None = None,
+) -> None:
+    """Writes a job in the caller's transaction, due now or at ``run_at``.
+
+    With a ``key``, a second job is dropped while the first waits. Ids in the payload are
+    written with ``str()``.
+    """
+    job_id = ids.uuid7()
+    row = {
+        "id": job_id,
+        "name": name,
+        "payload": dict(payload),
+        "status": JobStatus.queued,
+        "run_at": db_now() if run_at is None else run_at,
+        "rung_at": db_now() if run_at is None else None,
+        "unique_key": key,
+        "created_at": db_now(),
+        "token": 0,
+        "attempts": 0,
+    }
+    statement = insert(session, Job).values(row).on_conflict_do_nothing().returning(Job.id)
+    written = (await session.execute(statement)).scalar_one_or_none()
+    bell: Bell | None = session.info.get("bell")
+    if written is not None and run_at is None and bell is not None:
+        rings = session.info.setdefault("rings", [])
+        if not rings:
+            after_commit(session, lambda: bell(session.info.pop("rings")))
+        rings.append(Ring(job_id, name))
+
+
+async def cancel(session: AsyncSession, key: str) -> None:
+    """Removes a job that waits under ``key``; one that already runs is not stopped."""
+    await session.execute(delete(Job).where(Job.unique_key == key, Job.status == JobStatus.queued))
+
+
+async def run(db: Database, job_id: UUID, handlers: Mapping[str, Handler], lease: float) -> None:
+    """Claims the job and runs its handler; returns at once when there is nothing to claim.
+
+    An error is recorded and the job runs again after `RETRY_SECONDS`. A process that dies
+    leaves its lease to run out. A handler whose lease was lost is cancelled.
+    """
+    claimed = await _claim(db, job_id, lease)
+    if claimed is None:
+        return
+    handler = handlers[claimed.name]
+    with structlog.contextvars.bound_contextvars(job=claimed.name, job_id=str(job_id)):
+        try:
+            async with keep_alive(lease / 3, lambda: _renew(db, claimed, lease)):
+                again = await handler.run(claimed.payload)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            await _failed(db, claimed, handler, error)
+        else:
+            await _done(db, claimed, again)
+
+
+async def _claim(db: Database, job_id: UUID, lease: float) -> Job | None:
+    due = (Job.status == JobStatus.queued) & (Job.run_at <= db_now())
+    abandoned = (Job.status == JobStatus.running) & (Job.lease_until < db_now())
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, or_(due, abandoned))
+        .values(
+            status=JobStatus.running,
+            lease_until=db_in(lease),
+            token=Job.token + 1,
+            attempts=Job.attempts + 1,
+            unique_key=None,
+        )
+        .returning(Job)
+        .execution_options(synchronize_session=False)
+    )
+    async with db.unit_of_work() as session:
+        return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def _renew(db: Database, job: Job, lease: float) -> bool:
+    statement = update(Job).where(Job.id == job.id, Job.token == job.token).values(lease_until=db_in(lease))
+    async with db.unit_of_work() as session:
+        result = await session.execute(statement.returning(Job.id))
+        return result.scalar_one_or_none() is not None
+
+
+async def _done(db: Database, job: Job, again: Again | None) -> None:
+    mine = (Job.id == job.id) & (Job.token == job.token)
+    async with db.unit_of_work() as session:
+        if again is None:
+            await session.execute(delete(Job).where(mine))
+        else:
+            await session.execute(
+                update(Job)
+                .where(mine)
+                .values(status=JobStatus.queued, run_at=db_in(again.seconds), rung_at=None, attempts=0)
+            )
+
+
+async def _failed(db: Database, job: Job, handler: Handler, error: Exception) -> None:
+    is_dead = job.attempts > handler.max_errors
+    wait = RETRY_SECONDS[min(job.attempts, len(RETRY_SECONDS)) - 1]
+    log.error("job failed", attempt=job.attempts, is_dead=is_dead, exc_info=error)
+    async with db.unit_of_work() as session:
+        await session.execute(
+            update(Job)
+            .where(Job.id == job.id, Job.token == job.token)
+            .values(
+                status=JobStatus.dead if is_dead else JobStatus.queued,
+                run_at=db_in(wait),
+                rung_at=None,
+                lease_until=None,
+                error=f"{type(error).__name__}: {error}"[:2000],
+            )
+        )
+
+
+@contextlib.asynccontextmanager
+async def keep_alive(every: float, renew: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    """Renews a lease while the block runs; cancels the block once the lease is lost.
+
+    A renewal that fails (the database is away) is tried again: the lease itself decides.
+    """
+    owner = asyncio.current_task()
+    is_lost = False
+
+    async def beat() -> None:
+        nonlocal is_lost
+        while True:
+            await asyncio.sleep(every)
+            try:
+                is_lost = not await renew()
+            except Exception as error:
+                log.warning("a lease could not be renewed", error=repr(error))
+            if is_lost and owner is not None:
+                owner.cancel()
+                return
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if is_lost:
+            raise LeaseLost from None
+        raise
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class LeaseLost(Exception):
+    """Somebody else owns this work now; what was not written yet must not be written."""
+
+
+async def ring_due(db: Database, bell: Bell, limit: int = 500) -> int:
+    """Rings for jobs that are due and were not rung lately, and for abandoned ones.
+
+    Returns how many it rang for. Two sweepers at once do no harm: a job is claimed once.
+    """
+    waiting = (
+        (Job.status == JobStatus.queued)
+        & (Job.run_at <= db_now())
+        & or_(Job.rung_at.is_(None), Job.rung_at < db_in(-RING_AGAIN))
+    )
+    abandoned = (Job.status == JobStatus.running) & (Job.lease_until < db_now())
+    due = select(Job.id).where(or_(waiting, abandoned)).order_by(Job.run_at).limit(limit)
+    async with db.read() as session:
+        # Most passes find nothing; only those that do take the write lock.
+        if not (await session.execute(due.limit(1))).first():
+            return 0
+    async with db.unit_of_work() as session:
+        statement = (
+            update(Job)
+            .where(Job.id.in_(due.with_for_update(skip_locked=True).scalar_subquery()))
+            .values(rung_at=db_now())
+            .returning(Job.id, Job.name)
+        )
+        rings = [Ring(row.id, row.name) for row in await session.execute(statement)]
+    bell(rings)
+    return len(rings)
+
+
+async def free_all(db: Database) -> None:
+    """Ends every lease: for a start of the embedded mode, where no other process is at work."""
+    async with db.unit_of_work() as session:
+        await session.execute(
+            update(Job)
+            .where(Job.status == JobStatus.running)
+            .values(status=JobStatus.queued, lease_until=None, rung_at=None)
+        )
+
+
+async def counts(session: AsyncSession) -> dict[str, int]:
+    """Jobs by status, for the probes."""
+    rows = await session.execute(select(Job.status, func.count()).group_by(Job.status))
+    return {status.value: number for status, number in rows}

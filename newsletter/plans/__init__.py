@@ -1,0 +1,1 @@
+"""Plans: their numbers, and the counters that hold them exactly."""

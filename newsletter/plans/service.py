@@ -1,0 +1,142 @@
+"""Reserves, settles and gives back units of a plan.
+
+``reserve`` is one conditional UPDATE, so a limit holds under any concurrency: of 200 calls
+on 100 units left, exactly 100 get one. What was reserved is later settled (used) or released.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.kit import clock
+from newsletter.kit.db import insert
+from newsletter.plans.catalogue import Resource
+from newsletter.plans.models import Counter
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """``used`` counts what is spent, ``reserved`` what running work may still spend."""
+
+    used: int
+    reserved: int
+    limit: int | None
+    period: str
+
+
+def period_of(resource: Resource, at: datetime | None = None) -> str:
+    """The period a unit taken now counts in; empty for what is held all the time."""
+    return clock.month(at or clock.now()) if resource.is_monthly else ""
+
+
+async def reserve(
+    session: AsyncSession, owner_id: UUID, resource: Resource, units: int, limit: int | None
+) -> bool:
+    """Takes ``units`` if they fit under ``limit`` (None: always); False leaves all as it was."""
+    return await _take(session, owner_id, resource, limit, reserved=units)
+
+
+async def use(
+    session: AsyncSession, owner_id: UUID, resource: Resource, units: int, limit: int | None
+) -> bool:
+    """Takes and settles in one step, for what is counted when it is made."""
+    return await _take(session, owner_id, resource, limit, used=units)
+
+
+async def use_up_to(
+    session: AsyncSession, owner_id: UUID, resource: Resource, units: int, limit: int | None
+) -> int:
+    """Takes and settles as many of ``units`` as fit; returns how many that were."""
+    if units == 0:
+        return 0
+    if limit is None:
+        await use(session, owner_id, resource, units, None)
+        return units
+    # The row lock of this UPDATE keeps the counter still until the transaction ends.
+    await _ensure(session, owner_id, resource)
+    locked = (
+        update(Counter)
+        .where(*_key(owner_id, resource))
+        .values(used=Counter.used)
+        .returning(Counter.used + Counter.reserved)
+    )
+    taken = (await session.execute(locked)).scalar_one()
+    fitting = max(0, min(units, limit - taken))
+    if fitting:
+        await use(session, owner_id, resource, fitting, limit)
+    return fitting
+
+
+async def settle(
+    session: AsyncSession, owner_id: UUID, resource: Resource, period: str, *, used: int, released: int
+) -> None:
+    """Turns reserved units into used ones and gives the rest back."""
+    if used or released:
+        await session.execute(
+            update(Counter)
+            .where(*_key(owner_id, resource, period))
+            .values(used=Counter.used + used, reserved=Counter.reserved - used - released)
+        )
+
+
+async def give_back(session: AsyncSession, owner_id: UUID, resource: Resource, units: int) -> None:
+    """Frees used units of what is held all the time: a subscriber left."""
+    if units:
+        await session.execute(
+            update(Counter).where(*_key(owner_id, resource)).values(used=Counter.used - units)
+        )
+
+
+async def usage(
+    session: AsyncSession, owner_id: UUID, resource: Resource, limit: int | None
+) -> Usage:
+    period = period_of(resource)
+    row = (
+        await session.execute(
+            select(Counter.used, Counter.reserved).where(*_key(owner_id, resource, period))
+        )
+    ).one_or_none()
+    return Usage(row.used if row else 0, row.reserved if row else 0, limit, period)
+
+
+async def _take(
+    session: AsyncSession,
+    owner_id: UUID,
+    resource: Resource,
+    limit: int | None,
+    *,
+    used: int = 0,
+    reserved: int = 0,
+) -> bool:
+    await _ensure(session, owner_id, resource)
+    statement = (
+        update(Counter)
+        .where(*_key(owner_id, resource))
+        .values(used=Counter.used + used, reserved=Counter.reserved + reserved)
+        .returning(Counter.used)
+    )
+    if limit is not None:
+        statement = statement.where(Counter.used + Counter.reserved + used + reserved <= limit)
+    return (await session.execute(statement)).first() is not None
+
+
+async def _ensure(session: AsyncSession, owner_id: UUID, resource: Resource) -> None:
+    row = {
+        "owner_id": owner_id,
+        "resource": resource.value,
+        "period": period_of(resource),
+        "used": 0,
+        "reserved": 0,
+    }
+    await session.execute(insert(session, Counter).values(row).on_conflict_do_nothing())
+
+
+def _key(owner_id: UUID, resource: Resource, period: str | None = None) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Counter.owner_id == owner_id,
+        Counter.resource == resource.value,
+        Counter.period == (period_of(resource) if period is None else period),
+    )

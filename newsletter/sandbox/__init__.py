@@ -1,0 +1,1 @@
+"""The inbox of test projects and its personas."""

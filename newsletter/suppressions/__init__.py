@@ -1,0 +1,1 @@
+"""Who must never be mailed; the only gate."""

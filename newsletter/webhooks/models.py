@@ -1,0 +1,80 @@
+"""Customers' endpoints, deliveries to them, and each attempt."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from newsletter.kit.db import Base, status_type, text
+
+
+class SignatureStyle(StrEnum):
+    standard = "standard"
+    hex = "hex"
+    timestamped = "timestamped"
+
+
+class DeliveryStatus(StrEnum):
+    pending = "pending"
+    succeeded = "succeeded"
+    retrying = "retrying"
+    exhausted = "exhausted"
+
+
+class Endpoint(Base):
+    __tablename__ = "webhook_endpoints"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    url: Mapped[str] = mapped_column(text(2000))
+    description: Mapped[str | None] = mapped_column(text(500))
+    events: Mapped[list[str]]
+    """Subscribed event types; empty: all."""
+    signature_style: Mapped[SignatureStyle] = mapped_column(status_type(SignatureStyle, "signature_style"))
+    secret: Mapped[bytes]
+    """Encrypted."""
+    is_active: Mapped[bool] = mapped_column(default=True)
+    disabled_reason: Mapped[str | None] = mapped_column(text(200))
+    consecutive_failures: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class WebhookDelivery(Base):
+    """One event on its way to one endpoint."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        # A second fan-out of the same event changes nothing.
+        UniqueConstraint("endpoint_id", "event_id"),
+        Index("ix_webhook_deliveries_project", "project_id", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID]
+    endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
+    event_id: Mapped[UUID]
+    event_type: Mapped[str] = mapped_column(text(40))
+    status: Mapped[DeliveryStatus] = mapped_column(status_type(DeliveryStatus, "status"))
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    """One call of an endpoint and what it answered."""
+
+    __tablename__ = "webhook_attempts"
+
+    delivery_id: Mapped[UUID] = mapped_column(
+        ForeignKey("webhook_deliveries.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    status_code: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(text(500))
+    elapsed_ms: Mapped[int]
+    answer: Mapped[str | None] = mapped_column(text(1000))
+    at: Mapped[datetime]

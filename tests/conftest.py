@@ -1,0 +1,197 @@
+"""The suite's world: a migrated database and an application on it, in both sizes.
+
+``NEWSLETTER_TEST_SIZE=embedded`` (default) runs on SQLite, ``distributed`` on a private
+PostgreSQL and Redis that the suite starts itself.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from newsletter import migrations
+from newsletter.accounts import keys
+from newsletter.accounts import service as accounts
+from newsletter.accounts.project import Project
+from newsletter.asgi import create_app
+from newsletter.kit.db import Base, Database
+from newsletter.kit.jobs import Ring
+from newsletter.runtime import Runtime
+from newsletter.settings import Settings
+from tests.client import Client
+import typing; Postgres = Redis = typing.Any; require = print
+
+SIZE = os.environ.get("NEWSLETTER_TEST_SIZE", "embedded")
+SECRET_KEY = "a-secret-key-for-tests-only-0123456789abcdef"
+
+
+def run_migrations(url: str) -> None:
+    async def upgrade() -> None:
+        db = Database(url)
+        try:
+            await migrations.upgrade(db.engine)
+        finally:
+            await db.close()
+
+    asyncio.run(upgrade())
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    require(Postgres)
+    with Postgres(fast=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    require(Redis)
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with the newest schema: a file to copy from, or one to empty before each test."""
+    if SIZE == "distributed":
+        server: Postgres = request.getfixturevalue("postgres")
+        server.create_database("newsletter")
+        url = server.url("newsletter")
+    else:
+        url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('migrated') / 'newsletter.db'}"
+    run_migrations(url)
+    return url
+
+
+@pytest.fixture
+async def database_url(migrated: str, tmp_path: Path) -> str:
+    """An empty database of this test alone."""
+    if SIZE == "distributed":
+        db = Database(migrated)
+        names = ", ".join(f'"{name}"' for name in Base.metadata.tables)
+        async with db.engine.begin() as connection:
+            await connection.execute(text(f"TRUNCATE {names} CASCADE"))
+        await db.close()
+        return migrated
+    path = tmp_path / "newsletter.db"
+    shutil.copyfile(migrated.removeprefix("sqlite+aiosqlite:///"), path)
+    return f"sqlite+aiosqlite:///{path}"
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """Defaults, in a folder of the test's own; nothing is read from the developer's environment."""
+    redis_url = request.getfixturevalue("redis").url if SIZE == "distributed" else None
+    return Settings(
+        data_dir=tmp_path,
+        database_url=database_url,
+        redis_url=redis_url,
+        secret_key=SECRET_KEY,
+        public_url="http://news.test",
+    )
+
+
+class Rings(list[Ring]):
+    """A bell that only remembers; tests run the jobs themselves (`workers.testing`)."""
+
+    def __call__(self, rings: list[Ring]) -> None:
+        self.extend(rings)
+
+
+@pytest.fixture
+def rings() -> Rings:
+    return Rings()
+
+
+@pytest.fixture
+async def runtime(settings: Settings, rings: Rings) -> AsyncIterator[Runtime]:
+    made = Runtime(settings, rings)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def db(runtime: Runtime) -> Database:
+    return runtime.db
+
+
+MakeProject = Callable[..., Awaitable[Project]]
+
+
+@pytest.fixture
+def make_project(runtime: Runtime) -> MakeProject:
+    """``await make_project(is_test=False, plan="starter")``: an account with one project."""
+
+    async def make(*, is_test: bool = True, plan: str = "enterprise", name: str = "Acme") -> Project:
+        async with runtime.db.unit_of_work() as session:
+            made = await accounts.create_account(
+                session,
+                runtime.plans,
+                name=name,
+                email="news@acme.example.com",
+                plan=plan,
+                postal_address="Acme Ltd, 1 Main Street, Springfield",
+                is_test=is_test,
+            )
+        return made.project
+
+    return make
+
+
+@pytest.fixture
+async def project(make_project: MakeProject) -> Project:
+    """A test project on the widest plan."""
+    return await make_project()
+
+
+MakeClient = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture
+async def make_client(runtime: Runtime) -> AsyncIterator[MakeClient]:
+    """``await make_client(project, scopes=("lists:read",))``: an HTTP client with a key of it."""
+    app = create_app(runtime)
+    made: list[Client] = []
+
+    async def make(
+        project: Project,
+        *,
+        scopes: tuple[str, ...] = ("*",),
+        list_ids: tuple[UUID, ...] = (),
+        from_domains: tuple[str, ...] = (),
+    ) -> Client:
+        async with runtime.db.unit_of_work() as session:
+            key = await keys.create(
+                session,
+                runtime.vault,
+                project,
+                name="tests",
+                scopes=scopes,
+                list_ids=list_ids,
+                from_domains=from_domains,
+            )
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        client = Client(
+            transport=transport,
+            base_url="http://news.test/api/v1",
+            headers={"Authorization": f"Bearer {key.secret}"},
+        )
+        client.secret = key.secret
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        await client.aclose()
+
+
+@pytest.fixture
+async def client(make_client: MakeClient, project: Project) -> Client:
+    """A client of the test project with a key for everything."""
+    return await make_client(project)

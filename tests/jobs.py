@@ -1,0 +1,31 @@
+"""Runs background work inside a test, in the test's own loop."""
+
+from sqlalchemy import select, update
+
+from newsletter.kit import jobs
+from newsletter.kit.db import db_now
+from newsletter.kit.jobs import Job, JobStatus
+from newsletter.runtime import Runtime
+from workers.registry import handlers
+
+MAX_ROUNDS = 1_000
+
+
+async def run_due(runtime: Runtime) -> list[str]:
+    """Runs jobs until none is due, and returns their names in order."""
+    made, ran = handlers(runtime), []
+    for _ in range(MAX_ROUNDS):
+        async with runtime.db.read() as session:
+            due = select(Job).where(Job.status == JobStatus.queued, Job.run_at <= db_now())
+            found = (await session.scalars(due.order_by(Job.run_at, Job.id).limit(1))).first()
+        if found is None:
+            return ran
+        await jobs.run(runtime.db, found.id, made, lease=30)
+        ran.append(found.name)
+    raise AssertionError(f"jobs keep coming: {ran[-5:]}")
+
+
+async def make_due(runtime: Runtime) -> None:
+    """Lets waiting jobs be due now, in place of waiting for their time."""
+    async with runtime.db.unit_of_work() as session:
+        await session.execute(update(Job).where(Job.status == JobStatus.queued).values(run_at=db_now()))
