@@ -42,8 +42,8 @@ demo: setup ## A campaign from topic to mailbox; ONCE=1 ends after the send
 
 .PHONY: test
 test: setup-dev ## The suite on SQLite and memory, then on Postgres and Redis
-	$(BIN)/pytest -n $(JOBS) --size embedded $(ARGS)
-	$(BIN)/pytest -n $(JOBS) --size distributed $(ARGS)
+	NEWSLETTER_TEST_SIZE=embedded $(BIN)/pytest -n $(JOBS) $(ARGS)
+	NEWSLETTER_TEST_SIZE=distributed $(BIN)/pytest -n $(JOBS) $(ARGS)
 
 .PHONY: check
 check: setup-dev ## Format, lint, types, import rules, migrations against models

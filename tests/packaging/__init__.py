@@ -1,0 +1,1 @@
+"""What is around the code: locks, commands of make, container files, documents."""
