@@ -1,0 +1,429 @@
+"""Any server that speaks the OpenAI chat completions API, behind a small protocol.
+
+One `complete` is one HTTP request, never more: whoever calls counts calls, decides about
+another one and knows what is left of the time. Refusals of the server are this tree:
+
+    ModelError
+    ├── Retryable       429, 5xx, a cut connection, a time-out, an empty or garbled answer
+    │   └── Adapted     the server does not know an option; the next call goes without it
+    ├── Refused         the model declined, or a content filter did
+    ├── Truncated       the answer ended at the limit of its length
+    ├── TooLong         more bytes than we read, or more prompt than the model takes
+    └── Misconfigured   key, address, name of the model or credit: an operator must act
+"""
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import IntEnum
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+from openai.types.chat import ChatCompletionMessageParam
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from newsletter.settings import AISettings
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What has been asked of a model. Tokens are as its server counts them, 0 where it does not."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model wrote: text, and nothing is known about it yet."""
+
+    text: str
+    usage: Usage
+    model: str
+    """The model that answered, as its server names it; often more exact than what was asked for."""
+
+
+class ModelError(Exception):
+    """A call that gave no answer. The message may be shown to a customer.
+
+    ``detail`` is for the operator's log: it may quote the server.
+    """
+
+    def __init__(self, message: str, *, detail: str = "", usage: Usage | None = None) -> None:
+        self.message = message
+        self.detail = detail or message
+        self.usage = usage or Usage(calls=1)
+        super().__init__(message)
+
+
+class Retryable(ModelError):
+    """The same call may succeed later; ``retry_after`` is in seconds where the server named a time."""
+
+    def __init__(
+        self, message: str, *, detail: str = "", usage: Usage | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, detail=detail, usage=usage)
+        self.retry_after = retry_after
+
+
+class Adapted(Retryable):
+    """The server refused an option that we can do without, and the next call leaves it out."""
+
+
+class Refused(ModelError):
+    pass
+
+
+class Truncated(ModelError):
+    pass
+
+
+class TooLong(ModelError):
+    pass
+
+
+class Misconfigured(ModelError):
+    pass
+
+
+class Model(Protocol):
+    """A language model. One object serves one event loop and may be used concurrently."""
+
+    @property
+    def name(self) -> str:
+        """The model that is asked for."""
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, object],
+        *,
+        temperature: float | None,
+        max_tokens: int,
+        seconds: float,
+    ) -> Answer:
+        """One request, ``seconds`` at most. Raises `ModelError`.
+
+        The answer should be JSON by ``schema``, but no server is trusted to enforce it:
+        the caller validates.
+        """
+
+    async def aclose(self) -> None: ...
+
+
+class Rung(IntEnum):
+    """How the server is told to answer in JSON, from the best way to none.
+
+    Self-hosted servers differ: some answer 500 to ``json_schema``, some know neither. The
+    prompt always describes the format as well, so the last rung works everywhere.
+    """
+
+    JSON_SCHEMA = 0
+    JSON_OBJECT = 1
+    PLAIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What is known of a server's likes, learned from its refusals and kept for its lifetime."""
+
+    rung: Rung = Rung.JSON_SCHEMA
+    has_lengths: bool = True
+    """Whether the schema may say ``minLength`` and ``maxLength``."""
+    tokens_field: str = "max_tokens"
+    has_temperature: bool = True
+    refusals: int = 0
+
+    @classmethod
+    def of(cls, base_url: str | None) -> "Dialect":
+        """The first guess. OpenAI's own current models refuse ``max_tokens`` and any temperature
+        but 1; every other server knows both."""
+        host = (urlsplit(base_url).hostname or "") if base_url else "openai.com"
+        if host == "openai.com" or host.endswith(".openai.com"):
+            return cls(tokens_field="max_completion_tokens", has_temperature=False)
+        return cls()
+
+    def options(
+        self, schema: Mapping[str, object], temperature: float | None, max_tokens: int
+    ) -> dict[str, object]:
+        """The optional part of the request's body."""
+        options: dict[str, object] = {self.tokens_field: max_tokens}
+        if self.has_temperature and temperature is not None:
+            options["temperature"] = temperature
+        known = schema if self.has_lengths else _without_lengths(schema)
+        if self.rung is Rung.JSON_SCHEMA:
+            named = {"name": "answer", "strict": True, "schema": known}
+            options["response_format"] = {"type": "json_schema", "json_schema": named}
+        elif self.rung is Rung.JSON_OBJECT:
+            options["response_format"] = {"type": "json_object", "schema": known}
+        return options
+
+    def after(self, complaint: str) -> "Dialect | None":
+        """The dialect to try next when a request was refused with this text; None when the
+        text names nothing that could be left out.
+
+        A first refusal changes what it names. A second one leaves out everything optional
+        but the limit of the length (without it some servers stop after 16 tokens). So the
+        third request to a server never seen before can be answered, and three requests are
+        what a generation has.
+        """
+        text = complaint.casefold()
+        changed = self
+        if self.has_lengths and ("maxlength" in text or "minlength" in text):
+            changed = replace(changed, has_lengths=False)
+        elif self.rung is not Rung.PLAIN and any(word in text for word in _FORMAT_WORDS):
+            changed = replace(changed, rung=Rung(self.rung + 1))
+        if "max_tokens" in text and self.tokens_field == "max_tokens":
+            # Models that refuse max_tokens are the reasoning ones, which refuse temperature too.
+            changed = replace(changed, tokens_field="max_completion_tokens", has_temperature=False)
+        elif "max_completion_tokens" in text and self.tokens_field == "max_completion_tokens":
+            changed = replace(changed, tokens_field="max_tokens")
+        if "temperature" in text and self.has_temperature:
+            changed = replace(changed, has_temperature=False)
+        if changed == self:
+            return None
+        if self.refusals >= 1:
+            changed = replace(changed, rung=Rung.PLAIN, has_temperature=False)
+        return replace(changed, refusals=self.refusals + 1)
+
+
+_FORMAT_WORDS = ("response_format", "json_schema", "json_object", "structured output", "grammar")
+
+
+def _without_lengths(value: Mapping[str, object]) -> dict[str, object]:
+    return {
+        key: _without_lengths(inner) if isinstance(inner, Mapping) else inner
+        for key, inner in value.items()
+        if key not in ("minLength", "maxLength")
+    }
+
+
+class OpenAIModel:
+    """A model behind the OpenAI chat completions API. Redirects are not followed: a redirect
+    would carry the key and the prompt to a host that nobody configured."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        max_answer_bytes: int = 1_000_000,
+    ) -> None:
+        self.name = name
+        self.dialect = Dialect.of(base_url)
+        self._limit = max_answer_bytes
+        self._http = httpx2.AsyncClient(
+            follow_redirects=False,
+            # A compressed answer could grow far beyond the bytes that are counted.
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [self._bound]},
+        )
+        self._client = openai.AsyncOpenAI(
+            # Servers that need no key still get an Authorization header; the client insists on one.
+            api_key=api_key or "none",
+            base_url=base_url,
+            max_retries=0,
+            http_client=self._http,
+        )
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, object],
+        *,
+        temperature: float | None,
+        max_tokens: int,
+        seconds: float,
+    ) -> Answer:
+        """See `Model.complete`."""
+        dialect = self.dialect
+        try:
+            # The client's own time-out is per read, which a server that drips never reaches.
+            async with asyncio.timeout(seconds):
+                raw = await self._client.chat.completions.with_raw_response.create(
+                    model=self.name,
+                    messages=[_param(message) for message in messages],
+                    extra_body=dialect.options(schema, temperature, max_tokens),
+                    timeout=seconds,
+                )
+        except (TimeoutError, openai.APITimeoutError) as error:
+            raise Retryable(f"The model did not answer within {seconds:g} seconds.") from error
+        except openai.APIStatusError as error:
+            raise self._status_error(error, dialect) from error
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            raise Retryable(
+                "The connection to the model failed or was cut.", detail=repr(error.__cause__ or error)
+            ) from error
+        return _answer(raw.content, self.name)
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+    async def _bound(self, response: httpx2.Response) -> None:
+        """Runs before the body is read, so that an endless answer costs us its limit and no more."""
+        if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            raise TooLong("The model's server compressed its answer although it was told not to.")
+        if isinstance(response.stream, httpx2.AsyncByteStream):
+            response.stream = _Bounded(response.stream, self._limit)
+
+    def _status_error(self, error: openai.APIStatusError, used: Dialect) -> ModelError:
+        status, text = error.status_code, _text_of(error)
+        detail = f"status {status}: {text[:300]}"
+        if status == 429 and ("insufficient_quota" in text or "billing" in text):
+            return Misconfigured("The account at the model's provider has no credit left.", detail=detail)
+        if status in (400, 422, 500) and (better := used.after(text)) is not None:
+            # A concurrent call may have learned the same; then the dialect moves once, not twice.
+            if self.dialect == used:
+                self.dialect = better
+            return Adapted("The model's server refused an option of the request.", detail=detail)
+        if status in (408, 409, 425, 429) or status >= 500:
+            reason = "is busy (429)" if status == 429 else f"failed with status {status}"
+            return Retryable(
+                f"The model's server {reason}.",
+                detail=detail,
+                retry_after=_retry_after(error.response.headers),
+            )
+        if status in (401, 403):
+            # Providers quote a part of the key here; the text goes nowhere.
+            return Misconfigured("The model's server refused our credentials.", detail=f"status {status}")
+        if status == 413 or "context" in text.casefold():
+            return TooLong("The request is longer than the model can take.", detail=detail)
+        return Misconfigured(f"The model's server refused the request with status {status}.", detail=detail)
+
+
+def connect(settings: AISettings) -> OpenAIModel | None:
+    """The configured model; None when there is none. Call it inside the event loop that uses it."""
+    if not settings.is_configured:
+        return None
+    return OpenAIModel(
+        settings.model,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        base_url=settings.base_url,
+        max_answer_bytes=settings.max_answer_bytes,
+    )
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body that stops at a number of bytes."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        seen = 0
+        async for chunk in self._stream:
+            seen += len(chunk)
+            if seen > self._limit:
+                raise TooLong(f"The model's answer is larger than {self._limit:,} bytes.")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+
+class _Message(_Lenient):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(_Lenient):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Tokens(_Lenient):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Completion(_Lenient):
+    choices: list[_Choice]
+    model: str | None = None
+    usage: _Tokens | None = None
+
+
+def _answer(content: bytes, asked: str) -> Answer:
+    """Reads the body ourselves: the client's types believe whatever the server sent."""
+    try:
+        completion = _Completion.model_validate(json.loads(content, strict=False))
+        choice = completion.choices[0]
+    except (ValueError, ValidationError, IndexError, RecursionError) as error:
+        raise Retryable(
+            "The model's server sent something that is no chat completion. Does OPENAI_BASE_URL end in /v1?",
+            detail=f"{len(content)} bytes: {type(error).__name__}",
+        ) from error
+    tokens = completion.usage or _Tokens()
+    usage = Usage(1, max(tokens.prompt_tokens or 0, 0), max(tokens.completion_tokens or 0, 0))
+    if choice.message.refusal or choice.finish_reason == "content_filter":
+        raise Refused(
+            "The model declined to write this.",
+            detail=(choice.message.refusal or "filter")[:300],
+            usage=usage,
+        )
+    if choice.finish_reason == "length":
+        raise Truncated("The model's answer was cut at the limit of its length.", usage=usage)
+    text = choice.message.content or ""
+    if not text.strip():
+        raise Retryable("The model's answer is empty.", usage=usage)
+    return Answer(text, usage, (completion.model or asked)[:200])
+
+
+def _param(message: Message) -> ChatCompletionMessageParam:
+    if message.role == "system":
+        return {"role": "system", "content": message.content}
+    if message.role == "assistant":
+        return {"role": "assistant", "content": message.content}
+    return {"role": "user", "content": message.content}
+
+
+def _text_of(error: openai.APIStatusError) -> str:
+    """The server's words on one line, whatever shape they came in."""
+    try:
+        text = error.response.text
+    except (httpx2.StreamError, LookupError):
+        text = error.message
+    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text)[:4_000]
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from ``Retry-After`` (RFC 9110 §10.2.3: seconds or a date), or its variant in ms."""
+    for name, unit in (("retry-after-ms", 1_000), ("retry-after", 1)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) / unit
+        except ValueError:
+            continue
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
+    try:
+        at = parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max((at - datetime.now(UTC)).total_seconds(), 0.0)
