@@ -33,10 +33,18 @@ def period_of(resource: Resource, at: datetime | None = None) -> str:
 
 
 async def reserve(
-    session: AsyncSession, owner_id: UUID, resource: Resource, units: int, limit: int | None
+    session: AsyncSession,
+    owner_id: UUID,
+    resource: Resource,
+    units: int,
+    limit: int | None,
+    period: str | None = None,
 ) -> bool:
-    """Takes ``units`` if they fit under ``limit`` (None: always); False leaves all as it was."""
-    return await _take(session, owner_id, resource, limit, reserved=units)
+    """Takes ``units`` if they fit under ``limit`` (None: always); False leaves all as it was.
+
+    Whoever settles later passes the ``period`` that it will settle in: a month may end in between.
+    """
+    return await _take(session, owner_id, resource, limit, period, reserved=units)
 
 
 async def use(
@@ -56,17 +64,18 @@ async def use_up_to(
         await use(session, owner_id, resource, units, None)
         return units
     # The row lock of this UPDATE keeps the counter still until the transaction ends.
-    await _ensure(session, owner_id, resource)
+    period = period_of(resource)
+    await _ensure(session, owner_id, resource, period)
     locked = (
         update(Counter)
-        .where(*_key(owner_id, resource))
+        .where(*_key(owner_id, resource, period))
         .values(used=Counter.used)
         .returning(Counter.used + Counter.reserved)
     )
     taken = (await session.execute(locked)).scalar_one()
     fitting = max(0, min(units, limit - taken))
     if fitting:
-        await use(session, owner_id, resource, fitting, limit)
+        await _take(session, owner_id, resource, limit, period, used=fitting)
     return fitting
 
 
@@ -107,14 +116,16 @@ async def _take(
     owner_id: UUID,
     resource: Resource,
     limit: int | None,
+    period: str | None = None,
     *,
     used: int = 0,
     reserved: int = 0,
 ) -> bool:
-    await _ensure(session, owner_id, resource)
+    period = period_of(resource) if period is None else period
+    await _ensure(session, owner_id, resource, period)
     statement = (
         update(Counter)
-        .where(*_key(owner_id, resource))
+        .where(*_key(owner_id, resource, period))
         .values(used=Counter.used + used, reserved=Counter.reserved + reserved)
         .returning(Counter.used)
     )
@@ -123,11 +134,11 @@ async def _take(
     return (await session.execute(statement)).first() is not None
 
 
-async def _ensure(session: AsyncSession, owner_id: UUID, resource: Resource) -> None:
+async def _ensure(session: AsyncSession, owner_id: UUID, resource: Resource, period: str) -> None:
     row = {
         "owner_id": owner_id,
         "resource": resource.value,
-        "period": period_of(resource),
+        "period": period,
         "used": 0,
         "reserved": 0,
     }
