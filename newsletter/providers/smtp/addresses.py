@@ -1,0 +1,63 @@
+"""What an envelope becomes on the wire, and what must never get there.
+
+Bare CR and LF, in an address or in a message, are how one mail smuggles in another.
+"""
+
+import re
+from dataclasses import dataclass
+
+import idna
+
+from newsletter.providers.base import Permanent
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)+"')
+_OUTSIDE_QUOTES = re.compile(r"[\s<>]")
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """An address as it stands between the angle brackets."""
+
+    encoded: bytes
+    is_international: bool
+    """Whether it needs SMTPUTF8 (RFC 6531)."""
+
+
+def path(address: str, *, is_sender: bool = False) -> Path:
+    """The domain becomes an A-label. An empty sender is the null return path.
+
+    Raises `Permanent` for what cannot be an address; of a recipient that is a bad address.
+    """
+    if is_sender and not address:
+        return Path(b"", is_international=False)
+    local, at, domain = address.rpartition("@")
+    is_quoted = _QUOTED.fullmatch(local) is not None
+    malformed = (
+        not at
+        or not local
+        or _CONTROL.search(address)
+        or _OUTSIDE_QUOTES.search(domain if is_quoted else address)
+    )
+    if malformed:
+        raise Permanent(
+            "the sender is not a valid address" if is_sender else "not a valid address",
+            enhanced="5.1.7" if is_sender else "5.1.3",
+        )
+    try:
+        ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode("ascii")
+        encoded = f"{local}@{ascii_domain}".encode()
+    except (idna.IDNAError, UnicodeEncodeError) as error:
+        raise Permanent(
+            f"not a valid domain: {domain!a}", enhanced="5.1.8" if is_sender else "5.1.2"
+        ) from error
+    return Path(encoded, is_international=not local.isascii())
+
+
+def message_on_the_wire(content: bytes) -> bytes:
+    """The dot-stuffed message (RFC 5321 §4.5.2). Raises `Permanent` for bare CR or LF."""
+    ends = content.count(b"\r\n")
+    if not content.endswith(b"\r\n") or content.count(b"\r") != ends or content.count(b"\n") != ends:
+        raise Permanent("the message has line ends other than CRLF", enhanced="5.6.0")
+    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    return b"." + stuffed if stuffed.startswith(b".") else stuffed

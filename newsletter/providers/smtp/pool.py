@@ -1,0 +1,85 @@
+"""Keeps signed-in connections for the next message, and never more than allowed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from newsletter.providers.smtp.session import Session
+
+IDLE_SECONDS = 20.0
+"""A connection unused for so long is closed; servers close theirs after 30 s to 5 min."""
+MESSAGES_PER_CONNECTION = 100
+"""Then a connection is replaced: many servers end theirs, less politely, soon after."""
+
+
+@dataclass(slots=True)
+class _Idle:
+    session: Session
+    since: float
+
+
+class Pool:
+    """At most ``size`` connections, made when needed, the one used last taken first."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Session]], size: int) -> None:
+        self._connect = connect
+        self._slots = asyncio.Semaphore(size)
+        self._idle: list[_Idle] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """The right to hold one connection; waiting callers are served in turn."""
+        async with self._slots:
+            yield
+
+    async def take(self, *, fresh: bool = False) -> Session:
+        """A ready connection; inside a `slot` only. ``fresh`` closes all idle ones first,
+        which were made before one of them was found dead. Raises `ServerDown`."""
+        if fresh:
+            self._drop_older_than(0)
+        while self._idle:
+            session = self._idle.pop().session
+            if session.is_ready:
+                return session
+            session.abort()
+        return await self._connect()
+
+    async def give_back(self, session: Session) -> None:
+        """Keeps it for the next message where it can be kept; else it is closed."""
+        await session.reset()
+        if self._is_closed or not session.is_ready:
+            session.abort()
+        elif session.served >= MESSAGES_PER_CONNECTION:
+            session.quit()
+        else:
+            self._idle.append(_Idle(session, time.monotonic()))
+            self._watch()
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        sessions = [idle.session for idle in self._idle]
+        self._drop_older_than(0)
+        await asyncio.gather(*(session.wait_closed() for session in sessions))
+
+    def _watch(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._drop_older_than(IDLE_SECONDS)
+        if self._idle:
+            self._watch()
+
+    def _drop_older_than(self, seconds: float) -> None:
+        limit = time.monotonic() - seconds
+        for idle in [idle for idle in self._idle if idle.since <= limit]:
+            self._idle.remove(idle)
+            idle.session.quit()

@@ -1,0 +1,162 @@
+"""The sending server as its callers see it: envelopes in, results out as they end."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from newsletter.providers.base import Envelope, Refusal, Result, ServerDown, Temporary
+from newsletter.providers.smtp.config import TLS, SMTPServer, Timeouts
+from newsletter.providers.smtp.pool import Pool
+from newsletter.providers.smtp.session import Session, tls_context
+from newsletter.settings import SMTPSettings
+
+
+@dataclass(slots=True)
+class _Call:
+    """One `send_many`: what is still to do, and the last reason why nothing could be done."""
+
+    envelopes: Sequence[Envelope]
+    pending: deque[int]
+    results: "asyncio.Queue[tuple[int, Result] | None]" = field(default_factory=asyncio.Queue)
+    retried: set[int] = field(default_factory=set)
+    down: ServerDown | None = None
+
+
+class SMTPProvider:
+    """Sends over SMTP. One object serves one event loop; concurrent calls share its connections."""
+
+    name = "smtp"
+
+    def __init__(
+        self,
+        server: SMTPServer,
+        *,
+        connections: int = 4,
+        timeouts: Timeouts | None = None,
+        local_hostname: str | None = None,
+    ) -> None:
+        if local_hostname is not None and (
+            not local_hostname.isascii() or set(local_hostname) & set("\r\n\0 ")
+        ):
+            raise ValueError("the local host name must be in ASCII, without spaces")
+        self._server = server
+        self._connections = connections
+        self._timeouts = timeouts or Timeouts()
+        self._local_hostname = local_hostname
+        self._pool = Pool(self._connect, connections)
+        self._context: ssl.SSLContext | None = None
+
+    @classmethod
+    def from_settings(cls, settings: SMTPSettings) -> Self:
+        """Raises `ValueError` where no URL is set or it is malformed."""
+        if settings.url is None:
+            raise ValueError("no sending server is configured")
+        return cls(
+            SMTPServer.from_url(settings.url.get_secret_value()),
+            connections=settings.connections,
+            timeouts=Timeouts.from_settings(settings),
+            local_hostname=settings.local_hostname,
+        )
+
+    async def send_many(self, envelopes: Sequence[Envelope]) -> AsyncGenerator[tuple[int, Result], None]:
+        """Sends each envelope once, over as many connections as the pool has.
+
+        A message that meets a connection which died while it was kept is tried once more on
+        a fresh one. Where no connection can be made, and none of this call works on, all
+        that were not tried are `ServerDown`.
+        """
+        call = _Call(envelopes, deque(range(len(envelopes))))
+        workers = [
+            asyncio.create_task(self._work(call), name="smtp")
+            for _ in range(min(self._connections, len(envelopes)))
+        ]
+        for worker in workers:
+            worker.add_done_callback(lambda _: call.results.put_nowait(None))
+        try:
+            ended = 0
+            while ended < len(workers):
+                item = await call.results.get()
+                if item is None:
+                    ended += 1
+                else:
+                    yield item
+            for worker in workers:
+                worker.result()
+            for index in call.pending:
+                yield index, _not_tried(call.down)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def check(self) -> str:
+        session = await self._connect()
+        session.quit()
+        await session.wait_closed()
+        return session.description
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    async def _connect(self) -> Session:
+        if self._context is None and self._server.tls is not TLS.NONE:
+            try:
+                self._context = tls_context(self._server.ca_file)
+            except OSError as error:
+                raise ServerDown(f"cannot read {self._server.ca_file}: {error}") from error
+        return await Session.open(self._server, self._timeouts, self._context, self._local_hostname)
+
+    async def _work(self, call: _Call) -> None:
+        while call.pending:
+            async with self._pool.slot():
+                if not call.pending:
+                    return
+                try:
+                    session = await self._pool.take(fresh=call.pending[0] in call.retried)
+                except ServerDown as down:
+                    # Other workers of this call may have connections; the last one's end
+                    # settles what is left.
+                    call.down = down
+                    return
+                try:
+                    is_up = await self._send_next(call, session)
+                    await self._pool.give_back(session)
+                except BaseException:
+                    session.abort()
+                    raise
+                if not is_up:
+                    return
+
+    async def _send_next(self, call: _Call, session: Session) -> bool:
+        """False where the server turned out not to be there for anyone."""
+        if not call.pending:
+            return True
+        if call.pending[0] in call.retried and session.served:
+            # Put there meanwhile by another worker: it is owed a fresh connection.
+            return True
+        index = call.pending.popleft()
+        try:
+            result: Result = await session.deliver(call.envelopes[index])
+        except ServerDown as down:
+            call.down = down
+            call.pending.appendleft(index)
+            return False
+        except Temporary as refusal:
+            if session.went_stale and index not in call.retried:
+                call.retried.add(index)
+                call.pending.appendleft(index)
+                return True
+            result = refusal
+        except Refusal as refusal:
+            result = refusal
+        call.results.put_nowait((index, result))
+        return True
+
+
+def _not_tried(down: ServerDown | None) -> ServerDown:
+    if down is None:
+        return ServerDown("the message was not tried")
+    return ServerDown(down.text, code=down.code, enhanced=down.enhanced)
