@@ -49,7 +49,7 @@ class WebhookDelivery(Base):
     __table_args__ = (
         # A second fan-out of the same event changes nothing.
         UniqueConstraint("endpoint_id", "event_id"),
-        Index("ix_webhook_deliveries_project", "project_id", "id"),
+        Index("ix_webhook_deliveries_endpoint", "endpoint_id", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -58,14 +58,18 @@ class WebhookDelivery(Base):
     event_id: Mapped[UUID]
     event_type: Mapped[str] = mapped_column(text(40))
     status: Mapped[DeliveryStatus] = mapped_column(status_type(DeliveryStatus, "status"))
-    attempts: Mapped[int] = mapped_column(default=0)
+    attempt_count: Mapped[int] = mapped_column(default=0)
+    """Calls made so far, in all."""
+    attempts_before_replay: Mapped[int] = mapped_column(default=0)
+    """Calls made before the newest replay: the retry schedule counts from there."""
     next_attempt_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
 
 class Attempt(Base):
-    """One call of an endpoint and what it answered."""
+    """One call of an endpoint and how it ended. What it said is not kept: nobody may read a
+    network through us."""
 
     __tablename__ = "webhook_attempts"
 
@@ -76,5 +80,4 @@ class Attempt(Base):
     status_code: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(text(500))
     elapsed_ms: Mapped[int]
-    answer: Mapped[str | None] = mapped_column(text(1000))
     at: Mapped[datetime]

@@ -396,7 +396,8 @@ def upgrade() -> None:
     sa.Column('event_id', sa.Uuid(), nullable=False),
     sa.Column('event_type', sa.String(length=40), nullable=False),
     sa.Column('status', sa.Enum('pending', 'succeeded', 'retrying', 'exhausted', name='status', native_enum=False, create_constraint=True, length=20), nullable=False),
-    sa.Column('attempts', sa.Integer(), nullable=False),
+    sa.Column('attempt_count', sa.Integer(), nullable=False),
+    sa.Column('attempts_before_replay', sa.Integer(), nullable=False),
     sa.Column('next_attempt_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
@@ -405,7 +406,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('endpoint_id', 'event_id', name=op.f('uq_webhook_deliveries_endpoint_id_event_id'))
     )
     with op.batch_alter_table('webhook_deliveries', schema=None) as batch_op:
-        batch_op.create_index('ix_webhook_deliveries_project', ['project_id', 'id'], unique=False)
+        batch_op.create_index('ix_webhook_deliveries_endpoint', ['endpoint_id', 'id'], unique=False)
 
     op.create_table('webhook_attempts',
     sa.Column('delivery_id', sa.Uuid(), nullable=False),
@@ -413,7 +414,6 @@ def upgrade() -> None:
     sa.Column('status_code', sa.Integer(), nullable=True),
     sa.Column('error', sa.String(length=500), nullable=True),
     sa.Column('elapsed_ms', sa.Integer(), nullable=False),
-    sa.Column('answer', sa.String(length=1000), nullable=True),
     sa.Column('at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['delivery_id'], ['webhook_deliveries.id'], name=op.f('fk_webhook_attempts_delivery_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('delivery_id', 'number', name=op.f('pk_webhook_attempts'))
@@ -423,7 +423,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table('webhook_attempts')
     with op.batch_alter_table('webhook_deliveries', schema=None) as batch_op:
-        batch_op.drop_index('ix_webhook_deliveries_project')
+        batch_op.drop_index('ix_webhook_deliveries_endpoint')
 
     op.drop_table('webhook_deliveries')
     with op.batch_alter_table('subscribers', schema=None) as batch_op:
