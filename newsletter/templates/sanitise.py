@@ -1,0 +1,88 @@
+"""Keeps of a piece of HTML what a newsletter needs, and nothing that runs, loads or hides."""
+
+import html
+import re
+from collections.abc import Callable
+
+import nh3
+
+from newsletter.templates import merge
+from newsletter.templates.escaping import clean_copy
+from newsletter.templates.markers import Markers
+from newsletter.templates.styles import clean_inline
+
+_TEXT = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "p", "div", "span", "br", "hr", "blockquote"})
+_INLINE = frozenset(
+    {"a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "del", "em", "i", "ins", "kbd", "mark", "q"}
+    | {"s", "small", "strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr", "font", "center"}
+)
+_BLOCKS = frozenset({"pre", "ul", "ol", "li", "dl", "dt", "dd", "img", "figure", "figcaption", "section"})
+_TABLE = frozenset({"table", "caption", "colgroup", "col", "thead", "tbody", "tfoot", "tr", "th", "td"})
+TAGS = _TEXT | _INLINE | _BLOCKS | _TABLE
+
+_REMOVED_WITH_CONTENT = {
+    *("script", "style", "iframe", "object", "embed", "svg", "math", "noscript", "template", "title"),
+    *("textarea", "select", "button", "audio", "video", "canvas", "frameset", "applet", "head"),
+}
+_ATTRIBUTES: dict[str, set[str]] = {
+    "*": {"style", "title", "align", "dir", "lang", "valign", "bgcolor"},
+    "a": {"href", "name"},
+    "img": {"src", "alt", "width", "height", "border"},
+    "table": {"width", "border", "cellpadding", "cellspacing", "role"},
+    "td": {"width", "height", "colspan", "rowspan"},
+    "th": {"width", "height", "colspan", "rowspan", "scope"},
+    "col": {"width", "span"},
+    "ol": {"start", "type"},
+    "font": {"color", "size", "face"},
+}
+_SCHEMES = {"http", "https", "mailto", "tel"}
+_LINK = re.compile(r"\s*(?:https?:|mailto:|tel:|#)", re.IGNORECASE)
+_PICTURE = re.compile(r"\s*https?:", re.IGNORECASE)
+_SIMPLE_VALUE = re.compile(r"[\w\s#%.,()+-]*")
+
+
+def sanitise_body(body: str) -> str:
+    """The safe part of ``body``, well-formed; merge tags stay as they were written.
+
+    Links keep the schemes http, https, mailto and tel; pictures http and https. Raises
+    `newsletter.templates.merge.MergeTagInvalid` for a tag that cannot be read.
+    """
+    markers = Markers()
+    protected = markers.protect(merge.split(body))
+    return markers.restore(sanitise(protected, markers), _as_written)
+
+
+def _as_written(tag: merge.Tag, in_attribute: bool) -> str:
+    source = html.unescape(tag.source)
+    return html.escape(source, quote=in_attribute)
+
+
+def sanitise(fragment: str, markers: Markers, *, allow_classes: bool = False) -> str:
+    """The same for a fragment whose merge tags are ``markers``; templates may use classes."""
+    attributes = _ATTRIBUTES | {"*": _ATTRIBUTES["*"] | ({"class"} if allow_classes else set())}
+    return nh3.clean(
+        clean_copy(fragment),
+        tags=set(TAGS),
+        clean_content_tags=_REMOVED_WITH_CONTENT,
+        attributes=attributes,
+        attribute_filter=_attribute_filter(markers),
+        url_schemes=_SCHEMES,
+        strip_comments=True,
+        link_rel=None,
+    )
+
+
+def _attribute_filter(markers: Markers) -> Callable[[str, str, str], str | None]:
+    def keep(tag: str, name: str, value: str) -> str | None:
+        if name in ("href", "src"):
+            allowed = _LINK if name == "href" else _PICTURE
+            return value.strip() if allowed.match(value) or markers.starts(value) else None
+        if name == "style":
+            return None if markers.is_in(value) else clean_inline(value) or None
+        if name in ("title", "alt"):
+            return value
+        if markers.is_in(value) or _SIMPLE_VALUE.fullmatch(value) is None:
+            return None
+        return value
+
+    return keep
