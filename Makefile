@@ -64,6 +64,10 @@ lock: setup-dev ## Write the hashed locks from pyproject.toml; UPGRADE=1 takes n
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev --output-file requirements-dev.lock
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock
 
+.PHONY: docs
+docs: setup-dev ## Write docs/settings.md from the settings
+	@PYTHONPATH=. $(BIN)/python scripts/settings_reference.py
+
 .PHONY: clean
 clean: ## Remove what building and testing left behind; keeps data/
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,84 @@
+"""Rules of the tree that import-linter and ruff cannot say."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("newsletter", "workers")
+
+# Names that say nothing about what is inside.
+EMPTY_NAMES = {"utils.py", "util.py", "helpers.py", "helper.py", "common.py", "misc.py", "manager.py"}
+
+
+def _modules(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of all that a module imports; `from a import b` gives both a and a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.lineno, node.module
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def test_models_are_imported_by_their_own_slice_and_the_migrations_alone() -> None:
+    strangers = []
+    for path in _modules(*PACKAGES):
+        place = path.relative_to(ROOT)
+        if place.parts[:2] == ("newsletter", "migrations"):
+            continue
+        for line, name in _imports(path):
+            match = re.fullmatch(r"newsletter\.(\w+)\.models", name)
+            if match and place.parts[:2] != ("newsletter", match.group(1)):
+                strangers.append(f"{place}:{line} imports {name}")
+    assert strangers == []
+
+
+def test_every_package_has_its_place_in_the_layers() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = (contract["layers"] for contract in linter["contracts"] if contract["type"] == "layers")
+    placed = {name.strip(" ()") for layer in layers for name in layer.split("|")}
+    here = {
+        f"newsletter.{path.stem}"
+        for path in (ROOT / "newsletter").iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").exists())
+        and path.stem not in {"__init__", "__main__"}
+    }
+    assert here - placed == set()
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    assert [str(path) for path in _modules(*PACKAGES, "tests") if path.name in EMPTY_NAMES] == []
+
+
+@pytest.mark.parametrize("folder", ["newsletter", "workers", "tests"])
+def test_no_file_is_too_long_to_have_one_subject(folder: str) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): path.read_text().count("\n")
+        for path in _modules(folder)
+        if path.parent.name != "versions"  # A migration is as long as the schema it makes.
+    }
+    assert {path: lines for path, lines in lengths.items() if lines > 450} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import newsletter.plans.models", {"newsletter.plans.models"}),
+        ("from newsletter.plans import models", {"newsletter.plans", "newsletter.plans.models"}),
+        ("from newsletter.plans.models import A", {"newsletter.plans.models", "newsletter.plans.models.A"}),
+    ],
+)
+def test_all_spellings_of_an_import_are_seen(source: str, names: set[str], tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(source)
+    assert {name for _, name in _imports(path)} == names
