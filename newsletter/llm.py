@@ -380,7 +380,7 @@ def _answer(content: bytes, asked: str) -> Answer:
             detail=f"{len(content)} bytes: {type(error).__name__}",
         ) from error
     tokens = completion.usage or _Tokens()
-    usage = Usage(1, max(tokens.prompt_tokens or 0, 0), max(tokens.completion_tokens or 0, 0))
+    usage = Usage(1, _count(tokens.prompt_tokens), _count(tokens.completion_tokens))
     if choice.message.refusal or choice.finish_reason == "content_filter":
         raise Refused(
             "The model declined to write this.",
@@ -392,7 +392,13 @@ def _answer(content: bytes, asked: str) -> Answer:
     text = choice.message.content or ""
     if not text.strip():
         raise Retryable("The model's answer is empty.", usage=usage)
-    return Answer(text, usage, (completion.model or asked)[:200])
+    name = "".join(character for character in completion.model or "" if character.isprintable())
+    return Answer(text, usage, name[:200] or asked)
+
+
+def _count(tokens: int | None) -> int:
+    """A number of tokens that fits into a column, whatever the server counted."""
+    return min(max(tokens or 0, 0), 2**31 - 1)
 
 
 def _param(message: Message) -> ChatCompletionMessageParam:
