@@ -10,6 +10,8 @@ from newsletter.templates.escaping import clean_line
 DARK_PAGE, DARK_SURFACE, DARK_TEXT, DARK_MUTED = "#121316", "#1c1e22", "#e8e8ea", "#a0a3aa"
 MIN_CONTRAST = 4.5
 """WCAG 2.2, success criterion 1.4.3: contrast of text."""
+MIN_SHAPE_CONTRAST = 3.0
+"""Success criterion 1.4.11: of shapes, such as a button."""
 
 _RIGHT_TO_LEFT = frozenset({"ar", "arc", "ckb", "dv", "fa", "ha", "he", "iw", "khw", "ks", "ps", "ur", "yi"})
 _RIGHT_TO_LEFT_SCRIPTS = frozenset({"arab", "hebr", "syrc", "thaa", "nkoo", "adlm"})
@@ -58,7 +60,7 @@ COLOUR_NAMES = frozenset(
     {"primary_colour", "on_primary_colour", "link_colour", "tint_colour", "background_colour"}
     | {"surface_colour", "text_colour", "muted_colour", "rule_colour", "dark_background_colour"}
     | {"dark_surface_colour", "dark_text_colour", "dark_muted_colour", "dark_rule_colour"}
-    | {"dark_link_colour", "dark_tint_colour"}
+    | {"dark_link_colour", "dark_tint_colour", "dark_primary_colour", "on_dark_primary_colour"}
 )
 LAYOUT_NAMES = COLOUR_NAMES | {"brand_name", "website_url", "logo_url", "postal_address"}
 """What a template may read besides a body's fields."""
@@ -85,6 +87,7 @@ def colours(branding: Branding) -> dict[str, str]:
     surface = (255, 255, 255)
     text = readable(_rgb(branding.text_colour, default.text_colour), surface)
     dark_page, dark_surface = _rgb(DARK_PAGE, ""), _rgb(DARK_SURFACE, "")
+    dark_primary = readable(primary, dark_surface, MIN_SHAPE_CONTRAST)
     return {
         "primary_colour": _hex(primary),
         "on_primary_colour": _hex(_on(primary)),
@@ -101,6 +104,8 @@ def colours(branding: Branding) -> dict[str, str]:
         "dark_muted_colour": DARK_MUTED,
         "dark_rule_colour": _hex(_mix((255, 255, 255), dark_surface, 0.14)),
         "dark_link_colour": _hex(readable(primary, dark_surface)),
+        "dark_primary_colour": _hex(dark_primary),
+        "on_dark_primary_colour": _hex(_on(dark_primary)),
         "dark_tint_colour": _hex(_mix(primary, dark_surface, 0.22)),
     }
 
@@ -122,14 +127,14 @@ def contrast(one: RGB, other: RGB) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def readable(colour: RGB, ground: RGB) -> RGB:
-    """``colour``, moved towards black or white until it can be read on ``ground``."""
+def readable(colour: RGB, ground: RGB, enough: float = MIN_CONTRAST) -> RGB:
+    """``colour``, moved towards black or white until it stands out from ``ground``."""
     towards = (
         (0, 0, 0) if contrast((0, 0, 0), ground) > contrast((255, 255, 255), ground) else (255, 255, 255)
     )
     for step in range(21):
         moved = _mix(towards, colour, step / 20)
-        if contrast(moved, ground) >= MIN_CONTRAST:
+        if contrast(moved, ground) >= enough:
             return moved
     return towards
 
