@@ -16,8 +16,8 @@ async def run_due(runtime: Runtime) -> list[str]:
     made, ran = handlers(runtime), []
     for _ in range(MAX_ROUNDS):
         async with runtime.db.read() as session:
-            due = select(Job).where(Job.status == JobStatus.queued, Job.run_at <= db_now())
-            found = (await session.scalars(due.order_by(Job.run_at, Job.id).limit(1))).first()
+            due = select(Job.id, Job.name).where(Job.status == JobStatus.queued, Job.run_at <= db_now())
+            found = (await session.execute(due.order_by(Job.run_at, Job.id).limit(1))).first()
         if found is None:
             return ran
         await jobs.run(runtime.db, found.id, made, lease=30)

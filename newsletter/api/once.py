@@ -4,6 +4,7 @@ from typing import Self
 
 from litestar import Request
 from litestar.datastructures import MutableScopeHeaders
+from litestar.di import NamedDependency
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -76,7 +77,7 @@ class Idempotency(ASGIMiddleware):
                 await idempotency.free(self._db, claim)
 
 
-async def provide_once(request: AnyRequest, vault: Vault) -> Once:
+async def provide_once(request: AnyRequest, vault: NamedDependency[Vault]) -> Once:
     """The handler's part: it keeps the answer in the transaction of its effect."""
     return Once(vault, request.scope.get(_SCOPE_KEY))
 
