@@ -7,6 +7,7 @@ group and its name in capitals: `AISettings.timeout` is ``NEWSLETTER_AI_TIMEOUT`
 
 import os
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -130,6 +131,16 @@ class WebhookSettings(BaseSettings):
     """Ports that endpoints may use, besides any port inside ``allowed_ranges``."""
     threads: int = Field(8, ge=1, le=64)
     """Calls that one worker process makes at the same time."""
+
+    @field_validator("allowed_ranges")
+    @classmethod
+    def _known_ranges(cls, ranges: tuple[str, ...]) -> tuple[str, ...]:
+        for text in ranges:
+            try:
+                ip_network(text)
+            except ValueError:
+                raise ValueError(f"'{text}' must be a network such as 10.1.0.0/16") from None
+        return ranges
 
 
 class LimitSettings(BaseSettings):
