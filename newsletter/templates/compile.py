@@ -145,7 +145,7 @@ def compile_content(content: Content) -> Compiled:
     body = _part("body", lambda: _read_body(content.body, allowed, known, markers))
     title = markers.protect(merge.split(clean_line(content.subject)))
     preview = markers.protect(merge.split(clean_line(content.preheader)))
-    root = _read_layout(content, {**look, **known}, allowed, markers)
+    root = _read_layout(content, {**known, **look}, allowed, markers)
     frame = mjml.frame(root)
     try:
         mail = mjml.render(

@@ -53,20 +53,23 @@ _LINK = re.compile(r"\s*(?:https?://|mailto:|tel:|#|$)", re.IGNORECASE)
 MAX_PROBLEMS = 20
 
 
-def check(source: str, fields: Collection[str] | None = None) -> list[Problem]:
+def check(
+    source: str, fields: Collection[str] | None = None, variables: Collection[str] = ()
+) -> list[Problem]:
     """What keeps ``source`` from compiling, by line; at most `MAX_PROBLEMS`.
 
-    ``fields`` are the names its merge tags may read besides a project's look and the
-    content slot; None allows any name.
+    ``fields`` are the names its merge tags may read besides ``variables`` (its declared
+    ones), a project's look and the content slot; None allows any name.
     """
     found: set[Problem] = set()
-    # Conditions on the project's look cut parts out, so both a full and a bare look are tried.
-    for look in (FULL, EMPTY):
+    # Conditions on look and variables cut parts out, so it is tried with all of them and with none.
+    for look, sample in ((FULL, "Example"), (EMPTY, "")):
         markers = Markers()
+        known = {**dict.fromkeys(variables, sample), **constants(look)}
         try:
             if fields is not None:
-                require_names(split(source), {*fields, *LAYOUT_NAMES, CONTENT})
-            found.update(problems(read(source, constants(look), markers), markers))
+                require_names(split(source), {*fields, *variables, *LAYOUT_NAMES, CONTENT})
+            found.update(problems(read(source, known, markers), markers))
         except MergeTagInvalid as error:
             found.add(Problem(error.line, error.message))
         except LayoutInvalid as error:

@@ -172,8 +172,9 @@ def _set_direction(root: etree._Element, branding: Branding) -> None:
         for element in root.iter("mj-section", "mj-column", "mj-group", "mj-wrapper"):
             if element.get("direction") is None:
                 element.set("direction", "rtl")
-        for element in root.iter("mj-text"):
-            if element.get("align") in (None, "left"):
+        for element in root.iter("mj-text", "mj-image", "mj-button"):
+            is_left = element.get("align") == "left"
+            if is_left or (element.tag == "mj-text" and element.get("align") is None):
                 element.set("align", "right")
 
 
