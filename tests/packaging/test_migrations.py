@@ -1,0 +1,122 @@
+"""The migrations make exactly the schema that the models describe, on both databases."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, inspect, text
+
+from newsletter import migrations
+from newsletter.kit.db import Base, Database
+from tests.services import Postgres, require
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    require(Postgres)
+    with Postgres(fast=True) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Database, Database]]:
+    """Two empty databases of one kind."""
+    if request.param == "sqlite":
+        urls = [f"sqlite+aiosqlite:///{tmp_path / name}.db" for name in ("one", "two")]
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        for name in ("one", "two"):
+            server.drop_database(name)
+        urls = [server.create_database(name) for name in ("one", "two")]
+    databases = (Database(urls[0]), Database(urls[1]))
+    yield databases
+    for database in databases:
+        await database.close()
+
+
+def _schema(connection: Connection) -> dict[str, Any]:
+    """All that the database knows of its tables, in an order of its own."""
+    inspector = inspect(connection)
+    tables: dict[str, Any] = {}
+    for table in sorted(set(inspector.get_table_names()) - {"alembic_version"}):
+        parts: dict[str, Any] = {
+            "columns": inspector.get_columns(table),
+            "foreign keys": inspector.get_foreign_keys(table),
+            "indexes": inspector.get_indexes(table),
+            "unique": inspector.get_unique_constraints(table),
+            "checks": inspector.get_check_constraints(table),
+        }
+        tables[table] = {"key": str(inspector.get_pk_constraint(table))}
+        for part, rows in parts.items():
+            tables[table][part] = sorted(str(sorted(row.items(), key=lambda item: item[0])) for row in rows)
+    return tables
+
+
+async def _read(database: Database) -> dict[str, Any]:
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(_schema)
+
+
+async def test_migrations_match_the_models(empty: tuple[Database, Database]) -> None:
+    migrated, modelled = empty
+    await migrations.upgrade(migrated.engine)
+    async with modelled.engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+
+    ours, theirs = await _read(migrated), await _read(modelled)
+
+    assert ours.keys() == theirs.keys() == Base.metadata.tables.keys()
+    for table in ours:
+        assert ours[table] == theirs[table], table
+    assert await migrations.differences(migrated.engine) == []
+
+
+async def test_a_second_upgrade_changes_nothing(empty: tuple[Database, Database]) -> None:
+    database, _ = empty
+    assert await migrations.current(database.engine) is None
+    await migrations.upgrade(database.engine)
+    before = await _read(database)
+
+    await migrations.upgrade(database.engine)
+
+    assert await migrations.current(database.engine) == migrations.head()
+    assert await _read(database) == before
+
+
+UPGRADE = """
+import asyncio, sys
+from newsletter import migrations
+from newsletter.kit.db import Database
+
+async def main():
+    database = Database(sys.argv[1])
+    await migrations.upgrade(database.engine)
+    await database.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_two_processes_may_upgrade_at_once(empty: tuple[Database, Database]) -> None:
+    database, _ = empty
+    url = database.engine.url.render_as_string(hide_password=False)
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", UPGRADE, url, cwd=ROOT) for _ in range(3)
+    ]
+
+    assert [await process.wait() for process in processes] == [0, 0, 0]
+    assert await migrations.current(database.engine) == migrations.head()
+
+
+async def test_a_column_that_is_missing_is_noticed(empty: tuple[Database, Database]) -> None:
+    database, _ = empty
+    await migrations.upgrade(database.engine)
+    async with database.engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE heartbeats DROP COLUMN at"))
+
+    assert "heartbeats" in str(await migrations.differences(database.engine))
