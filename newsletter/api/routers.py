@@ -5,10 +5,13 @@ from litestar.handlers import HTTPRouteHandler
 
 from newsletter.accounts.keys import SCOPES
 from newsletter.accounts.routes import AccountController, ProjectController
+from newsletter.audience.routes import ListController, SubscriberController
 
 V1: tuple[type[Controller], ...] = (
     ProjectController,
     AccountController,
+    ListController,
+    SubscriberController,
 )
 """Controllers under ``/api/v1``: behind the gate, with idempotency."""
 

@@ -48,9 +48,7 @@ class Subscriber(Base):
 
     __tablename__ = "subscribers"
     __table_args__ = (
-        ForeignKeyConstraint(
-            ["project_id", "list_id"], ["lists.project_id", "lists.id"], ondelete="CASCADE"
-        ),
+        ForeignKeyConstraint(["project_id", "list_id"], ["lists.project_id", "lists.id"], ondelete="CASCADE"),
         UniqueConstraint("list_id", "address_key"),
         # Freezing an audience and counting a list read these in order of id.
         Index("ix_subscribers_list_status", "list_id", "status", "id"),

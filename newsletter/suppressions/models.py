@@ -21,8 +21,8 @@ class Reason(StrEnum):
 class Suppression(Base):
     """One address at one level.
 
-    ``scope`` is ``global``, ``domain:<sender domain>``, ``project:<uuid>`` or ``list:<uuid>``:
-    one text column, because NULLs would defeat the unique constraint. ``address_key`` is the
+    ``scope`` is ``global``, ``domain:<project uuid>:<sender domain>``, ``project:<uuid>`` or
+    ``list:<uuid>``: one text column, because NULLs would defeat the unique constraint. ``address_key`` is the
     normalised address, or ``#`` and a keyed hash of it for a person who was erased.
     """
 

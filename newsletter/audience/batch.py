@@ -1,0 +1,119 @@
+"""Up to 1,000 rows in one call: bad rows are counted, good ones written in a few statements."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.audience import fields, upsert
+from newsletter.audience.schemas import ListSubscriberIn
+from newsletter.audience.upsert import Entry, Target
+from newsletter.kit import address
+from newsletter.kit.crypto import Vault
+from newsletter.kit.errors import ValidationFailed
+from newsletter.settings import LimitSettings
+
+MAX_EXAMPLES = 10
+_EXAMPLE_CHARS = 320
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """``received = created + updated + invalid + skipped_over_cap``; reactivated are among updated."""
+
+    received: int
+    created: int
+    updated: int
+    reactivated: int
+    invalid: int
+    skipped_over_cap: int
+    invalid_examples: list[str]
+
+
+async def import_batch(
+    session: AsyncSession,
+    vault: Vault,
+    target: Target,
+    raw_rows: Sequence[object],
+    limits: LimitSettings,
+) -> BatchResult:
+    """Upserts each row by the rules of `upsert`; the same address twice is one subscriber, to
+    which the later row's fields win. Announces nothing. Raises `ValidationFailed` for too
+    many rows or a foreign list, never for a bad row.
+    """
+    if len(raw_rows) > limits.batch_rows:
+        raise ValidationFailed.of("subscribers", f"must have at most {limits.batch_rows:,} rows")
+    good: list[tuple[object, Entry]] = []
+    bad: list[object] = []
+    for raw in raw_rows:
+        entry = _read(raw, target, limits)
+        if entry is None:
+            bad.append(raw)
+        else:
+            good.append((raw, entry))
+    good, over = await _register_fields(session, target, good, limits)
+    bad += over
+    merged: dict[str, Entry] = {}
+    times: dict[str, int] = {}
+    for _, entry in good:
+        key = entry.address.key
+        merged[key] = merged[key].merged(entry) if key in merged else entry
+        times[key] = times.get(key, 0) + 1
+    results = await upsert.apply(session, vault, target, list(merged.values()))
+    created = reactivated = skipped = 0
+    for count, result in zip(times.values(), results, strict=True):
+        if result is None:
+            skipped += count
+        else:
+            created += result.is_new
+            reactivated += result.is_reactivated
+    return BatchResult(
+        received=len(raw_rows),
+        created=created,
+        updated=len(good) - skipped - created,
+        reactivated=reactivated,
+        invalid=len(bad),
+        skipped_over_cap=skipped,
+        invalid_examples=[_example(raw) for raw in bad[:MAX_EXAMPLES]],
+    )
+
+
+def _read(raw: object, target: Target, limits: LimitSettings) -> Entry | None:
+    try:
+        row = ListSubscriberIn.model_validate(raw)
+    except ValidationError:
+        return None
+    if len(row.tags or ()) > limits.tags:
+        return None
+    return Entry(address.parse(row.email), upsert.sent_fields(row), upsert.evidence_of(row, target.key_id))
+
+
+async def _register_fields(
+    session: AsyncSession, target: Target, good: Sequence[tuple[object, Entry]], limits: LimitSettings
+) -> tuple[list[tuple[object, Entry]], list[object]]:
+    """Parts the rows into those whose custom fields are known now, and those with one too many."""
+    names = [_names(entry) for _, entry in good]
+    known = await fields.register(
+        session, target.project, (name for row in names for name in row), limits.custom_fields
+    )
+    kept, over = [], []
+    for (raw, entry), wanted in zip(good, names, strict=True):
+        if known.issuperset(wanted):
+            kept.append((raw, entry))
+        else:
+            over.append(raw)
+    return kept, over
+
+
+def _names(entry: Entry) -> list[str]:
+    values = entry.fields.get("custom_fields") or {}
+    return [name for name, value in values.items() if value is not None]
+
+
+def _example(raw: object) -> str:
+    """What tells the caller which row it was: its address, or else the row itself."""
+    if isinstance(raw, dict) and isinstance(raw.get("email"), str):
+        return str(raw["email"])[:_EXAMPLE_CHARS]
+    return json.dumps(raw, ensure_ascii=False)[:_EXAMPLE_CHARS]

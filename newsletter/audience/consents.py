@@ -1,0 +1,64 @@
+"""Writes the history of consent: one row for every change, and rows are never changed after.
+
+Erasure alone touches them again: it blanks what names the person (`newsletter.audience.erase`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.audience.models import Consent, ConsentAction, Subscriber
+from newsletter.kit import clock, ids
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where a change of consent came from."""
+
+    source: str
+    """``api``, ``one-click``, ``unsubscribe page``, a form's name …"""
+    ip: str | None = None
+    """Of the person, not of the server that calls for them."""
+    text: str | None = None
+    """The words that the person agreed to."""
+    key_id: UUID | None = None
+    at: datetime | None = None
+    """When it happened, where that was before the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one subscriber's consent."""
+
+    subscriber: Subscriber
+    action: ConsentAction
+    evidence: Evidence
+
+
+async def record(session: AsyncSession, changes: Sequence[Change]) -> None:
+    if not changes:
+        return
+    now = clock.now()
+    await session.execute(
+        insert(Consent),
+        [
+            {
+                "id": ids.uuid7(),
+                "project_id": change.subscriber.project_id,
+                "list_id": change.subscriber.list_id,
+                "subscriber_id": change.subscriber.id,
+                "address_key": change.subscriber.address_key,
+                "action": change.action,
+                "source": change.evidence.source,
+                "ip": change.evidence.ip,
+                "text": change.evidence.text,
+                "key_id": change.evidence.key_id,
+                "at": change.evidence.at or now,
+            }
+            for change in changes
+        ],
+    )

@@ -1,0 +1,171 @@
+"""Reads lists, subscribers and consents."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, cast, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts.project import Project
+from newsletter.audience.models import Consent, CustomField, MailingList, Status, Subscriber
+from newsletter.kit.db import is_postgresql
+
+
+@dataclass(frozen=True, slots=True)
+class ListSummary:
+    """A list with its numbers of this moment."""
+
+    id: UUID
+    name: str
+    description: str | None
+    opt_in: str
+    total_subscribers: int
+    active_subscribers: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRow:
+    """What a mail may say about its reader, as it is now."""
+
+    status: Status
+    email: str
+    first_name: str | None
+    last_name: str | None
+    custom_fields: Mapping[str, Any]
+
+    @property
+    def is_active(self) -> bool:
+        return self.status is Status.active
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which subscribers to show; None does not filter."""
+
+    list_ids: Collection[UUID] | None = None
+    status: Status | None = None
+    tag: str | None = None
+    search: str | None = None
+
+
+def lists(project: Project, allowed: Collection[UUID] = ()) -> Select[tuple[MailingList]]:
+    """The newest first; of a restricted key, those that it may use."""
+    statement = select(MailingList).where(MailingList.project_id == project.id)
+    if allowed:
+        statement = statement.where(MailingList.id.in_(allowed))
+    return statement.order_by(MailingList.id.desc())
+
+
+async def find_list(session: AsyncSession, project: Project, list_id: UUID) -> MailingList | None:
+    statement = select(MailingList).where(MailingList.project_id == project.id, MailingList.id == list_id)
+    return (await session.scalars(statement)).one_or_none()
+
+
+async def summaries(session: AsyncSession, rows: Sequence[MailingList]) -> list[ListSummary]:
+    """These lists with their numbers, in one query for all."""
+    is_active = Subscriber.status == Status.active
+    counted = (
+        select(Subscriber.list_id, func.count(), func.count().filter(is_active))
+        .where(Subscriber.list_id.in_([row.id for row in rows]))
+        .group_by(Subscriber.list_id)
+    )
+    numbers = {list_id: (total, active) for list_id, total, active in await session.execute(counted)}
+    found = []
+    for row in rows:
+        total, active = numbers.get(row.id, (0, 0))
+        found.append(
+            ListSummary(
+                row.id, row.name, row.description, "single", total, active, row.created_at, row.updated_at
+            )
+        )
+    return found
+
+
+def subscribers(session: AsyncSession, project: Project, filters: Filters) -> Select[tuple[Subscriber]]:
+    """The newest first. The session only tells which database it is written for."""
+    statement = select(Subscriber).where(Subscriber.project_id == project.id)
+    if filters.list_ids is not None:
+        statement = statement.where(Subscriber.list_id.in_(filters.list_ids))
+    if filters.status is not None:
+        statement = statement.where(Subscriber.status == filters.status)
+    if filters.tag is not None:
+        statement = statement.where(_has_tag(session, filters.tag))
+    if filters.search:
+        statement = statement.where(_mentions(filters.search))
+    return statement.order_by(Subscriber.id.desc())
+
+
+def _has_tag(session: AsyncSession, tag: str) -> ColumnElement[bool]:
+    if is_postgresql(session):
+        return cast(Subscriber.tags, JSONB).contains([tag])
+    each = func.json_each(Subscriber.tags).table_valued("value")
+    return exists(select(1).select_from(each).where(each.c.value == tag))
+
+
+def _mentions(text: str) -> ColumnElement[bool]:
+    full_name = func.coalesce(Subscriber.first_name, "") + " " + func.coalesce(Subscriber.last_name, "")
+    return or_(
+        func.lower(Subscriber.email).contains(text.lower(), autoescape=True),
+        func.lower(full_name).contains(text.lower(), autoescape=True),
+    )
+
+
+async def find_subscriber(session: AsyncSession, project: Project, subscriber_id: UUID) -> Subscriber | None:
+    statement = select(Subscriber).where(Subscriber.project_id == project.id, Subscriber.id == subscriber_id)
+    return (await session.scalars(statement)).one_or_none()
+
+
+def consents(project: Project, subscriber_id: UUID) -> Select[tuple[Consent]]:
+    """The history of one subscriber, the newest first."""
+    return (
+        select(Consent)
+        .where(Consent.project_id == project.id, Consent.subscriber_id == subscriber_id)
+        .order_by(Consent.id.desc())
+    )
+
+
+async def custom_field_names(session: AsyncSession, project: Project) -> frozenset[str]:
+    """The custom fields that merge tags of the project may use."""
+    statement = select(CustomField.name).where(CustomField.project_id == project.id)
+    return frozenset(await session.scalars(statement))
+
+
+def recipients(project: Project, list_id: UUID) -> Select[tuple[UUID, str, str]]:
+    """(subscriber id, email, address_key) of those active on the list: one row per address.
+
+    Composable: `suppressions.queries.without` takes away who must not be mailed.
+    """
+    return select(Subscriber.id, Subscriber.email, Subscriber.address_key).where(
+        Subscriber.project_id == project.id,
+        Subscriber.list_id == list_id,
+        Subscriber.status == Status.active,
+    )
+
+
+async def merge_data(
+    session: AsyncSession, project_id: UUID, subscriber_ids: Collection[UUID]
+) -> dict[UUID, MergeRow]:
+    """For one block of a mailing: one indexed query. Who was erased is missing."""
+    statement = select(
+        Subscriber.id,
+        Subscriber.status,
+        Subscriber.email,
+        Subscriber.first_name,
+        Subscriber.last_name,
+        Subscriber.custom_fields,
+    ).where(Subscriber.project_id == project_id, Subscriber.id.in_(subscriber_ids))
+    return {subscriber_id: MergeRow(*values) for subscriber_id, *values in await session.execute(statement)}
+
+
+async def left_since(session: AsyncSession, subscriber_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these are not active any more, or gone."""
+    statement = select(Subscriber.id).where(
+        Subscriber.id.in_(subscriber_ids), Subscriber.status == Status.active
+    )
+    return set(subscriber_ids) - set(await session.scalars(statement))

@@ -1,0 +1,457 @@
+"""``/lists`` and ``/subscribers``."""
+
+from uuid import UUID
+
+from litestar import Controller, Response, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts.project import Principal
+from newsletter.audience import queries, service
+from newsletter.audience.access import (
+    allow,
+    allow_everywhere,
+    chosen_lists,
+    list_of_query,
+    path_id,
+    search_text,
+)
+from newsletter.audience.lists import ListUse
+from newsletter.audience.models import MailingList, Status, Subscriber
+from newsletter.audience.queries import Filters
+from newsletter.audience.schemas import (
+    BatchAnswer,
+    BatchIn,
+    BatchMeta,
+    BatchOut,
+    ConsentOut,
+    Erased,
+    ListIn,
+    ListOut,
+    ListSubscriberIn,
+    ListUpdate,
+    SubscriberIn,
+    SubscriberOut,
+    SubscriberPage,
+    SubscriberPageMeta,
+    SubscriberPut,
+    SubscriberUpdate,
+)
+from newsletter.audience.service import Target
+from newsletter.kit import address, paging
+from newsletter.kit.crypto import Vault
+from newsletter.kit.db import Database
+from newsletter.kit.errors import NotFound, ValidationFailed
+from newsletter.kit.idempotency import Once
+from newsletter.kit.schema import CursorMeta, Data, Page
+from newsletter.plans.catalogue import CallClass, Resource
+from newsletter.settings import Settings
+
+_READ = {"scope": "subscribers:read"}
+_WRITE = {"scope": "subscribers:write"}
+
+
+class ListController(Controller):
+    path = "/lists"
+    tags = ["Lists"]
+
+    @get(operation_id="list_lists", summary="List the lists, the newest first", opt={"scope": "lists:read"})
+    async def index(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        page: FromQuery[int] = 1,
+        per_page: FromQuery[int] = 20,
+    ) -> Page[ListOut]:
+        async with db.read() as session:
+            chosen = queries.lists(principal.project, principal.list_ids)
+            found, meta = await paging.numbered(session, chosen, page, per_page)
+            shown = await queries.summaries(session, found)
+        return Page(data=[ListOut.model_validate(row) for row in shown], meta=meta)
+
+    @post(operation_id="create_list", summary="Create a list", opt={"scope": "lists:write"})
+    async def create(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[ListIn],
+    ) -> Data[ListOut]:
+        allow_everywhere(principal)
+        async with db.unit_of_work() as session:
+            row = await service.create_list(session, principal.project, data)
+            out = await _shown(session, row)
+            await once.keep(session, 201, out)
+        return out
+
+    @get("/{list_id:str}", operation_id="get_list", summary="Read a list", opt={"scope": "lists:read"})
+    async def read(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        list_id: FromPath[str],
+    ) -> Data[ListOut]:
+        wanted = _list(principal, list_id)
+        async with db.read() as session:
+            return await _shown(session, await service.get_list(session, principal.project, wanted))
+
+    @patch(
+        "/{list_id:str}", operation_id="update_list", summary="Change a list", opt={"scope": "lists:write"}
+    )
+    async def update(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        list_id: FromPath[str],
+        data: JSONBody[ListUpdate],
+    ) -> Data[ListOut]:
+        wanted = _list(principal, list_id)
+        async with db.unit_of_work() as session:
+            row = await service.update_list(session, principal.project, wanted, data)
+            return await _shown(session, row)
+
+    @delete(
+        "/{list_id:str}",
+        operation_id="delete_list",
+        summary="Delete a list with its subscribers",
+        description="409 `list_in_use` while a campaign that is not over uses it.",
+        opt={"scope": "lists:write"},
+    )
+    async def remove(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        list_use: NamedDependency[ListUse],
+        list_id: FromPath[str],
+    ) -> None:
+        wanted = _list(principal, list_id)
+        async with db.unit_of_work() as session:
+            await service.delete_list(session, principal.project, wanted, list_use)
+
+    @post(
+        "/{list_id:str}/subscribers",
+        operation_id="add_subscriber_to_list",
+        summary="Add or update a subscriber of the list",
+        description="As `POST /subscribers`. Many at once: `POST /subscribers/batch`.",
+        opt=_WRITE,
+    )
+    async def subscribe(
+        self,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        list_id: FromPath[str],
+        data: JSONBody[ListSubscriberIn],
+    ) -> Response[Data[SubscriberOut]]:
+        wanted = _list(principal, list_id)
+        async with db.unit_of_work() as session:
+            await service.get_list(session, principal.project, wanted)
+            made = await service.subscribe(session, vault, _target(principal, wanted), data, settings.limits)
+            out = _subscriber(made.row)
+            await once.keep(session, 201 if made.is_new else 200, out)
+        return Response(out, status_code=201 if made.is_new else 200)
+
+    @delete(
+        "/{list_id:str}/subscribers/{subscriber_id:str}",
+        operation_id="remove_subscriber_from_list",
+        summary="Unsubscribe a subscriber of the list",
+        opt=_WRITE,
+    )
+    async def unsubscribe(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        list_id: FromPath[str],
+        subscriber_id: FromPath[str],
+    ) -> None:
+        """Unsubscribes, and is done at once for one who has left already. The record stays."""
+        wanted = _list(principal, list_id)
+        async with db.unit_of_work() as session:
+            row = await _find(session, principal, subscriber_id)
+            if row.list_id != wanted:
+                raise NotFound()
+            await service.unsubscribe(
+                session, principal.project, source="api", key_id=principal.key_id, subscriber_id=row.id
+            )
+
+
+class SubscriberController(Controller):
+    path = "/subscribers"
+    tags = ["Subscribers"]
+
+    @get(
+        operation_id="list_subscribers",
+        summary="List subscribers, the newest first",
+        description="Filters combine. `search` looks into e-mail addresses and names. Page by number, or "
+        "by `cursor` with the `next_cursor` of the page before.",
+        opt=_READ,
+    )
+    async def index(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        list_id: FromQuery[str | None] = None,
+        status: FromQuery[Status | None] = None,
+        tag: FromQuery[str | None] = None,
+        search: FromQuery[str | None] = None,
+        page: FromQuery[int | None] = None,
+        per_page: FromQuery[int] = 50,
+        cursor: FromQuery[str | None] = None,
+    ) -> SubscriberPage:
+        paging.check(page or 1, per_page)
+        if page is not None and cursor is not None:
+            raise ValidationFailed.of("cursor", "cannot be sent together with page")
+        wanted = list_of_query(principal, list_id)
+        filters = Filters(
+            list_ids=chosen_lists(principal, wanted),
+            status=status,
+            tag=search_text("tag", tag),
+            search=search_text("search", search),
+        )
+        after = paging.read_cursor(cursor)
+        async with db.read() as session:
+            if wanted is not None:
+                await service.named_list(session, principal.project, wanted)
+            chosen = queries.subscribers(session, principal.project, filters)
+            if after is not None:
+                chosen = chosen.where(Subscriber.id < after).limit(per_page)
+                found = (await session.scalars(chosen)).all()
+                meta = None
+            else:
+                found, meta = await paging.numbered(session, chosen, page or 1, per_page)
+        following = paging.next_cursor([row.id for row in found], per_page)
+        rows = [SubscriberOut.model_validate(row) for row in found]
+        if meta is None:
+            return SubscriberPage(data=rows, meta=CursorMeta(per_page=per_page, next_cursor=following))
+        return SubscriberPage(data=rows, meta=SubscriberPageMeta(**dict(meta), next_cursor=following))
+
+    @post(
+        operation_id="create_subscriber",
+        summary="Add a subscriber to a list",
+        description="201 for a new subscriber, 200 for a known one, which is updated; who had unsubscribed "
+        "is brought back. Who bounced or complained is not.",
+        opt=_WRITE,
+    )
+    async def create(
+        self,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[SubscriberIn],
+    ) -> Response[Data[SubscriberOut]]:
+        target = _target(principal, data.list_id)
+        async with db.unit_of_work() as session:
+            made = await service.subscribe(session, vault, target, data, settings.limits)
+            out = _subscriber(made.row)
+            await once.keep(session, 201 if made.is_new else 200, out)
+        return Response(out, status_code=201 if made.is_new else 200)
+
+    @put(
+        operation_id="upsert_subscriber",
+        summary="Add a subscriber, or update a known one without a change of status",
+        description="201 for a new subscriber, 200 for a known one. A status changes only where it is sent.",
+        opt=_WRITE,
+    )
+    async def upsert(
+        self,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        data: JSONBody[SubscriberPut],
+    ) -> Response[Data[SubscriberOut]]:
+        target = _target(principal, data.list_id)
+        _allow_status(principal, data)
+        async with db.unit_of_work() as session:
+            made = await service.put(session, vault, target, data, settings.limits)
+        return Response(_subscriber(made.row), status_code=201 if made.is_new else 200)
+
+    @post(
+        "/batch",
+        operation_id="batch_subscribers",
+        summary="Add or update up to 1,000 subscribers of one list",
+        description="Each row follows the rules of `POST /subscribers`; a bad row is skipped and counted. "
+        "The same address twice is one subscriber. No events are sent.",
+        status_code=200,
+        opt={**_WRITE, "calls": CallClass.batches},
+    )
+    async def batch(
+        self,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[BatchIn],
+    ) -> BatchAnswer:
+        target = _target(principal, data.list_id)
+        async with db.unit_of_work() as session:
+            done = await service.import_batch(session, vault, target, data.subscribers, settings.limits)
+            out = BatchAnswer(
+                data=BatchOut(
+                    list_id=data.list_id,
+                    created=done.created,
+                    updated=done.updated,
+                    reactivated=done.reactivated,
+                    invalid=done.invalid,
+                    skipped_over_cap=done.skipped_over_cap,
+                    invalid_examples=done.invalid_examples,
+                ),
+                meta=BatchMeta(received=done.received, processed=done.created + done.updated),
+            )
+            await once.keep(session, 200, out)
+        return out
+
+    # OpenAPI knows one name for one place in a path: an id here, an address where it says so.
+    @get("/{subscriber:str}", operation_id="get_subscriber", summary="Read a subscriber", opt=_READ)
+    async def read(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        subscriber: FromPath[str],
+    ) -> Data[SubscriberOut]:
+        async with db.read() as session:
+            return _subscriber(await _find(session, principal, subscriber))
+
+    @patch("/{subscriber:str}", operation_id="update_subscriber", summary="Change a subscriber", opt=_WRITE)
+    async def update(
+        self,
+        db: NamedDependency[Database],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        subscriber: FromPath[str],
+        data: JSONBody[SubscriberUpdate],
+    ) -> Data[SubscriberOut]:
+        _allow_status(principal, data)
+        async with db.unit_of_work() as session:
+            found = await _find(session, principal, subscriber)
+            row = await service.change(
+                session,
+                principal.project,
+                found.id,
+                data,
+                limit=principal.plan.limits[Resource.subscribers],
+                key_id=principal.key_id,
+                limits=settings.limits,
+            )
+            return _subscriber(row)
+
+    @delete(
+        "/{subscriber:str}",
+        operation_id="unsubscribe",
+        summary="Unsubscribe an e-mail address",
+        description="The path holds the address, URL-encoded. With `list_id` from that list, without from "
+        "all. Also 204 for an address that is on no list.",
+        opt=_WRITE,
+    )
+    async def unsubscribe(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        subscriber: FromPath[str],
+        list_id: FromQuery[str | None] = None,
+    ) -> None:
+        wanted = list_of_query(principal, list_id)
+        try:
+            email = address.parse(subscriber)
+        except ValueError as error:
+            raise ValidationFailed.of("email", str(error)) from None
+        async with db.unit_of_work() as session:
+            if wanted is not None:
+                await service.named_list(session, principal.project, wanted)
+            await service.unsubscribe(
+                session,
+                principal.project,
+                source="api",
+                key_id=principal.key_id,
+                address_key=email.key,
+                list_ids=chosen_lists(principal, wanted),
+            )
+
+    @post(
+        "/{subscriber:str}/erase",
+        operation_id="erase_subscriber",
+        summary="Erase a person from the project",
+        description="Removes the address from all lists and blanks it in all records. A keyed hash stays, "
+        "so that an import does not bring it back: it comes back unsubscribed unless `consent` is sent.",
+        status_code=200,
+        opt=_WRITE,
+    )
+    async def erase(
+        self,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        subscriber: FromPath[str],
+    ) -> Data[Erased]:
+        allow_everywhere(principal)
+        whom = path_id("sub", subscriber)
+        async with db.unit_of_work() as session:
+            erased = await service.erase(session, vault, principal.project, whom, key_id=principal.key_id)
+            out = Data(data=Erased(erased=erased))
+            await once.keep(session, 200, out)
+        return out
+
+    @get(
+        "/{subscriber:str}/consents",
+        operation_id="list_consents",
+        summary="List the changes of a subscriber's consent, the newest first",
+        opt=_READ,
+    )
+    async def consents(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        subscriber: FromPath[str],
+        page: FromQuery[int] = 1,
+        per_page: FromQuery[int] = 20,
+    ) -> Page[ConsentOut]:
+        async with db.read() as session:
+            row = await _find(session, principal, subscriber)
+            chosen = queries.consents(principal.project, row.id)
+            found, meta = await paging.numbered(session, chosen, page, per_page)
+        return Page(data=[ConsentOut.model_validate(each) for each in found], meta=meta)
+
+
+def _list(principal: Principal, text: str) -> UUID:
+    list_id = path_id("lst", text)
+    allow(principal, list_id)
+    return list_id
+
+
+def _target(principal: Principal, list_id: UUID) -> Target:
+    allow(principal, list_id)
+    return Target(
+        project=principal.project,
+        list_id=list_id,
+        limit=principal.plan.limits[Resource.subscribers],
+        key_id=principal.key_id,
+    )
+
+
+def _allow_status(principal: Principal, body: SubscriberPut | SubscriberUpdate) -> None:
+    if body.status in (Status.bounced, Status.complained):
+        allow_everywhere(principal)
+
+
+async def _find(session: AsyncSession, principal: Principal, text: str) -> Subscriber:
+    row = await queries.find_subscriber(session, principal.project, path_id("sub", text))
+    if row is None:
+        raise NotFound()
+    allow(principal, row.list_id)
+    return row
+
+
+async def _shown(session: AsyncSession, row: MailingList) -> Data[ListOut]:
+    [summary] = await queries.summaries(session, [row])
+    return Data(data=ListOut.model_validate(summary))
+
+
+def _subscriber(row: Subscriber) -> Data[SubscriberOut]:
+    return Data(data=SubscriberOut.model_validate(row))

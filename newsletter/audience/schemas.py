@@ -1,0 +1,242 @@
+"""Lists and subscribers as the API takes and shows them."""
+
+import json
+import re
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from newsletter.accounts.schemas import Locale, TimeZone
+from newsletter.audience.models import ConsentAction, Status
+from newsletter.kit import clock
+from newsletter.kit.address import EmailAddress
+from newsletter.kit.ids import IdField
+from newsletter.kit.schema import Body, CursorMeta, Line, PageMeta, Schema, Time
+from newsletter.templates.merge import BUILT_IN_FIELDS
+
+ListId = Annotated[UUID, IdField("lst")]
+SubscriberId = Annotated[UUID, IdField("sub")]
+ConsentId = Annotated[UUID, IdField("con")]
+KeyId = Annotated[UUID, IdField("key")]
+
+MAX_VALUE = 1_000
+_CLOCK_SKEW = timedelta(minutes=5)
+
+Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
+
+
+def _field_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", name):
+        raise ValueError("must be a name of lower-case letters, digits and _, such as favourite_colour")
+    if name in BUILT_IN_FIELDS:
+        raise ValueError("is a built-in merge tag; choose another name")
+    return name
+
+
+def _scalar(value: Scalar) -> Scalar:
+    written = value if isinstance(value, str) else json.dumps(value)
+    if len(written) > MAX_VALUE:
+        raise ValueError(f"must have at most {MAX_VALUE:,} characters")
+    if written in ("NaN", "Infinity", "-Infinity") and not isinstance(value, str):
+        raise ValueError("must be a finite number")
+    if any(letter < " " and letter not in "\t\r\n" for letter in written):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def _ip(text: str) -> str:
+    try:
+        return ip_address(text).compressed
+    except ValueError:
+        raise ValueError("must be an IPv4 or IPv6 address") from None
+
+
+def _not_future(at: Time) -> Time:
+    if at > clock.now() + _CLOCK_SKEW:
+        raise ValueError("must not be in the future")
+    return at
+
+
+def _single(opt_in: str) -> str:
+    if opt_in != "single":
+        raise ValueError("must be 'single': double opt-in is not available yet")
+    return opt_in
+
+
+PersonName = Annotated[Line, Field(max_length=200, examples=["Alice"])]
+Tag = Annotated[Line, Field(min_length=1, max_length=100)]
+FieldName = Annotated[str, AfterValidator(_field_name)]
+CustomFields = dict[FieldName, Annotated[Scalar, AfterValidator(_scalar)]]
+OptIn = Annotated[
+    str, AfterValidator(_single), Field(json_schema_extra={"enum": ["single"], "examples": ["single"]})
+]
+
+
+class ListIn(Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Newsletter"}]})
+
+    name: Annotated[Line, Field(min_length=1, max_length=200)]
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    opt_in: OptIn = "single"
+
+
+class ListUpdate(Body):
+    """Fields that are left out stay as they are; null clears the description."""
+
+    name: Annotated[Line, Field(min_length=1, max_length=200)] = ""
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    opt_in: OptIn = "single"
+
+
+class ListOut(Schema):
+    id: ListId
+    name: str
+    description: str | None
+    opt_in: Literal["single"]
+    total_subscribers: int
+    active_subscribers: int
+    created_at: Time
+    updated_at: Time
+
+
+class ConsentIn(Body):
+    """What shows that the person agreed; it is kept for good."""
+
+    source: Annotated[Line, Field(min_length=1, max_length=200, examples=["signup form"])]
+    ip: Annotated[str, Field(max_length=45), AfterValidator(_ip)] | None = None
+    """The person's address, not your server's."""
+    at: Annotated[Time, AfterValidator(_not_future)] | None = None
+    """When they agreed; default: now."""
+    text: Annotated[str, Field(max_length=2000)] | None = None
+    """The words that they agreed to."""
+
+
+class SubscriberFields(Body):
+    """What is known of a person. Fields that are left out stay as they are; null clears one.
+
+    ``tags`` replace the known ones; ``custom_fields`` are merged into the known ones, where
+    null removes one.
+    """
+
+    first_name: PersonName | None = None
+    last_name: PersonName | None = None
+    tags: list[Tag] | None = None
+    custom_fields: CustomFields | None = None
+    locale: Locale | None = None
+    timezone: TimeZone | None = None
+    consent: ConsentIn | None = None
+
+
+class ListSubscriberIn(SubscriberFields):
+    """A subscriber of the list in the path."""
+
+    email: EmailAddress
+
+
+class SubscriberIn(ListSubscriberIn):
+    list_id: ListId
+
+
+ChosenStatus = Literal["active", "unsubscribed", "bounced", "complained"]
+
+
+class SubscriberPut(SubscriberIn):
+    status: ChosenStatus = "active"
+    """Left out: the known status stays, a new subscriber is active. ``active`` does not bring
+    back who bounced or complained. ``bounced`` and ``complained`` hold for the address on all lists."""
+
+
+class SubscriberUpdate(SubscriberFields):
+    status: ChosenStatus = "active"
+    """Left out: stays. ``active`` brings back who unsubscribed (with ``consent`` where the
+    project requires it), who bounced, and with ``consent`` who complained. ``bounced`` and
+    ``complained`` hold for the address on all lists."""
+
+
+class SubscriberOut(Schema):
+    id: SubscriberId
+    list_id: ListId
+    email: str
+    first_name: str | None
+    last_name: str | None
+    tags: list[str]
+    custom_fields: dict[str, Scalar]
+    locale: str | None
+    timezone: str | None
+    status: Status
+    subscribed_at: Time | None
+    unsubscribed_at: Time | None
+    created_at: Time
+    updated_at: Time
+
+
+class SubscriberPageMeta(PageMeta):
+    next_cursor: str | None
+    """Where the next page begins: subscribers are paged by number or by cursor."""
+
+
+class SubscriberPage(Schema):
+    data: list[SubscriberOut]
+    meta: SubscriberPageMeta | CursorMeta
+
+
+class BatchIn(Body):
+    """Each row is as in `POST /subscribers`, without ``list_id``. A bad row is skipped and counted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "list_id": "lst_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                    "subscribers": [
+                        {"email": "alice@example.com", "first_name": "Alice", "tags": ["imported"]}
+                    ],
+                }
+            ]
+        }
+    )
+
+    list_id: ListId
+    subscribers: Annotated[list[object], Field(min_length=1)]
+
+
+class BatchOut(Schema):
+    list_id: ListId
+    created: int
+    updated: int
+    reactivated: int
+    """Of ``updated``: those that had unsubscribed."""
+    invalid: int
+    skipped_over_cap: int
+    """Rows that your plan has no room for."""
+    invalid_examples: list[str]
+    """The e-mail addresses of up to 10 invalid rows."""
+
+
+class BatchMeta(Schema):
+    received: int
+    processed: int
+
+
+class BatchAnswer(Schema):
+    data: BatchOut
+    meta: BatchMeta
+
+
+class ConsentOut(Schema):
+    id: ConsentId
+    action: ConsentAction
+    list_id: ListId | None
+    source: str
+    ip: str | None
+    text: str | None
+    key_id: KeyId | None
+    at: Time
+
+
+class Erased(Schema):
+    erased: int
+    """Subscribers that were removed: the person may have been on several lists."""

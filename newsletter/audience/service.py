@@ -1,0 +1,26 @@
+"""What other slices and the routes may do to the audience."""
+
+from newsletter.audience.batch import import_batch
+from newsletter.audience.erase import erase
+from newsletter.audience.leaving import mark_bounced, mark_complained, unsubscribe, unsubscribe_by_id
+from newsletter.audience.lists import create_list, delete_list, get_list, named_list, update_list
+from newsletter.audience.single import change, put, subscribe
+from newsletter.audience.upsert import Target
+
+__all__ = [
+    "Target",
+    "change",
+    "create_list",
+    "delete_list",
+    "erase",
+    "get_list",
+    "import_batch",
+    "mark_bounced",
+    "mark_complained",
+    "named_list",
+    "put",
+    "subscribe",
+    "unsubscribe",
+    "unsubscribe_by_id",
+    "update_list",
+]

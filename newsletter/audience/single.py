@@ -1,0 +1,200 @@
+"""Adds or changes one subscriber: with an event, and with errors for what a batch only counts."""
+
+from dataclasses import replace
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts import queries as accounts
+from newsletter.accounts.project import Project
+from newsletter.audience import consents, fields, leaving, quota, rows, upsert
+from newsletter.audience.announce import announce
+from newsletter.audience.consents import Change, Evidence
+from newsletter.audience.models import Status, Subscriber
+from newsletter.audience.schemas import (
+    ListSubscriberIn,
+    SubscriberFields,
+    SubscriberPut,
+    SubscriberUpdate,
+)
+from newsletter.audience.transitions import Cause, action_of, after, needs_consent
+from newsletter.audience.upsert import Entry, Result, Target
+from newsletter.events.vocabulary import EventType
+from newsletter.kit import address, clock
+from newsletter.kit.crypto import Vault
+from newsletter.kit.errors import NotFound, ValidationFailed
+from newsletter.settings import LimitSettings
+from newsletter.suppressions import queries as suppressed
+from newsletter.suppressions import service as suppressions
+from newsletter.suppressions.models import Reason
+
+_CONSENT_MISSING = "is required to bring this contact back: {source, ip?, at?, text?}"
+
+
+async def subscribe(
+    session: AsyncSession, vault: Vault, target: Target, body: ListSubscriberIn, limits: LimitSettings
+) -> Result:
+    """Adds the address to the list, or updates what is known of it and brings it back.
+
+    Raises `SubscriberLimitReached` when the plan has no room, `ValidationFailed`.
+    """
+    return await _upsert(session, vault, target, body, Status.active, limits)
+
+
+async def put(
+    session: AsyncSession, vault: Vault, target: Target, body: SubscriberPut, limits: LimitSettings
+) -> Result:
+    """Like `subscribe`, but a known status stays unless the body says otherwise.
+
+    Raises `ValidationFailed` for a status that the contact cannot come to.
+    """
+    is_status_sent = body.sent("status")
+    status = Status(body.status)
+    target = replace(target, reactivates=is_status_sent and status is Status.active)
+    result = await _upsert(session, vault, target, body, status, limits)
+    if not is_status_sent:
+        return result
+    row = await _leave(session, target.project, result.row, status, target.key_id)
+    if row.status is not status:
+        raise _refusal(row.status, status)
+    return replace(result, row=row)
+
+
+async def change(
+    session: AsyncSession,
+    project: Project,
+    subscriber_id: UUID,
+    body: SubscriberUpdate,
+    *,
+    limit: int | None,
+    key_id: UUID | None,
+    limits: LimitSettings,
+) -> Subscriber:
+    """Changes what is sent. Raises `NotFound`, `ValidationFailed`, `SubscriberLimitReached`."""
+    values = upsert.sent_fields(body)
+    await _check_limits(session, project, body, limits)
+    if body.sent("status"):
+        await quota.lock(session, project)
+    found = await rows.locked(session, project, Subscriber.id == subscriber_id)
+    if not found:
+        raise NotFound()
+    row = found[0]
+    if upsert.fill(row, values):
+        row.updated_at = clock.now()
+        await rows.save(session, [row])
+    if not body.sent("status"):
+        return row
+    status = Status(body.status)
+    if status is Status.active:
+        await _bring_back(session, project, row, upsert.evidence_of(body, key_id), limit, key_id)
+    else:
+        row = await _leave(session, project, row, status, key_id)
+    if row.status is not status:
+        raise _refusal(row.status, status)
+    return row
+
+
+async def _upsert(
+    session: AsyncSession,
+    vault: Vault,
+    target: Target,
+    body: ListSubscriberIn,
+    status: Status,
+    limits: LimitSettings,
+) -> Result:
+    await _check_limits(session, target.project, body, limits)
+    entry = Entry(
+        address.parse(body.email),
+        upsert.sent_fields(body),
+        consent=upsert.evidence_of(body, target.key_id),
+        status=status,
+    )
+    [result] = await upsert.apply(session, vault, target, [entry])
+    if result is None:
+        raise quota.SubscriberLimitReached()
+    if result.is_new:
+        await announce(session, target.project, EventType.subscriber_created, [result.row])
+    return result
+
+
+async def _check_limits(
+    session: AsyncSession, project: Project, body: SubscriberFields, limits: LimitSettings
+) -> None:
+    errors = {}
+    if len(body.tags or ()) > limits.tags:
+        errors["tags"] = [f"must have at most {limits.tags} entries"]
+    names = [name for name, value in (body.custom_fields or {}).items() if value is not None]
+    known = await fields.register(session, project, names, limits.custom_fields)
+    for name in names:
+        if name not in known:
+            errors[f"custom_fields.{name}"] = [
+                f"is one too many: a project has at most {limits.custom_fields} custom fields"
+            ]
+    if errors:
+        raise ValidationFailed(errors=errors)
+
+
+async def _leave(
+    session: AsyncSession, project: Project, row: Subscriber, status: Status, key_id: UUID | None
+) -> Subscriber:
+    """Carries out a status that ends a subscription; any other leaves the row as it is."""
+    match status:
+        case Status.unsubscribed:
+            await leaving.unsubscribe(session, project, source="api", key_id=key_id, subscriber_id=row.id)
+        case Status.bounced:
+            await leaving.mark_bounced(session, project, row.address_key, source="api", key_id=key_id)
+        case Status.complained:
+            await leaving.mark_complained(session, project, row.address_key, source="api", key_id=key_id)
+        case _:
+            return row
+    [row] = await rows.locked(session, project, Subscriber.id == row.id)
+    return row
+
+
+async def _bring_back(
+    session: AsyncSession,
+    project: Project,
+    row: Subscriber,
+    evidence: Evidence | None,
+    limit: int | None,
+    key_id: UUID | None,
+) -> None:
+    """Makes the subscriber active, and lifts what kept the address from being mailed."""
+    before = row.status
+    if after(Cause.correct, before) is before:
+        return
+    policy = (await accounts.project_row(session, project)).resubscribe
+    if evidence is None and needs_consent(before, policy):
+        raise ValidationFailed.of("consent", _CONSENT_MISSING)
+    if not await quota.take(session, project, 1, limit):
+        raise quota.SubscriberLimitReached()
+    upsert.reactivate(row)
+    row.updated_at = clock.now()
+    await rows.save(session, [row])
+    why = evidence or Evidence("api", key_id=key_id)
+    await consents.record(session, [Change(row, action_of(row.status), why)])
+    for scope, reasons in (
+        (suppressed.list_scope(row.list_id), [Reason.unsubscribe]),
+        (suppressed.project_scope(project.id), _KEPT_BY[before]),
+    ):
+        await suppressions.lift(
+            session,
+            project_id=project.id,
+            scope=scope,
+            address_keys=[row.address_key],
+            reasons=reasons,
+        )
+
+
+_KEPT_BY: dict[Status, list[Reason]] = {
+    Status.unsubscribed: [],
+    Status.bounced: [Reason.hard_bounce],
+    Status.complained: [Reason.hard_bounce, Reason.complaint],
+}
+"""What a project holds against an address with this status."""
+
+
+def _refusal(status: Status, wanted: Status) -> ValidationFailed:
+    if wanted is Status.active and status is Status.unsubscribed:
+        return ValidationFailed.of("consent", _CONSENT_MISSING)
+    return ValidationFailed.of("status", f"cannot be '{wanted}': the contact is '{status}'")

@@ -1,0 +1,96 @@
+"""Reads who must never be mailed: the only gate.
+
+Four levels: global (everything that this installation sends), a project's sender domain,
+a project, a list. Each level is one text, its *scope*.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from newsletter.kit.crypto import Vault
+from newsletter.suppressions.models import Reason, Suppression
+
+Statement = TypeVar("Statement", bound=Select[tuple[UUID, str, str]])
+
+GLOBAL_SCOPE = "global"
+
+
+def domain_scope(project_id: UUID, domain: str) -> str:
+    """The project is part of it: two tenants may send from one domain."""
+    return f"domain:{project_id}:{domain.lower()}"
+
+
+def project_scope(project_id: UUID) -> str:
+    return f"project:{project_id}"
+
+
+def list_scope(list_id: UUID) -> str:
+    return f"list:{list_id}"
+
+
+def scopes(project_id: UUID, list_id: UUID | None, sender_domain: str) -> list[str]:
+    """The levels that a mail of this project, list and sender must pass."""
+    levels = [GLOBAL_SCOPE, domain_scope(project_id, sender_domain), project_scope(project_id)]
+    return levels if list_id is None else [*levels, list_scope(list_id)]
+
+
+def is_suppressed(
+    address_key: ColumnElement[str] | InstrumentedAttribute[str],
+    project_id: UUID,
+    list_id: UUID | None,
+    sender_domain: str,
+) -> ColumnElement[bool]:
+    """A condition for a ``WHERE``: the address in this column is suppressed at some level."""
+    return exists().where(
+        Suppression.address_key == address_key,
+        Suppression.scope.in_(scopes(project_id, list_id, sender_domain)),
+    )
+
+
+def without(recipients: Statement, project_id: UUID, list_id: UUID | None, sender_domain: str) -> Statement:
+    """The recipients that may be mailed, of a statement that selects an ``address_key``."""
+    address_key = recipients.selected_columns["address_key"]
+    return recipients.where(~is_suppressed(address_key, project_id, list_id, sender_domain))
+
+
+async def suppressed_among(
+    session: AsyncSession,
+    project_id: UUID,
+    list_id: UUID | None,
+    sender_domain: str,
+    address_keys: Collection[str],
+) -> set[str]:
+    """Which of these addresses are suppressed at some level: one indexed query."""
+    statement = select(Suppression.address_key).where(
+        Suppression.address_key.in_(address_keys),
+        Suppression.scope.in_(scopes(project_id, list_id, sender_domain)),
+    )
+    return set(await session.scalars(statement))
+
+
+def tombstones(vault: Vault, project_id: UUID, address_key: str) -> list[str]:
+    """What stands for an erased address, under each secret key, the newest first.
+
+    ``#`` and an HMAC-SHA256 in hexadecimal. It has no ``@``, so no address equals it; it
+    differs per project, so tombstones cannot be joined across tenants.
+    """
+    name = f"{project_id}:{address_key}".encode()
+    return [f"#{digest.hex()}" for digest in vault.digests("erased-address", name)]
+
+
+async def project_reasons(
+    session: AsyncSession, vault: Vault, project_id: UUID, address_keys: Collection[str]
+) -> Mapping[str, Reason]:
+    """Why these addresses are suppressed in the whole project, erased ones included."""
+    stored = {address_key: address_key for address_key in address_keys}
+    for address_key in address_keys:
+        stored.update(dict.fromkeys(tombstones(vault, project_id, address_key), address_key))
+    statement = select(Suppression.address_key, Suppression.reason).where(
+        Suppression.scope == project_scope(project_id), Suppression.address_key.in_(stored)
+    )
+    return {stored[key]: reason for key, reason in await session.execute(statement)}
