@@ -65,7 +65,9 @@ class Branding(Body):
     primary_colour: Colour | None = None
     background_colour: Colour | None = None
     text_colour: Colour | None = None
-    social_links: Annotated[dict[Annotated[Line, Field(min_length=1, max_length=30)], WebURL], Field(max_length=10)] = {}
+    social_links: Annotated[
+        dict[Annotated[Line, Field(min_length=1, max_length=30)], WebURL], Field(max_length=10)
+    ] = {}
     """A name such as ``mastodon`` or ``LinkedIn``, and the address of the profile."""
 
 
@@ -84,7 +86,6 @@ class ProjectUpdate(Body):
     resubscribe: Resubscribe = Resubscribe.allow
     track_opens: bool = False
     track_clicks: bool = False
-    default_template_id: TemplateId | None = None
 
 
 class ProjectOut(Schema):
@@ -104,6 +105,7 @@ class ProjectOut(Schema):
     track_opens: bool
     track_clicks: bool
     default_template_id: TemplateId | None
+    """None: the packaged default. `PATCH /templates/{id}` with ``is_default`` sets it."""
     created_at: Time
     updated_at: Time
 

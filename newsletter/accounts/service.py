@@ -74,6 +74,23 @@ async def update_project(session: AsyncSession, project: Project, changes: Proje
     return row
 
 
+async def set_default_template(session: AsyncSession, project: Project, template_id: UUID) -> None:
+    """Whoever calls has made sure that the project may use this template."""
+    row = await session.get_one(ProjectRow, project.id)
+    row.default_template_id = template_id
+    row.updated_at = clock.now()
+    await session.flush()
+
+
+async def clear_default_template(session: AsyncSession, project: Project, template_id: UUID) -> None:
+    """Returns to the packaged default, if this template is the default one."""
+    await session.execute(
+        update(ProjectRow)
+        .where(ProjectRow.id == project.id, ProjectRow.default_template_id == template_id)
+        .values(default_template_id=None, updated_at=clock.now())
+    )
+
+
 def _known_plan(plans: Catalogue, plan: str) -> None:
     if plan not in plans:
         raise ValidationFailed.of("plan", f"must be one of: {', '.join(plans)}")

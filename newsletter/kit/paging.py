@@ -26,7 +26,7 @@ def check(page: int, per_page: int) -> None:
 
 
 async def numbered(
-    session: AsyncSession, statement: Select[tuple[T]], page: int, per_page: int
+    session: AsyncSession, statement: Select[T], page: int, per_page: int
 ) -> tuple[Sequence[T], PageMeta]:
     """One numbered page of an ordered statement, and its meta. A page past the end is empty."""
     check(page, per_page)
