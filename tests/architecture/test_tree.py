@@ -60,14 +60,14 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
     assert [str(path) for path in _modules(*PACKAGES, "tests") if path.name in EMPTY_NAMES] == []
 
 
-@pytest.mark.parametrize("folder", ["newsletter", "workers", "tests"])
-def test_no_file_is_too_long_to_have_one_subject(folder: str) -> None:
+@pytest.mark.parametrize(("folder", "most"), [("newsletter", 450), ("workers", 450), ("tests", 600)])
+def test_no_file_is_too_long_to_have_one_subject(folder: str, most: int) -> None:
     lengths = {
         str(path.relative_to(ROOT)): path.read_text().count("\n")
         for path in _modules(folder)
         if path.parent.name != "versions"  # A migration is as long as the schema it makes.
     }
-    assert {path: lines for path, lines in lengths.items() if lines > 450} == {}
+    assert {path: lines for path, lines in lengths.items() if lines > most} == {}
 
 
 @pytest.mark.parametrize(
