@@ -25,7 +25,7 @@ from newsletter.kit.jobs import Ring
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
 from tests.client import Client
-import typing; Postgres = Redis = typing.Any; require = print
+from tests.services import Postgres, Redis, require
 
 SIZE = os.environ.get("NEWSLETTER_TEST_SIZE", "embedded")
 SECRET_KEY = "a-secret-key-for-tests-only-0123456789abcdef"
