@@ -22,6 +22,7 @@ from newsletter.accounts.project import Project
 from newsletter.asgi import create_app
 from newsletter.kit.db import Base, Database
 from newsletter.kit.jobs import Ring
+from newsletter.kit.logging import configure
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
 from tests.client import Client
@@ -29,6 +30,8 @@ from tests.services import Postgres, Redis, require
 
 SIZE = os.environ.get("NEWSLETTER_TEST_SIZE", "embedded")
 SECRET_KEY = "a-secret-key-for-tests-only-0123456789abcdef"
+
+configure("warning", "console")
 
 
 def run_migrations(url: str) -> None:
