@@ -1,6 +1,6 @@
 """``create_app()`` for any ASGI server."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from litestar import Litestar, Router
@@ -13,12 +13,16 @@ from newsletter.api.context import RequestContext
 from newsletter.api.errors import AnyRequest
 from newsletter.api.gate import Gate
 from newsletter.api.once import Idempotency, provide_once
+from newsletter.audience import queries as audience
+from newsletter.audience.lists import ListUse
+from newsletter.campaigns import queries as campaigns
 from newsletter.runtime import Runtime
+from newsletter.templates.service import CustomFields
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 
-def create_app(
-    runtime: Runtime, lifespan: Sequence[AbstractAsyncContextManager[None]] = ()
-) -> ASGIApp:
+def create_app(runtime: Runtime, lifespan: Sequence[Lifespan] = ()) -> ASGIApp:
     """The API on this runtime. ``lifespan`` is what else lives as long as the server does:
     in the embedded mode, the workers."""
     gate = Gate(runtime.db, runtime.vault, runtime.plans, runtime.limiter)
@@ -48,6 +52,12 @@ def create_app(
                 "signer": runtime.signer,
                 "settings": runtime.settings,
                 "plans": runtime.plans,
+                "list_use": ListUse(campaigns.uses_list),
+                "studio": runtime.studio,
+                "shelf": runtime.shelf,
+                "custom_fields": CustomFields(audience.custom_field_names),
+                "egress": runtime.egress,
+                "links": runtime.links,
             }.items()
         },
         exception_handlers=errors.HANDLERS,
@@ -64,5 +74,5 @@ def _principal(request: AnyRequest) -> Principal:
     return principal
 
 
-def _constant(value: object) -> object:
+def _constant(value: object) -> Callable[[], object]:
     return lambda: value

@@ -3,20 +3,33 @@
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import structlog
 
+from newsletter.campaigns.drafting import Studio
+from newsletter.copywriting.prompts import Task
+from newsletter.copywriting.service import Desk
+from newsletter.delivery.links import Links
+from newsletter.delivery.models import Mailing
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
+from newsletter.kit.http import GuardedClient
 from newsletter.kit.jobs import Bell
 from newsletter.kit.ratelimit import Limiter, make_limiter
 from newsletter.kit.resources import Resources
 from newsletter.kit.tokens import Signer
+from newsletter.llm import Model, OpenAIModel
 from newsletter.plans import catalogue
+from newsletter.providers.base import Provider
+from newsletter.providers.smtp.provider import SMTPProvider
+from newsletter.sandbox.inbox import SandboxProvider
 from newsletter.settings import Settings
+from newsletter.templates import starters
+from newsletter.templates.queries import Shelf
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +41,8 @@ class Runtime:
 
     settings: Settings
     bell: Bell
+    is_stopping: Callable[[], bool] = lambda: False
+    """Becomes true when the process was asked to end."""
 
     @cached_property
     def db(self) -> Database:
@@ -59,8 +74,62 @@ class Runtime:
     def email_templates(self) -> Resources:
         return Resources("email_templates", self.settings.email_templates_dir)
 
+    @cached_property
+    def shelf(self) -> Shelf:
+        return Shelf(starters.load(self.email_templates))
+
+    @cached_property
+    def model(self) -> Model | None:
+        """None where no model is configured."""
+        ai = self.settings.ai
+        if not ai.is_configured:
+            return None
+        return OpenAIModel(
+            ai.model,
+            api_key=ai.api_key.get_secret_value() if ai.api_key else None,
+            base_url=ai.base_url,
+            max_answer_bytes=ai.max_answer_bytes,
+        )
+
+    @cached_property
+    def studio(self) -> Studio:
+        """What campaigns are made with."""
+        desk = Desk(self.model, Task.load(self.prompts), self.settings.ai)
+        return Studio(self.settings, desk, self.shelf)
+
+    @cached_property
+    def egress(self) -> GuardedClient:
+        """The only way out to addresses that customers name."""
+        webhooks = self.settings.webhooks
+        return GuardedClient(
+            timeout=webhooks.timeout,
+            max_answer_bytes=webhooks.max_answer_bytes,
+            allowed_ranges=webhooks.allowed_ranges,
+            allowed_ports=webhooks.allowed_ports,
+        )
+
+    @cached_property
+    def links(self) -> Links:
+        return Links(self.signer, self.settings.public_url)
+
+    @cached_property
+    def smtp(self) -> SMTPProvider:
+        """The default sending server. Raises `ValueError` where none is set: launches check that."""
+        return SMTPProvider.from_settings(self.settings.smtp)
+
+    def provider_for(self, mailing: Mailing) -> Provider:
+        """Mail of test projects never leaves the house, whatever is configured."""
+        if mailing.is_test:
+            keep = self.settings.limits.sandbox_messages
+            return SandboxProvider(self.db, mailing.project_id, keep)
+        return self.smtp
+
     async def aclose(self) -> None:
-        await self.limiter.aclose()
+        # What was never used was never made, and making it now only to close it would be odd.
+        for name in ("smtp", "egress", "model", "limiter"):
+            part = self.__dict__.get(name)
+            if part is not None:
+                await part.aclose()
         await self.db.close()
 
 

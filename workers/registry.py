@@ -2,8 +2,14 @@
 
 from newsletter.kit.jobs import Handler
 from newsletter.runtime import Runtime
+from workers import campaigns, delivery, feedback, webhooks
 
 
 def handlers(runtime: Runtime) -> dict[str, Handler]:
     """What each job does, as closures over the runtime of the workers' loop."""
-    return {}
+    return {
+        **campaigns.handlers(runtime),
+        **delivery.handlers(runtime),
+        **feedback.handlers(runtime),
+        **webhooks.handlers(runtime),
+    }

@@ -13,9 +13,10 @@ from litestar.exceptions import (
     ValidationException,
 )
 from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from newsletter.kit.db import is_outage
 from newsletter.kit.errors import (
     InternalError,
     MalformedJSON,
@@ -103,8 +104,7 @@ def _http(request: AnyRequest, error: HTTPException) -> Response[dict[str, objec
 
 def _database(request: AnyRequest, error: Exception) -> Response[dict[str, object]]:
     """The database is away, full or read-only: nothing was written, the call may be repeated."""
-    is_away = not isinstance(error, DBAPIError) or isinstance(error, (OperationalError, InterfaceError))
-    if not is_away and not getattr(error, "connection_invalidated", False):
+    if not is_outage(error):
         return _unexpected(request, error)
     log.error("the database refused", exc_info=error)
     return respond(

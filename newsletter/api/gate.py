@@ -39,7 +39,7 @@ class Gate(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         handler = scope["route_handler"]
-        if scope["method"] == "OPTIONS":
+        if scope.get("method") == "OPTIONS":
             await next_app(scope, receive, send)
             return
         principal = await self._authenticate(scope)
@@ -84,9 +84,7 @@ class Gate(ASGIMiddleware):
                 await keys.note_use(session, principal.key_id)
         return principal
 
-    async def _count(
-        self, scope: Scope, handler: BaseRouteHandler, principal: Principal | None
-    ) -> Verdict:
+    async def _count(self, scope: Scope, handler: BaseRouteHandler, principal: Principal | None) -> Verdict:
         kind = cast(CallClass, handler.opt.get("calls", CallClass.default))
         if principal is None:
             client = scope.get("client")
@@ -104,7 +102,7 @@ def _presented_key(scope: Scope) -> tuple[str | None, bool]:
         return (secret.strip() or None) if kind.lower() == "bearer" else None, False
     if b"x-api-key" in headers:
         return headers[b"x-api-key"].decode("latin-1").strip() or None, False
-    if scope["method"] == "GET":
+    if scope.get("method") == "GET":
         values = parse_qs(scope["query_string"].decode("latin-1")).get("api_key", [])
         if len(values) == 1:
             return values[0], True

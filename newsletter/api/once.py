@@ -34,7 +34,7 @@ class Idempotency(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         key = next((value for name, value in scope["headers"] if name == b"idempotency-key"), None)
-        if scope["method"] != "POST" or key is None:
+        if scope.get("method") != "POST" or key is None:
             await next_app(scope, receive, send)
             return
         try:
@@ -79,7 +79,8 @@ class Idempotency(ASGIMiddleware):
 
 async def provide_once(request: AnyRequest, vault: NamedDependency[Vault]) -> Once:
     """The handler's part: it keeps the answer in the transaction of its effect."""
-    return Once(vault, request.scope.get(_SCOPE_KEY))
+    claim: Claim | None = request.scope.get(_SCOPE_KEY)  # type: ignore[assignment]
+    return Once(vault, claim)
 
 
 async def _replay(stored: Stored, send: Send) -> None:

@@ -12,7 +12,9 @@ CONFIG = OpenAPIConfig(
     path="/api",
     components=Components(
         security_schemes={
-            "bearer": SecurityScheme(type="http", scheme="bearer", description="`Authorization: Bearer nl_live_…`"),
+            "bearer": SecurityScheme(
+                type="http", scheme="bearer", description="`Authorization: Bearer nl_live_…`"
+            ),
             "header": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
         }
     ),

@@ -5,13 +5,21 @@ from litestar.handlers import HTTPRouteHandler
 
 from newsletter.accounts.keys import SCOPES
 from newsletter.accounts.routes import AccountController, ProjectController
+from newsletter.campaigns.routes import CampaignController
 from newsletter.audience.routes import ListController, SubscriberController
+from newsletter.copywriting.routes import BrandVoiceController
+from newsletter.templates.routes import TemplateController
+from newsletter.webhooks.routes import WebhookController
 
 V1: tuple[type[Controller], ...] = (
     ProjectController,
     AccountController,
     ListController,
     SubscriberController,
+    TemplateController,
+    BrandVoiceController,
+    CampaignController,
+    WebhookController,
 )
 """Controllers under ``/api/v1``: behind the gate, with idempotency."""
 

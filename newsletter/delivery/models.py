@@ -79,9 +79,10 @@ class Mailing(Base):
     is_test: Mapped[bool]
     quota_owner_id: Mapped[UUID]
     quota_period: Mapped[str] = mapped_column(text(7))
-    quota_reserved: Mapped[int] = mapped_column(default=0)
-    """Mails reserved of the plan and not yet settled."""
+    """Where ``recipient_count`` mails were reserved; each decided message settles its own."""
     recipient_count: Mapped[int] = mapped_column(default=0)
+    # The totals are written when it closes; until then they are the sums of the batches,
+    # so that workers of one mailing never wait for each other at this row.
     sent: Mapped[int] = mapped_column(default=0)
     failed: Mapped[int] = mapped_column(default=0)
     suppressed: Mapped[int] = mapped_column(default=0)
@@ -115,6 +116,11 @@ class Batch(Base):
     """Leases that ran out since a message of the batch was last decided."""
     outages: Mapped[int] = mapped_column(default=0)
     """Times in a row that the sending server was away."""
+    sent: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    suppressed: Mapped[int] = mapped_column(default=0)
+    skipped: Mapped[int] = mapped_column(default=0)
+    unknown: Mapped[int] = mapped_column(default=0)
 
 
 class Message(Base):
@@ -127,9 +133,7 @@ class Message(Base):
     )
 
     # The key begins with the mailing: ranges read in order, and partitions stay possible.
-    mailing_id: Mapped[UUID] = mapped_column(
-        ForeignKey("mailings.id", ondelete="CASCADE"), primary_key=True
-    )
+    mailing_id: Mapped[UUID] = mapped_column(ForeignKey("mailings.id", ondelete="CASCADE"), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
     """1, 2, 3 … without a gap."""
     subscriber_id: Mapped[UUID | None]

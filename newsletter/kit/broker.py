@@ -12,7 +12,6 @@ import dramatiq
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import AsyncIO
 
 from newsletter.kit.jobs import Ring
 
@@ -23,13 +22,12 @@ PAUSE_AFTER_FAILURE = 2.0
 
 
 def make_broker(url: str) -> dramatiq.Broker:
-    """A broker with the one middleware we need. Connects on first use, not here."""
-    middleware: list[dramatiq.Middleware] = [AsyncIO()]
+    """A broker without any middleware. Connects on first use, not here."""
     if url == "memory://":
-        return StubBroker(middleware=middleware)
-    return RedisBroker(
+        return StubBroker(middleware=[])
+    return RedisBroker(  # type: ignore[no-untyped-call]
         url=url,
-        middleware=middleware,
+        middleware=[],
         namespace="newsletter",
         socket_connect_timeout=2,
         socket_timeout=30,

@@ -5,20 +5,25 @@ write lock at its first statement (``BEGIN IMMEDIATE``): with the driver's own d
 transactions, 60 concurrent check-then-write transactions all "succeeded" and counted to 2.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-import json
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
+import structlog
 from sqlalchemy import JSON, DateTime, Dialect, Enum, LargeBinary, MetaData, String, Uuid, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
@@ -29,6 +34,12 @@ from sqlalchemy.types import TypeDecorator
 
 JSONValue: TypeAlias = "bool | int | float | str | Sequence[JSONValue] | Mapping[str, JSONValue] | None"
 JSONObject: TypeAlias = Mapping[str, JSONValue]
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+INSIST_EVERY = 0.5
+"""Seconds between two tries of `insist`."""
 
 _DEFERRED = "newsletter_deferred"
 _AFTER_COMMIT = "after_commit"
@@ -148,6 +159,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=30,
+            # Errors end up in logs; the values of a statement are people's addresses.
+            hide_parameters=True,
             json_serializer=partial(json.dumps, ensure_ascii=False, separators=(",", ":")),
             **options,
         )
@@ -175,12 +188,14 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A snapshot to read from; whatever is written in it is rolled back."""
+        """A snapshot to read from; whatever is written in it is rolled back, and what was read
+        stays readable afterwards."""
         async with self._read() as session:
             await session.begin()
             try:
                 yield session
             finally:
+                session.expunge_all()
                 await session.rollback()
 
     async def close(self) -> None:
@@ -190,6 +205,36 @@ class Database:
 def after_commit(session: AsyncSession, hook: Callable[[], None]) -> None:
     """Runs ``hook`` once the session's unit of work is on disk; it must not fail or wait."""
     session.info.setdefault(_AFTER_COMMIT, []).append(hook)
+
+
+async def insist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Repeats a unit of work while the database cannot be reached, for ``seconds`` at most.
+
+    The attempt must be safe to repeat after a commit whose answer was lost.
+    """
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return await attempt()
+        except (DBAPIError, OSError) as error:
+            if not is_outage(error) or time.monotonic() >= give_up:
+                raise
+            log.warning("the database is away; trying again", error=type(error).__name__)
+            await asyncio.sleep(INSIST_EVERY)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database was away, full, locked or restarting, rather than asked nonsense."""
+    if isinstance(error, DBAPIError):
+        return (
+            error.connection_invalidated
+            or isinstance(error, (OperationalError, InterfaceError))
+            or (
+                # asyncpg speaks of a restart (57P01…03) in an error that SQLAlchemy leaves unclassified.
+                str(getattr(error.orig, "sqlstate", "") or "").startswith(("57P", "08", "53"))
+            )
+        )
+    return isinstance(error, (OSError, PoolTimeout))
 
 
 def _pragmas(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

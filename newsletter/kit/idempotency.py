@@ -157,9 +157,7 @@ async def free(db: Database, claim: Claim) -> None:
 
 
 async def prune(session: AsyncSession) -> None:
-    await session.execute(
-        delete(IdempotencyKey).where(IdempotencyKey.created_at < db_in(-KEEP_SECONDS))
-    )
+    await session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < db_in(-KEEP_SECONDS)))
 
 
 def _context(project_id: UUID, key: str) -> str:

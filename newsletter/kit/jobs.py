@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = (1, 5, 15, 60, 120, 300, 600, 1800, 3600)
 """Waits after a handler's first, second, … error; after the last the job is dead."""
+_ROWS_PER_INSERT = 500
 RING_AGAIN = 15.0
 """Seconds after which a rung job that nobody took is rung again."""
 
@@ -108,27 +109,45 @@ async def enqueue(
     With a ``key``, a second job is dropped while the first waits. Ids in the payload are
     written with ``str()``.
     """
-    job_id = ids.uuid7()
-    row = {
-        "id": job_id,
+    row = _row(name, payload, run_at) | {"unique_key": key}
+    statement = insert(session, Job).values(row).on_conflict_do_nothing().returning(Job.id)
+    written = (await session.execute(statement)).scalar_one_or_none()
+    if written is not None and run_at is None:
+        _ring_after_commit(session, [Ring(written, name)])
+
+
+async def enqueue_many(session: AsyncSession, name: str, payloads: Sequence[Mapping[str, Any]]) -> None:
+    """Writes many jobs of one kind, due now."""
+    rows = [_row(name, payload, None) for payload in payloads]
+    # A bounded statement: both databases limit the parameters of one.
+    for start in range(0, len(rows), _ROWS_PER_INSERT):
+        await session.execute(insert(session, Job).values(rows[start : start + _ROWS_PER_INSERT]))
+    _ring_after_commit(session, [Ring(row["id"], name) for row in rows])
+
+
+def _row(name: str, payload: Mapping[str, Any], run_at: datetime | None) -> dict[str, Any]:
+    return {
+        "id": ids.uuid7(),
         "name": name,
         "payload": dict(payload),
         "status": JobStatus.queued,
         "run_at": db_now() if run_at is None else run_at,
+        # Due now means rung now: the sweeper need not ring for it at once again.
         "rung_at": db_now() if run_at is None else None,
-        "unique_key": key,
         "created_at": db_now(),
         "token": 0,
         "attempts": 0,
     }
-    statement = insert(session, Job).values(row).on_conflict_do_nothing().returning(Job.id)
-    written = (await session.execute(statement)).scalar_one_or_none()
+
+
+def _ring_after_commit(session: AsyncSession, rings: Sequence[Ring]) -> None:
     bell: Bell | None = session.info.get("bell")
-    if written is not None and run_at is None and bell is not None:
-        rings = session.info.setdefault("rings", [])
-        if not rings:
-            after_commit(session, lambda: bell(session.info.pop("rings")))
-        rings.append(Ring(job_id, name))
+    if bell is None or not rings:
+        return
+    waiting: list[Ring] = session.info.setdefault("rings", [])
+    if not waiting:
+        after_commit(session, lambda: bell(session.info.pop("rings")))
+    waiting.extend(rings)
 
 
 async def cancel(session: AsyncSession, key: str) -> None:

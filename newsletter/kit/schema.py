@@ -87,5 +87,3 @@ class CursorPage(Schema, Generic[T]):
 
     data: list[T]
     meta: CursorMeta
-
-

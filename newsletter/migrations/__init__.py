@@ -52,9 +52,7 @@ async def upgrade(engine: AsyncEngine) -> None:
 async def current(engine: AsyncEngine) -> str | None:
     """The revision of the database, or None for an empty one."""
     async with engine.connect() as connection:
-        return await connection.run_sync(
-            lambda sync: MigrationContext.configure(sync).get_current_revision()
-        )
+        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
 
 
 async def differences(engine: AsyncEngine) -> list[object]:

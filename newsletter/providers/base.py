@@ -24,6 +24,8 @@ class Envelope:
     recipient: str
     content: bytes
     """RFC 5322 with CRLF line ends, not dot-stuffed, ending in CRLF."""
+    attempt: int = 1
+    """1 for the first try of this message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,12 @@ class Refusal(Exception):
 
     @property
     def is_bad_address(self) -> bool:
-        """The address itself is refused (RFC 3463 §3.2, class 5.1.x): never mail it again."""
-        return isinstance(self, Permanent) and (self.enhanced or "").startswith("5.1.")
+        """The recipient's address itself is refused (RFC 3463 §3.2): never mail it again.
+
+        5.1.7 and 5.1.8 are of that class too, but speak of the sender's address.
+        """
+        status = self.enhanced or ""
+        return isinstance(self, Permanent) and status.startswith("5.1.") and status not in ("5.1.7", "5.1.8")
 
 
 class Temporary(Refusal):

@@ -1,0 +1,68 @@
+"""Why a campaign cannot be changed, launched or sent; each code names what is missing."""
+
+from newsletter.kit.errors import Conflict, NewsletterError
+
+
+class AlreadySent(Conflict):
+    code, status = "already_sent", 409
+    summary = "This campaign is being sent or was sent. Create a new one."
+
+
+class CampaignCancelled(Conflict):
+    code, status = "campaign_cancelled", 409
+    summary = "This campaign was cancelled. Create a new one."
+
+
+class CannotChange(Conflict):
+    code, status = "cannot_change", 409
+    summary = "Only a draft or a scheduled campaign can be changed."
+
+
+class CannotDelete(Conflict):
+    code, status = "cannot_delete", 409
+    summary = "Only a draft can be deleted; what was sent is history."
+
+
+class CannotCancel(Conflict):
+    code, status = "cannot_cancel", 409
+    summary = "Only a scheduled campaign or one that is being sent can be cancelled."
+
+
+class VersionConflict(Conflict):
+    code, status = "version_conflict", 409
+    summary = "The campaign has changed since you read it. Read it again."
+
+
+class SenderMissing(Conflict):
+    code, status = "sender_missing", 409
+    summary = "There is no sender. Set from_email on the campaign or on the project."
+
+
+class SubjectMissing(Conflict):
+    code, status = "subject_missing", 409
+    summary = "There is no subject. Set one before sending."
+
+
+class PostalAddressMissing(Conflict):
+    code, status = "postal_address_missing", 409
+    summary = "The law asks for a postal address in each newsletter. Set postal_address on the project."
+
+
+class SendingServerMissing(Conflict):
+    code, status = "sending_server_missing", 409
+    summary = "There is no sending server. The operator sets one with NEWSLETTER_SMTP_URL."
+
+
+class DomainNotVerified(Conflict):
+    code, status = "domain_not_verified", 409
+    summary = "The sender's domain is not verified, and this installation requires it."
+
+
+class ListGone(Conflict):
+    code, status = "list_missing", 409
+    summary = "The campaign's list is gone. Choose another with PATCH."
+
+
+class CampaignLimitReached(NewsletterError):
+    code, status = "campaign_limit_reached", 402
+    summary = "Your plan's campaigns are used up. Upgrade to create more."

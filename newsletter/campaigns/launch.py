@@ -1,0 +1,139 @@
+"""What a launch needs, checked before anything is spent, and the launch itself."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts import queries as accounts
+from newsletter.accounts.models import ProjectRow
+from newsletter.accounts.project import Project
+from newsletter.audience import queries as audience
+from newsletter.campaigns import errors
+from newsletter.campaigns.models import Campaign, CampaignStatus
+from newsletter.delivery import service as delivery
+from newsletter.delivery.models import MailingKind
+from newsletter.delivery.service import Order, QuotaExceeded, Sender
+from newsletter.kit import clock, jobs
+from newsletter.kit.address import domain_of
+from newsletter.plans import service as plans
+from newsletter.plans.catalogue import Plan, Resource
+from newsletter.settings import Settings
+from newsletter.suppressions import queries as suppressions
+from newsletter.templates.compile import Compiled
+
+SENDABLE = frozenset({CampaignStatus.draft, CampaignStatus.scheduled})
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """The sender that a campaign names for itself; what is None comes from the project."""
+
+    email: str | None
+    name: str | None
+    reply_to: str | None
+
+
+def schedule_key(campaign_id: UUID) -> str:
+    """The one waiting launch of a campaign."""
+    return f"campaigns.launch:{campaign_id}"
+
+
+def check_sender(row: ProjectRow, own: From, settings: Settings) -> str:
+    """The address that the campaign is sent from. Raises the 409 that names what is missing."""
+    from_email = own.email or row.from_email
+    if from_email is None:
+        raise errors.SenderMissing()
+    if not row.is_test:
+        if not row.postal_address:
+            raise errors.PostalAddressMissing()
+        if settings.smtp.url is None:
+            raise errors.SendingServerMissing()
+        if settings.require_verified_domain:
+            raise errors.DomainNotVerified()
+    return from_email
+
+
+async def check_quota(
+    session: AsyncSession, project: Project, list_id: UUID, from_email: str, plan: Plan
+) -> None:
+    """Raises `QuotaExceeded` when a launch now would. Only the launch itself reserves."""
+    limit = plan.limits[Resource.mails]
+    if limit is None:
+        return
+    usage = await plans.usage(session, project.quota_owner_id, Resource.mails, limit)
+    chosen = recipients(project, list_id, from_email).subquery()
+    count = (await session.execute(select(func.count()).select_from(chosen))).scalar_one()
+    if usage.used + usage.reserved + count > limit:
+        raise QuotaExceeded(retry_after=clock.seconds_to_next_month(clock.now()))
+
+
+def check_sendable(campaign: Campaign) -> None:
+    """Draft, scheduled, or failed before it began: the rest was sent, or is over."""
+    if campaign.status is CampaignStatus.cancelled:
+        raise errors.CampaignCancelled()
+    is_refused_launch = campaign.status is CampaignStatus.failed and campaign.mailing_id is None
+    if campaign.status not in SENDABLE and not is_refused_launch:
+        raise errors.AlreadySent()
+
+
+def recipients(project: Project, list_id: UUID, from_email: str):  # type: ignore[no-untyped-def]
+    chosen = audience.recipients(project, list_id)
+    return suppressions.without(chosen, project.id, list_id, domain_of(from_email))
+
+
+async def start(
+    session: AsyncSession,
+    project: Project,
+    campaign: Campaign,
+    compiled: Compiled,
+    *,
+    plan: Plan,
+    settings: Settings,
+) -> None:
+    """Launches a campaign whose row is locked. Raises the 409 or 429 that stands in its way."""
+    check_sendable(campaign)
+    row = await accounts.project_row(session, project)
+    from_email = check_sender(row, own_sender(campaign), settings)
+    if not campaign.subject:
+        raise errors.SubjectMissing()
+    listed = await audience.find_list(session, project, campaign.list_id)
+    if listed is None:
+        raise errors.ListGone()
+    order = Order(
+        kind=MailingKind.campaign,
+        source_id=campaign.id,
+        list_id=campaign.list_id,
+        content=compiled.to_json(),
+        sender=Sender(
+            from_email=from_email,
+            from_name=campaign.from_name or row.from_name,
+            reply_to=campaign.reply_to or row.reply_to,
+            list_name=listed.name,
+        ),
+    )
+    started = await delivery.start(
+        session,
+        project,
+        order,
+        recipients(project, campaign.list_id, from_email),
+        mail_limit=plan.limits[Resource.mails],
+        settings=settings.delivery,
+    )
+    await jobs.cancel(session, schedule_key(campaign.id))
+    campaign.mailing_id = started.mailing_id
+    campaign.status = CampaignStatus.sending
+    campaign.status_reason = None
+    campaign.scheduled_at = None
+    touch(campaign)
+    await session.flush()
+
+
+def own_sender(campaign: Campaign) -> From:
+    return From(campaign.from_email, campaign.from_name, campaign.reply_to)
+
+
+def touch(campaign: Campaign) -> None:
+    campaign.version += 1
+    campaign.updated_at = clock.now()

@@ -1,0 +1,362 @@
+"""``/campaigns``."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
+
+from newsletter.accounts.project import Principal
+from newsletter.campaigns import drafting, launch, queries, service
+from newsletter.campaigns.drafting import Studio
+from newsletter.campaigns.models import Campaign, CampaignStatus
+from newsletter.campaigns.schemas import (
+    CampaignCreate,
+    CampaignOut,
+    CampaignSend,
+    CampaignSummary,
+    CampaignTest,
+    CampaignUpdate,
+    Preview,
+    TestSent,
+)
+from newsletter.kit import address, ids, paging
+from newsletter.kit.db import Database
+from newsletter.kit.errors import Forbidden, NotFound, ValidationFailed
+from newsletter.kit.idempotency import Once
+from newsletter.kit.schema import Data, Page
+from newsletter.plans.catalogue import CallClass
+from newsletter.templates.sanitise import sanitise_body
+
+SendBody = JSONBody[CampaignSend | None]
+
+
+class CampaignController(Controller):
+    path = "/campaigns"
+    tags = ["Campaigns"]
+
+    @get(operation_id="list_campaigns", summary="List campaigns", opt={"scope": "campaigns:read"})
+    async def list_(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        status: FromQuery[CampaignStatus | None] = None,
+        list_id: FromQuery[str | None] = None,
+        page: FromQuery[int] = 1,
+        per_page: FromQuery[int] = 20,
+    ) -> Page[CampaignSummary]:
+        chosen = queries.listed(principal, status, id_filter("lst", "list_id", list_id))
+        async with db.read() as session:
+            rows, meta = await paging.numbered(session, chosen, page, per_page)
+            return Page(data=await queries.shown_many(session, rows), meta=meta)
+
+    @post(
+        operation_id="create_campaign",
+        summary="Create a campaign from a topic or from HTML",
+        opt={"scope": "campaigns:write", "calls": CallClass.campaigns},
+    )
+    async def create(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        studio: NamedDependency[Studio],
+        once: NamedDependency[Once],
+        data: JSONBody[CampaignCreate],
+    ) -> Data[CampaignOut]:
+        if data.send or data.scheduled_at:
+            need_send(principal)
+        async with (
+            drafting.drafted(db, principal, studio, data) as ready,
+            db.unit_of_work() as session,
+        ):
+            campaign = await drafting.insert(session, principal, ready)
+            if data.scheduled_at is not None:
+                await service.schedule(session, principal.project, campaign, data.scheduled_at)
+            elif data.send:
+                await launch.start(
+                    session,
+                    principal.project,
+                    campaign,
+                    ready.compiled,
+                    plan=principal.plan,
+                    settings=studio.settings,
+                )
+            out = Data[CampaignOut](data=await queries.shown(session, campaign))
+            await once.keep(session, 201, out)
+        return out
+
+    @get(
+        "/{campaign_id:str}",
+        operation_id="get_campaign",
+        summary="Read a campaign",
+        opt={"scope": "campaigns:read"},
+    )
+    async def read(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        campaign_id: FromPath[str],
+    ) -> Data[CampaignOut]:
+        async with db.read() as session:
+            campaign = await queries.one(session, principal.project, key_of(campaign_id))
+            check_list(principal, campaign)
+            return Data(data=await queries.shown(session, campaign))
+
+    @patch(
+        "/{campaign_id:str}",
+        operation_id="update_campaign",
+        summary="Change a draft or a scheduled campaign",
+        opt={"scope": "campaigns:write"},
+    )
+    async def update(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        studio: NamedDependency[Studio],
+        campaign_id: FromPath[str],
+        data: JSONBody[CampaignUpdate],
+        if_match: Annotated[str | None, HeaderParameter(name="If-Match")] = None,
+    ) -> Data[CampaignOut]:
+        version = version_of(if_match)
+        if data.scheduled_at is not None:
+            need_send(principal)
+        key, changes = (
+            key_of(campaign_id),
+            await checked_changes(db, principal, studio, key_of(campaign_id), data),
+        )
+        async with db.unit_of_work() as session:
+            campaign = await service.update(session, principal.project, key, changes, version=version)
+            return Data(data=await queries.shown(session, campaign))
+
+    @delete(
+        "/{campaign_id:str}",
+        operation_id="delete_campaign",
+        summary="Delete a draft",
+        opt={"scope": "campaigns:write"},
+    )
+    async def delete(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        campaign_id: FromPath[str],
+    ) -> None:
+        async with db.unit_of_work() as session:
+            check_list(principal, await queries.one(session, principal.project, key_of(campaign_id)))
+            await service.delete(session, principal.project, key_of(campaign_id))
+
+    @post(
+        "/{campaign_id:str}/send",
+        operation_id="send_campaign",
+        summary="Send a campaign, now or at a time",
+        opt={"scope": "send", "calls": CallClass.sends},
+        status_code=200,
+    )
+    async def send(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        studio: NamedDependency[Studio],
+        once: NamedDependency[Once],
+        campaign_id: FromPath[str],
+        data: SendBody = None,
+    ) -> Data[CampaignOut]:
+        return await _send(db, principal, studio, once, campaign_id, data)
+
+    @post(
+        "/{campaign_id:str}/launch",
+        operation_id="launch_campaign",
+        summary="The same as send",
+        opt={"scope": "send", "calls": CallClass.sends},
+        status_code=200,
+    )
+    async def launch(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        studio: NamedDependency[Studio],
+        once: NamedDependency[Once],
+        campaign_id: FromPath[str],
+        data: SendBody = None,
+    ) -> Data[CampaignOut]:
+        return await _send(db, principal, studio, once, campaign_id, data)
+
+    @post(
+        "/{campaign_id:str}/cancel",
+        operation_id="cancel_campaign",
+        summary="Cancel a scheduled campaign, or stop one that is being sent",
+        opt={"scope": "send"},
+        status_code=200,
+    )
+    async def cancel(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        campaign_id: FromPath[str],
+    ) -> Data[CampaignOut]:
+        async with db.unit_of_work() as session:
+            check_list(principal, await queries.one(session, principal.project, key_of(campaign_id)))
+            campaign = await service.cancel(session, principal.project, key_of(campaign_id))
+            out = Data[CampaignOut](data=await queries.shown(session, campaign))
+            await once.keep(session, 200, out)
+        return out
+
+    @post(
+        "/{campaign_id:str}/test",
+        operation_id="test_campaign",
+        summary="Send a copy to a few addresses",
+        opt={"scope": "send", "calls": CallClass.sends},
+        status_code=202,
+    )
+    async def test(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        studio: NamedDependency[Studio],
+        once: NamedDependency[Once],
+        campaign_id: FromPath[str],
+        data: JSONBody[CampaignTest],
+    ) -> Data[TestSent]:
+        async with db.read() as session:
+            campaign = await queries.one(session, principal.project, key_of(campaign_id))
+            check_list(principal, campaign)
+            frame = await service.frame_of(session, principal.project, campaign, studio)
+        mail = await service.compile_campaign(frame, campaign)
+        async with db.unit_of_work() as session:
+            await service.send_test(
+                session,
+                principal.project,
+                campaign,
+                [address.parse(email) for email in data.emails],
+                mail,
+                plan=principal.plan,
+                settings=studio.settings,
+            )
+            out = Data[TestSent](data=TestSent(status="queued", emails=data.emails))
+            await once.keep(session, 202, out)
+        return out
+
+    @get(
+        "/{campaign_id:str}/preview",
+        operation_id="preview_campaign",
+        summary="Render the campaign as a subscriber would get it",
+        opt={"scope": "campaigns:read"},
+    )
+    async def preview(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        studio: NamedDependency[Studio],
+        campaign_id: FromPath[str],
+        subscriber_id: FromQuery[str | None] = None,
+    ) -> Data[Preview]:
+        reader = id_filter("sub", "subscriber_id", subscriber_id)
+        async with db.read() as session:
+            campaign = await queries.one(session, principal.project, key_of(campaign_id))
+            check_list(principal, campaign)
+            frame = await service.frame_of(session, principal.project, campaign, studio)
+            values = await service.sample_values(
+                session, principal.project, campaign, reader, studio.settings.public_url
+            )
+        merged = (await service.compile_campaign(frame, campaign)).merge(values)
+        return Data(
+            data=Preview(
+                subject=merged.subject, preheader=merged.preheader, html=merged.html, text=merged.text
+            )
+        )
+
+
+async def _send(
+    db: Database,
+    principal: Principal,
+    studio: Studio,
+    once: Once,
+    campaign_id: str,
+    data: CampaignSend | None,
+) -> Data[CampaignOut]:
+    key = key_of(campaign_id)
+    async with db.read() as session:
+        campaign = await queries.one(session, principal.project, key)
+        check_list(principal, campaign)
+        drafting.check_from(principal, campaign.from_email)
+        launch.check_sendable(campaign)
+        frame = await service.frame_of(session, principal.project, campaign, studio)
+    mail = await service.compile_campaign(frame, campaign)
+    async with db.unit_of_work() as session:
+        locked = await queries.one(session, principal.project, key, lock=True)
+        launch.check_sendable(locked)
+        service.check_version(locked, campaign.version)
+        if data is not None and data.scheduled_at is not None:
+            await service.schedule(session, principal.project, locked, data.scheduled_at)
+        else:
+            await launch.start(
+                session, principal.project, locked, mail, plan=principal.plan, settings=studio.settings
+            )
+        out = Data[CampaignOut](data=await queries.shown(session, locked))
+        await once.keep(session, 200, out)
+    return out
+
+
+async def checked_changes(
+    db: Database, principal: Principal, studio: Studio, campaign_id: UUID, data: CampaignUpdate
+) -> dict[str, Any]:
+    """The columns to change, once the changed campaign is known to compile."""
+    drafting.check_size(data.html, studio.settings)
+    changes: dict[str, Any] = data.model_dump(exclude_unset=True)
+    if "html" in changes:
+        changes["content"] = sanitise_body(changes.pop("html"))
+    for required in ("list_id", "name", "template_id", "content"):
+        if required in changes and changes[required] is None:
+            raise ValidationFailed.of(required, "must not be null")
+    async with db.read() as session:
+        campaign = await queries.one(session, principal.project, campaign_id)
+        check_list(principal, campaign)
+        if data.list_id is not None:
+            await drafting.check_list(session, principal, data.list_id)
+        drafting.check_from(principal, data.from_email)
+        template_id = changes.get("template_id", campaign.template_id)
+        frame = await drafting.frame_of(session, principal.project, studio, template_id)
+    await drafting.compiled_in(
+        frame,
+        changes.get("subject", campaign.subject),
+        changes.get("preheader", campaign.preheader),
+        changes.get("content", campaign.content),
+    )
+    return changes
+
+
+def key_of(text: str) -> UUID:
+    try:
+        return ids.private("cmp", text)
+    except ValueError:
+        raise NotFound() from None
+
+
+def id_filter(prefix: str, field: str, text: str | None) -> UUID | None:
+    """An id of the query string; like any bad field it is 422."""
+    if text is None:
+        return None
+    try:
+        return ids.private(prefix, text)
+    except ValueError as error:
+        raise ValidationFailed.of(field, str(error)) from None
+
+
+def version_of(if_match: str | None) -> int | None:
+    if if_match is None:
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise ValidationFailed.of("If-Match", "must be the campaign's version, for example 3")
+    return int(text)
+
+
+def need_send(principal: Principal) -> None:
+    if not principal.has_scope("send"):
+        raise Forbidden("This key lacks the scope 'send'; create the campaign as a draft.")
+
+
+def check_list(principal: Principal, campaign: Campaign) -> None:
+    if not principal.may_use_list(campaign.list_id):
+        raise Forbidden("This key may not use that campaign's list.")

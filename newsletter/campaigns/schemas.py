@@ -1,0 +1,164 @@
+"""Campaigns as the API takes and shows them."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from newsletter.campaigns.models import CampaignStatus, CreationMethod
+from newsletter.kit import clock
+from newsletter.kit.address import EmailAddress
+from newsletter.kit.ids import IdField
+from newsletter.kit.schema import Body, Line, Schema, Time
+
+CampaignId = Annotated[UUID, IdField("cmp")]
+ListId = Annotated[UUID, IdField("lst")]
+TemplateId = Annotated[UUID, IdField("tpl")]
+SubscriberId = Annotated[UUID, IdField("sub")]
+
+Subject = Annotated[Line, Field(min_length=1, max_length=300, examples=["Our new pricing tiers"])]
+Preheader = Annotated[Line, Field(max_length=150, examples=["Plus a free 14-day trial."])]
+Name = Annotated[Line, Field(min_length=1, max_length=200)]
+SenderName = Annotated[Line, Field(max_length=200)]
+
+
+def _in_future(at: datetime | None) -> datetime | None:
+    if at is not None and at <= clock.now():
+        raise ValueError("must be in the future")
+    return at
+
+
+class Topic(Body):
+    """What the model is to write about."""
+
+    prompt: Annotated[
+        str,
+        Field(
+            min_length=5,
+            max_length=2000,
+            examples=["Announce our new pricing tiers and free 14-day trial."],
+        ),
+    ]
+
+
+class CampaignCreate(Body):
+    """Exactly one of ``ai`` and ``html``. A draft, unless ``send`` or ``scheduled_at`` says otherwise."""
+
+    list_id: ListId
+    name: Name | None = None
+    """For your own eyes; the subject when left out."""
+    subject: Subject | None = None
+    """Written by the model when left out with ``ai``."""
+    preheader: Preheader | None = None
+    template_id: TemplateId | None = None
+    """The project's default template when left out."""
+    from_email: EmailAddress | None = None
+    from_name: SenderName | None = None
+    reply_to: EmailAddress | None = None
+    send: bool = False
+    """Send at once."""
+    scheduled_at: Time | None = None
+    """Send then; an instant in the future, with its zone. Wins over ``send``."""
+    ai: Topic | None = None
+    html: Annotated[
+        str | None, Field(validate_default=True, examples=["<p>Hello! Here are this week's updates.</p>"])
+    ] = None
+    """The body; your template goes around it."""
+
+    _future = field_validator("scheduled_at")(_in_future)
+
+    @field_validator("html")
+    @classmethod
+    def _one_source(cls, html: str | None, info: ValidationInfo) -> str | None:
+        if "ai" in info.data and (html is None) == (info.data["ai"] is None):
+            raise ValueError("send exactly one of 'ai' and 'html'")
+        if html is not None and not html.strip():
+            raise ValueError("must not be empty")
+        return html
+
+
+class CampaignUpdate(Body):
+    """Fields that are left out stay as they are. ``scheduled_at: null`` makes it a draft again."""
+
+    list_id: ListId | None = None
+    name: Name | None = None
+    subject: Subject | None = None
+    preheader: Preheader | None = None
+    template_id: TemplateId | None = None
+    from_email: EmailAddress | None = None
+    from_name: SenderName | None = None
+    reply_to: EmailAddress | None = None
+    html: Annotated[str, Field(min_length=1)] | None = None
+    scheduled_at: Time | None = None
+
+    _future = field_validator("scheduled_at")(_in_future)
+
+
+class CampaignSend(Body):
+    """Empty: send now."""
+
+    scheduled_at: Time | None = None
+
+    _future = field_validator("scheduled_at")(_in_future)
+
+
+class CampaignTest(Body):
+    """Who gets a copy; their addresses need not be on any list."""
+
+    emails: Annotated[list[EmailAddress], Field(min_length=1, max_length=5)]
+
+
+class TestSent(Schema):
+    status: str
+    """``queued``: workers send it now."""
+    emails: list[str]
+
+
+class StatusReason(Schema):
+    code: str
+    message: str
+
+
+class CampaignSummary(Schema):
+    id: CampaignId
+    name: str
+    subject: str | None
+    preheader: str | None
+    status: CampaignStatus
+    status_reason: StatusReason | None
+    version: int
+    """Grows with each change; send it as ``If-Match`` to change only what you saw."""
+    list_id: ListId
+    template_id: TemplateId
+    creation_method: CreationMethod
+    from_email: str | None
+    from_name: str | None
+    reply_to: str | None
+    recipient_count: int
+    emails_sent: int
+    emails_failed: int
+    emails_suppressed: int
+    emails_skipped: int
+    emails_unknown: int
+    opens: int
+    clicks: int
+    scheduled_at: Time | None
+    sent_at: Time | None
+    created_at: Time
+    updated_at: Time
+
+
+class CampaignOut(CampaignSummary):
+    content: str
+    """The body, as it stands in the template."""
+    prompt: str | None
+    generation: dict[str, Any] | None
+    """Who wrote it: writer, model, prompt, voice version, tokens, and what was removed."""
+
+
+class Preview(Schema):
+    subject: str
+    preheader: str
+    html: str
+    text: str

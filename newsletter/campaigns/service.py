@@ -1,0 +1,279 @@
+"""Changes campaigns after they were made, and hears how their mailings ended."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts import queries as accounts
+from newsletter.accounts.project import Project
+from newsletter.audience import queries as audience
+from newsletter.campaigns import drafting, errors, launch, queries
+from newsletter.campaigns.drafting import Studio
+from newsletter.campaigns.launch import touch
+from newsletter.campaigns.models import Campaign, CampaignStatus
+from newsletter.delivery import queries as books
+from newsletter.delivery import service as delivery
+from newsletter.delivery.letter import merge_values
+from newsletter.delivery.models import MailingKind
+from newsletter.delivery.queries import Counts
+from newsletter.delivery.service import Order, Sender, Started
+from newsletter.events import service as events
+from newsletter.events.vocabulary import EventType
+from newsletter.kit import clock, ids, jobs
+from newsletter.kit.address import Address
+from newsletter.kit.clock import rfc3339
+from newsletter.kit.db import Database, JSONObject
+from newsletter.kit.errors import NewsletterError, NotFound
+from newsletter.plans import service as plans
+from newsletter.plans.catalogue import Catalogue, Plan, Resource
+from newsletter.settings import Settings
+from newsletter.templates import service as templates
+from newsletter.templates.compile import Compiled
+from newsletter.templates.service import Frame
+
+log = structlog.get_logger(__name__)
+
+CHANGEABLE = frozenset({CampaignStatus.draft, CampaignStatus.scheduled})
+
+
+async def frame_of(session: AsyncSession, project: Project, campaign: Campaign, studio: Studio) -> Frame:
+    """Raises `TemplateMissing` when the campaign outlived its template."""
+    names = await audience.custom_field_names(session, project)
+    return await templates.frame(session, project, studio.shelf, campaign.template_id, names)
+
+
+async def update(
+    session: AsyncSession,
+    project: Project,
+    campaign_id: UUID,
+    changes: Mapping[str, Any],
+    *,
+    version: int | None,
+) -> Campaign:
+    """Changes a draft or a scheduled campaign; ``changes`` has columns of the campaign.
+
+    Raises `CannotChange`, or `VersionConflict` when it is not of ``version`` any more.
+    """
+    campaign = await queries.one(session, project, campaign_id, lock=True)
+    if campaign.status not in CHANGEABLE:
+        raise errors.CannotChange()
+    check_version(campaign, version)
+    for column, value in changes.items():
+        if column != "scheduled_at":
+            setattr(campaign, column, value)
+    if "scheduled_at" in changes:
+        await _reschedule(session, campaign, changes["scheduled_at"])
+    touch(campaign)
+    await session.flush()
+    return campaign
+
+
+def check_version(campaign: Campaign, version: int | None) -> None:
+    if version is not None and campaign.version != version:
+        raise errors.VersionConflict()
+
+
+async def schedule(session: AsyncSession, project: Project, campaign: Campaign, at: datetime) -> None:
+    """Has a locked campaign launched at ``at``; a second schedule replaces the first."""
+    launch.check_sendable(campaign)
+    await _reschedule(session, campaign, at)
+    touch(campaign)
+    await session.flush()
+
+
+async def _reschedule(session: AsyncSession, campaign: Campaign, at: datetime | None) -> None:
+    key = launch.schedule_key(campaign.id)
+    await jobs.cancel(session, key)
+    campaign.scheduled_at = at
+    campaign.status = CampaignStatus.draft if at is None else CampaignStatus.scheduled
+    campaign.status_reason = None
+    if at is not None:
+        payload = {"project_id": str(campaign.project_id), "campaign_id": str(campaign.id)}
+        await jobs.enqueue(session, "campaigns.launch", payload, run_at=at, key=key)
+
+
+async def delete(session: AsyncSession, project: Project, campaign_id: UUID) -> None:
+    campaign = await queries.one(session, project, campaign_id, lock=True)
+    if campaign.status is not CampaignStatus.draft:
+        raise errors.CannotDelete()
+    await session.delete(campaign)
+    await plans.give_back(session, project.quota_owner_id, Resource.campaigns, 1)
+
+
+async def cancel(session: AsyncSession, project: Project, campaign_id: UUID) -> Campaign:
+    """Ends a scheduled campaign, or one that is being sent: what is not begun is skipped."""
+    campaign = await queries.one(session, project, campaign_id, lock=True)
+    if campaign.status is CampaignStatus.scheduled:
+        await jobs.cancel(session, launch.schedule_key(campaign.id))
+        campaign.scheduled_at = None
+    elif campaign.status in (CampaignStatus.sending, CampaignStatus.paused) and campaign.mailing_id:
+        await delivery.cancel(session, project, campaign.mailing_id)
+    else:
+        raise errors.CannotCancel()
+    campaign.status = CampaignStatus.cancelled
+    campaign.status_reason = {"code": "cancelled", "message": "Cancelled by a call of the API."}
+    touch(campaign)
+    await session.flush()
+    return campaign
+
+
+async def send_test(
+    session: AsyncSession,
+    project: Project,
+    campaign: Campaign,
+    addresses: list[Address],
+    mail: Compiled,
+    *,
+    plan: Plan,
+    settings: Settings,
+) -> Started:
+    """Sends a copy to a few addresses: a mailing of its own, which leaves the campaign as it is."""
+    row = await accounts.project_row(session, project)
+    from_email = launch.check_sender(row, launch.own_sender(campaign), settings)
+    if not campaign.subject:
+        raise errors.SubjectMissing()
+    listed = await audience.find_list(session, project, campaign.list_id)
+    sender = Sender(
+        from_email=from_email,
+        from_name=campaign.from_name or row.from_name,
+        reply_to=campaign.reply_to or row.reply_to,
+        list_name=listed.name if listed else None,
+    )
+    order = Order(MailingKind.test, campaign.id, campaign.list_id, mail.to_json(), sender)
+    limit = plan.limits[Resource.mails]
+    return await delivery.start_to(
+        session, project, order, addresses, mail_limit=limit, settings=settings.delivery
+    )
+
+
+async def launch_scheduled(
+    db: Database, studio: Studio, catalogue: Catalogue, project_id: UUID, campaign_id: UUID
+) -> None:
+    """The job of a schedule. A refused launch becomes ``failed`` with its reason, and may be
+    sent again; one that was launched, moved or unscheduled meanwhile is left alone."""
+    async with db.read() as session:
+        project = await accounts.project_by_id(session, project_id)
+        campaign = await session.get(Campaign, campaign_id)
+        if project is None or campaign is None or not _is_due(campaign):
+            return
+        plan = catalogue[await accounts.plan_name(session, project)]
+    try:
+        await launch_now(db, project, plan, studio, campaign_id, only_due=True)
+    except NewsletterError as refusal:
+        async with db.unit_of_work() as session:
+            campaign = await queries.one(session, project, campaign_id, lock=True)
+            if _is_due(campaign):
+                await _fail(session, campaign, refusal.code, refusal.message)
+
+
+async def launch_now(
+    db: Database,
+    project: Project,
+    plan: Plan,
+    studio: Studio,
+    campaign_id: UUID,
+    *,
+    only_due: bool = False,
+) -> None:
+    """Compiles outside of any transaction, then launches what was compiled.
+
+    Raises `VersionConflict` when the campaign changed in between.
+    """
+    async with db.read() as session:
+        campaign = await queries.one(session, project, campaign_id)
+        launch.check_sendable(campaign)
+        frame = await frame_of(session, project, campaign, studio)
+    mail = await compile_campaign(frame, campaign)
+    async with db.unit_of_work() as session:
+        locked = await queries.one(session, project, campaign_id, lock=True)
+        if only_due and not _is_due(locked):
+            return
+        launch.check_sendable(locked)
+        check_version(locked, campaign.version)
+        await launch.start(session, project, locked, mail, plan=plan, settings=studio.settings)
+
+
+async def compile_campaign(frame: Frame, campaign: Campaign) -> Compiled:
+    return await drafting.compiled_in(frame, campaign.subject, campaign.preheader, campaign.content)
+
+
+async def sample_values(
+    session: AsyncSession,
+    project: Project,
+    campaign: Campaign,
+    subscriber_id: UUID | None,
+    public_url: str,
+) -> dict[str, str]:
+    """What a preview is merged with: a subscriber's own values, or those of nobody in particular.
+
+    Its links lead to pages that exist and change nothing. Raises `NotFound`.
+    """
+    links = {"unsubscribe_url": f"{public_url}/u/preview", "view_in_browser_url": f"{public_url}/v/preview"}
+    if subscriber_id is None:
+        return {"email": "reader@example.com", "first_name": "Alex", "last_name": "Reader"} | links
+    people = await audience.merge_data(session, project.id, [subscriber_id])
+    if subscriber_id not in people:
+        raise NotFound()
+    person = people[subscriber_id]
+    return merge_values(person.email, person) | links
+
+
+async def on_mailing_closed(session: AsyncSession, mailing_id: UUID) -> None:
+    """Ends the campaign whose mailing closed. Safe to run twice."""
+    statement = select(Campaign).where(Campaign.mailing_id == mailing_id).with_for_update()
+    campaign = (await session.scalars(statement)).one_or_none()
+    if campaign is None or campaign.status not in (CampaignStatus.sending, CampaignStatus.paused):
+        return
+    counts = (await books.counts(session, [mailing_id]))[mailing_id]
+    if counts.failed and not counts.sent and not counts.unknown:
+        reasons = await books.reasons(session, mailing_id)
+        await _fail(session, campaign, "all_failed", "; ".join(reasons) or "Every recipient failed.")
+        return
+    campaign.status = CampaignStatus.sent
+    campaign.sent_at = clock.now()
+    touch(campaign)
+    await session.flush()
+    data = {"campaign": event_data(campaign, counts)}
+    await events.record_many(session, campaign.project_id, EventType.campaign_sent, [data])
+
+
+async def _fail(session: AsyncSession, campaign: Campaign, code: str, message: str) -> None:
+    campaign.status = CampaignStatus.failed
+    campaign.status_reason = {"code": code, "message": message}
+    touch(campaign)
+    await session.flush()
+    counts = await books.counts(session, [campaign.mailing_id] if campaign.mailing_id else [])
+    data = event_data(campaign, counts.get(campaign.mailing_id) if campaign.mailing_id else None)
+    await events.record_many(session, campaign.project_id, EventType.campaign_failed, [{"campaign": data}])
+
+
+def _is_due(campaign: Campaign) -> bool:
+    return (
+        campaign.status is CampaignStatus.scheduled
+        and campaign.scheduled_at is not None
+        and campaign.scheduled_at <= clock.now()
+    )
+
+
+def event_data(campaign: Campaign, counts: Counts | None) -> JSONObject:
+    """The campaign as webhooks show it."""
+    return {
+        "id": ids.public("cmp", campaign.id),
+        "list_id": ids.public("lst", campaign.list_id),
+        "name": campaign.name,
+        "subject": campaign.subject,
+        "status": campaign.status.value,
+        "status_reason": campaign.status_reason,
+        "recipient_count": counts.recipient_count if counts else 0,
+        "emails_sent": counts.sent if counts else 0,
+        "emails_failed": counts.failed if counts else 0,
+        "emails_suppressed": counts.suppressed if counts else 0,
+        "emails_skipped": counts.skipped if counts else 0,
+        "emails_unknown": counts.unknown if counts else 0,
+        "sent_at": rfc3339(campaign.sent_at) if campaign.sent_at else None,
+    }

@@ -1,0 +1,198 @@
+"""Who sends which batch: claims, leases, crashes, halves."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from sqlalchemy import ColumnElement, case, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.delivery import ledger, service
+from newsletter.delivery.ledger import Books, Decision
+from newsletter.delivery.models import (
+    Batch,
+    BatchStatus,
+    Mailing,
+    MailingStatus,
+    Message,
+    Outcome,
+    UnknownPolicy,
+)
+from newsletter.kit import ids, jobs
+from newsletter.kit.db import Database, db_in, db_now
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to send one batch, until the lease runs out."""
+
+    mailing: Mailing
+    books: Books
+    first_seq: int
+    last_seq: int
+    outages: int
+
+
+async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) -> Claim | None:
+    """Takes the batch if nobody owns it; None when there is nothing to take.
+
+    Messages that the last owner left in ``sending`` become ``unknown``: it died with their
+    DATA possibly on the wire. A batch that crashed ``max_crashes`` times without deciding a
+    message is halved, and one of a single message fails as poison.
+    """
+    is_free = or_(
+        Batch.status == BatchStatus.waiting,
+        (Batch.status == BatchStatus.leased) & (Batch.lease_until < db_now()),
+    )
+    crashed = case((Batch.status == BatchStatus.leased, Batch.crashes + 1), else_=Batch.crashes)
+    statement = (
+        update(Batch)
+        .where(Batch.id == batch_id, is_free)
+        .values(
+            status=BatchStatus.leased,
+            token=Batch.token + 1,
+            lease_until=db_in(lease),
+            renewed_at=db_now(),
+            crashes=crashed,
+        )
+        .returning(Batch)
+        .execution_options(synchronize_session=False)
+    )
+    async with db.unit_of_work() as session:
+        batch = (await session.execute(statement)).scalar_one_or_none()
+        if batch is None:
+            return None
+        mailing = await session.get_one(Mailing, batch.mailing_id)
+        books = Books(mailing.id, batch.id, batch.token, mailing.quota_owner_id, mailing.quota_period)
+        decided = await _settle_orphans(session, mailing, books, batch)
+        if not decided and batch.crashes >= max_crashes:
+            await _halve(session, books, batch)
+            return None
+        return Claim(mailing, books, batch.first_seq, batch.last_seq, batch.outages)
+
+
+async def is_leased(db: Database, batch_id: UUID) -> bool:
+    async with db.read() as session:
+        statement = select(Batch.status).where(Batch.id == batch_id)
+        return (await session.execute(statement)).scalar_one_or_none() is BatchStatus.leased
+
+
+async def renew(db: Database, books: Books, lease: float) -> bool:
+    """Prolongs the lease; False when it went to another."""
+    statement = (
+        update(Batch)
+        .where(Batch.id == books.batch_id, Batch.token == books.token)
+        .values(lease_until=db_in(lease), renewed_at=db_now())
+        .returning(Batch.id)
+    )
+    async with db.unit_of_work() as session:
+        return (await session.execute(statement)).first() is not None
+
+
+async def release(session: AsyncSession, books: Books, *, outages: int = 0) -> None:
+    """Gives the batch back unfinished: a later claim of it is no crash."""
+    await ledger.fence(session, books)
+    await session.execute(
+        update(Batch)
+        .where(Batch.id == books.batch_id)
+        .values(status=BatchStatus.waiting, lease_until=None, outages=outages)
+    )
+
+
+async def finish(session: AsyncSession, books: Books) -> None:
+    """Ends the batch, and its mailing with the last one."""
+    await ledger.fence(session, books)
+    await session.execute(
+        update(Batch).where(Batch.id == books.batch_id).values(status=BatchStatus.done, lease_until=None)
+    )
+    await service.close_if_done(session, books.mailing_id)
+
+
+async def seconds_to_next(session: AsyncSession, claimed: Claim) -> float | None:
+    """Seconds until a message of the batch is due, by the database's clock; None: all decided."""
+    statement = select(func.min(Message.next_attempt_at), func.count(), db_now()).where(
+        in_range(claimed), Message.outcome.in_(ledger.OPEN)
+    )
+    next_at, count, now = (await session.execute(statement)).one()
+    if not count:
+        return None
+    return max(0.0, (next_at - now).total_seconds()) if next_at is not None else 0.0
+
+
+def in_range(claimed: Claim) -> ColumnElement[bool]:
+    return (Message.mailing_id == claimed.mailing.id) & Message.seq.between(
+        claimed.first_seq, claimed.last_seq
+    )
+
+
+async def free_all(db: Database) -> None:
+    """Ends every lease: for a start of the embedded mode, where no other process is at work."""
+    async with db.unit_of_work() as session:
+        await session.execute(
+            update(Batch).where(Batch.status == BatchStatus.leased).values(lease_until=db_in(-1))
+        )
+
+
+async def close_forgotten(db: Database) -> int:
+    """Closes mailings whose last batch ended without closing them; returns how many."""
+    undone = select(Batch.id).where(Batch.mailing_id == Mailing.id, Batch.status != BatchStatus.done)
+    open_ = select(Mailing.id).where(Mailing.status != MailingStatus.closed, ~undone.exists()).limit(100)
+    async with db.read() as session:
+        found = (await session.scalars(open_)).all()
+    closed = 0
+    for mailing_id in found:
+        async with db.unit_of_work() as session:
+            closed += await service.close_if_done(session, mailing_id)
+    return closed
+
+
+async def _settle_orphans(session: AsyncSession, mailing: Mailing, books: Books, batch: Batch) -> int:
+    left = (
+        await session.execute(
+            select(Message.seq, Message.attempts).where(
+                Message.mailing_id == mailing.id,
+                Message.seq.between(batch.first_seq, batch.last_seq),
+                Message.outcome == Outcome.sending,
+            )
+        )
+    ).all()
+    decisions = [
+        # A second try carries the same Message-ID; after it, nobody tries again.
+        Decision(row.seq, Outcome.deferred, "resent after a crash", retry_after=0)
+        if mailing.policy is UnknownPolicy.resend_once and row.attempts == 1
+        else Decision(row.seq, Outcome.unknown, "the worker died while it was sending this")
+        for row in left
+    ]
+    if decisions:
+        log.warning("found messages of a dead worker", mailing_id=str(mailing.id), messages=len(decisions))
+        await ledger.write(session, books, decisions)
+    return len(decisions)
+
+
+async def _halve(session: AsyncSession, books: Books, batch: Batch) -> None:
+    """Poison: something in this batch kills its worker. Halves find it, and free the rest."""
+    middle = (batch.first_seq + batch.last_seq) // 2
+    log.error("a batch keeps crashing", batch_id=str(batch.id), first=batch.first_seq, last=batch.last_seq)
+    if batch.first_seq == batch.last_seq:
+        await ledger.write(session, books, [Decision(batch.first_seq, Outcome.failed, "poison")])
+        await finish(session, books)
+        return
+    rest = Batch(
+        id=ids.uuid7(),
+        mailing_id=batch.mailing_id,
+        first_seq=middle + 1,
+        last_seq=batch.last_seq,
+        status=BatchStatus.waiting,
+    )
+    session.add(rest)
+    await session.flush()
+    await session.execute(
+        update(Batch)
+        .where(Batch.id == batch.id)
+        .values(last_seq=middle, status=BatchStatus.waiting, lease_until=None, crashes=0)
+    )
+    await jobs.enqueue_many(
+        session, "delivery.send_batch", [{"batch_id": str(batch.id)}, {"batch_id": str(rest.id)}]
+    )

@@ -1,0 +1,242 @@
+"""The books: which outcome may follow which, and how outcomes are written and counted.
+
+            ┌────────── server away, or stopped in time ──────────┐
+            ▼                                                     │
+    pending ──► sending ──► sent | failed | deferred | unknown ───┘
+       │                               │
+       │            deferred ──────────┴──► sending | failed (expired)
+       └──► suppressed | skipped | failed (expired, poison)
+
+``sent failed suppressed skipped`` are final; ``unknown`` becomes ``sent`` when feedback
+proves that the server took it, or ``pending`` when the customer asks for a resend.
+Feedback is a column of its own and never overwrites an outcome, so that
+
+    recipients = sent + failed + suppressed + skipped + unknown
+
+holds when nothing is pending. Each function changes only rows whose outcome allows it and
+counts the rows it changed: writing the same decision twice counts once.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.delivery.models import Batch, Feedback, Mailing, MailingStatus, Message, Outcome
+from newsletter.kit.db import db_in, db_now
+from newsletter.plans import service as plans
+from newsletter.plans.catalogue import Resource
+
+AFTER: Mapping[Outcome, frozenset[Outcome]] = MappingProxyType(
+    {
+        Outcome.pending: frozenset({Outcome.sending, Outcome.failed, Outcome.suppressed, Outcome.skipped}),
+        Outcome.sending: frozenset(
+            {Outcome.pending, Outcome.sent, Outcome.failed, Outcome.deferred, Outcome.unknown}
+        ),
+        Outcome.deferred: frozenset(
+            {Outcome.sending, Outcome.failed, Outcome.suppressed, Outcome.skipped, Outcome.pending}
+        ),
+        Outcome.unknown: frozenset({Outcome.sent, Outcome.pending}),
+        Outcome.sent: frozenset(),
+        Outcome.failed: frozenset(),
+        Outcome.suppressed: frozenset(),
+        Outcome.skipped: frozenset(),
+    }
+)
+"""Which outcomes may follow each."""
+
+FEEDBACK_AFTER: Mapping[Feedback | None, frozenset[Feedback]] = MappingProxyType(
+    {
+        None: frozenset(Feedback),
+        Feedback.delivered: frozenset({Feedback.bounced, Feedback.complained}),
+        Feedback.bounced: frozenset({Feedback.complained}),
+        Feedback.complained: frozenset(),
+    }
+)
+"""Late and repeated feedback: a bounce may follow a delivery, never the other way round."""
+
+OPEN = frozenset({Outcome.pending, Outcome.sending, Outcome.deferred})
+"""Not decided yet."""
+COUNTED = (Outcome.sent, Outcome.failed, Outcome.suppressed, Outcome.skipped, Outcome.unknown)
+SPENT = frozenset({Outcome.sent, Outcome.unknown})
+"""What uses up a mail of the plan; every other decided message gives its mail back."""
+
+
+def before(outcome: Outcome) -> list[Outcome]:
+    """The outcomes that this one may follow."""
+    return [earlier for earlier, later in AFTER.items() if outcome in later]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of one message. ``retry_after`` (seconds) goes with ``deferred`` alone,
+    ``is_bad_address`` with ``failed``: the recipient's server knows no such address."""
+
+    seq: int
+    outcome: Outcome
+    reason: str | None = None
+    retry_after: float | None = None
+    is_bad_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Whose counters a batch's decisions are written to."""
+
+    mailing_id: UUID
+    batch_id: UUID
+    token: int
+    quota_owner_id: UUID
+    quota_period: str
+
+
+class LostBatch(Exception):
+    """The batch has another owner by now; nothing may be written."""
+
+
+async def fence(session: AsyncSession, books: Books) -> None:
+    """The first statement of every write of a worker. Raises `LostBatch` when its lease went
+    to another, and holds the batch's row so that nobody can take it before the commit."""
+    statement = (
+        update(Batch)
+        .where(Batch.id == books.batch_id, Batch.token == books.token)
+        .values(renewed_at=db_now())
+        .returning(Batch.id)
+    )
+    if (await session.execute(statement)).first() is None:
+        raise LostBatch(str(books.batch_id))
+
+
+async def write(session: AsyncSession, books: Books, decisions: Iterable[Decision]) -> Counter[Outcome]:
+    """Writes decisions of one batch and settles their quota; returns what really changed."""
+    changed: Counter[Outcome] = Counter()
+    for (outcome, reason, retry_after), seqs in _grouped(decisions).items():
+        statement = (
+            update(Message)
+            .where(
+                Message.mailing_id == books.mailing_id,
+                Message.seq.in_(seqs),
+                Message.outcome.in_(before(outcome)),
+            )
+            .values(
+                outcome=outcome,
+                reason=reason,
+                next_attempt_at=None if retry_after is None else db_in(retry_after),
+                decided_at=None if outcome in OPEN else db_now(),
+            )
+            .returning(Message.seq)
+        )
+        if outcome is Outcome.pending:
+            # Back from ``sending`` untried: the attempt did not happen.
+            statement = statement.values(attempts=Message.attempts - 1)
+        changed[outcome] += len((await session.execute(statement)).all())
+    await _count(session, books, changed)
+    return changed
+
+
+async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -> set[int]:
+    """Sets messages to ``sending``, to be committed before their DATA begins.
+
+    Accepts rows that are ``sending`` already: at the claim there were none, so they come
+    from a commit of this very worker whose answer was lost.
+    """
+    statement = (
+        update(Message)
+        .where(
+            Message.mailing_id == books.mailing_id,
+            Message.seq.in_(seqs),
+            Message.outcome.in_([*before(Outcome.sending), Outcome.sending]),
+        )
+        .values(outcome=Outcome.sending, attempts=Message.attempts + 1, next_attempt_at=None)
+        .returning(Message.seq)
+    )
+    return set((await session.execute(statement)).scalars())
+
+
+async def apply_feedback(session: AsyncSession, mailing_id: UUID, seq: int, feedback: Feedback) -> bool:
+    """Notes what came back; False when it changes nothing (late, repeated, or no such message)."""
+    allowed = [earlier for earlier, later in FEEDBACK_AFTER.items() if feedback in later]
+    known = [value for value in allowed if value is not None]
+    statement = (
+        update(Message)
+        .where(
+            Message.mailing_id == mailing_id,
+            Message.seq == seq,
+            Message.feedback.is_(None) | Message.feedback.in_(known),
+        )
+        .values(feedback=feedback)
+        .returning(Message.outcome)
+    )
+    outcome = (await session.execute(statement)).scalar_one_or_none()
+    if outcome is Outcome.unknown:
+        await _prove_sent(session, mailing_id, seq)
+    return outcome is not None
+
+
+async def _prove_sent(session: AsyncSession, mailing_id: UUID, seq: int) -> None:
+    """Feedback on an unknown message: the server did take it. Its mail was spent already."""
+    await session.execute(
+        update(Message)
+        .where(Message.mailing_id == mailing_id, Message.seq == seq)
+        .values(outcome=Outcome.sent)
+    )
+    moved = {"unknown": -1, "sent": 1}
+    batch = (Batch.mailing_id == mailing_id) & (Batch.first_seq <= seq) & (Batch.last_seq >= seq)
+    await session.execute(update(Batch).where(batch).values(_plus(Batch, moved)))
+    closed = (Mailing.id == mailing_id) & (Mailing.status == MailingStatus.closed)
+    await session.execute(update(Mailing).where(closed).values(_plus(Mailing, moved)))
+
+
+async def totals(session: AsyncSession, mailing_id: UUID) -> dict[Outcome, int]:
+    """The batches' counters added up: exact, and cheap while a mailing runs."""
+    columns = [func.coalesce(func.sum(getattr(Batch, outcome.value)), 0) for outcome in COUNTED]
+    row = (await session.execute(select(*columns).where(Batch.mailing_id == mailing_id))).one()
+    return {outcome: int(number) for outcome, number in zip(COUNTED, row, strict=True)}
+
+
+async def recount(session: AsyncSession, mailing_id: UUID) -> dict[Outcome, int]:
+    """The messages themselves, counted: what the counters are checked against."""
+    rows = await session.execute(
+        select(Message.outcome, func.count())
+        .where(Message.mailing_id == mailing_id)
+        .group_by(Message.outcome)
+    )
+    found: dict[Outcome, int] = {outcome: number for outcome, number in rows}
+    return {outcome: found.get(outcome, 0) for outcome in Outcome}
+
+
+async def _count(session: AsyncSession, books: Books, changed: Counter[Outcome]) -> None:
+    decided = {outcome.value: changed[outcome] for outcome in COUNTED if changed[outcome]}
+    if not decided:
+        return
+    # A decided message is progress: earlier crashes of the batch were not its fault.
+    values = _plus(Batch, decided) | {"crashes": 0}
+    await session.execute(update(Batch).where(Batch.id == books.batch_id).values(values))
+    spent = sum(changed[outcome] for outcome in SPENT)
+    await plans.settle(
+        session,
+        books.quota_owner_id,
+        Resource.mails,
+        books.quota_period,
+        used=spent,
+        released=sum(decided.values()) - spent,
+    )
+
+
+def _plus(table: type[Batch] | type[Mailing], numbers: Mapping[str, int]) -> dict[str, object]:
+    return {name: getattr(table, name) + number for name, number in numbers.items()}
+
+
+def _grouped(
+    decisions: Iterable[Decision],
+) -> dict[tuple[Outcome, str | None, float | None], list[int]]:
+    """Most messages of a block share one decision, so a block is one or two statements."""
+    groups: dict[tuple[Outcome, str | None, float | None], list[int]] = {}
+    for decision in decisions:
+        key = (decision.outcome, decision.reason, decision.retry_after)
+        groups.setdefault(key, []).append(decision.seq)
+    return groups

@@ -1,0 +1,104 @@
+"""Reads mailings and messages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.delivery import ledger
+from newsletter.delivery.models import Batch, Mailing, MailingStatus, Message, Outcome
+from newsletter.kit import ids
+
+PREFIX = "msg"
+
+
+def public_id(mailing_id: UUID, seq: int) -> str:
+    """The id of a message as customers see it; also the local part of its Message-ID."""
+    return ids.encode(PREFIX, mailing_id.bytes + seq.to_bytes(4))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMessage:
+    project_id: UUID
+    mailing_id: UUID
+    seq: int
+    subscriber_id: UUID | None
+    address: str
+    address_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The books of one mailing; while it runs they grow with each block."""
+
+    recipient_count: int
+    sent: int
+    failed: int
+    suppressed: int
+    skipped: int
+    unknown: int
+
+
+async def by_public_id(session: AsyncSession, message_id: str) -> FoundMessage | None:
+    """None for a text that is no id, and for a message that is gone."""
+    try:
+        raw = ids.decode(PREFIX, message_id, size=20)
+    except ValueError:
+        return None
+    return await by_key(session, UUID(bytes=raw[:16]), int.from_bytes(raw[16:]))
+
+
+async def by_key(session: AsyncSession, mailing_id: UUID, seq: int) -> FoundMessage | None:
+    statement = (
+        select(
+            Mailing.project_id,
+            Message.mailing_id,
+            Message.seq,
+            Message.subscriber_id,
+            Message.address,
+            Message.address_key,
+        )
+        .join(Mailing, Mailing.id == Message.mailing_id)
+        .where(Message.mailing_id == mailing_id, Message.seq == seq)
+    )
+    row = (await session.execute(statement)).one_or_none()
+    return FoundMessage(*row) if row else None
+
+
+async def mailing(session: AsyncSession, mailing_id: UUID) -> Mailing | None:
+    return await session.get(Mailing, mailing_id)
+
+
+async def counts(session: AsyncSession, mailing_ids: Sequence[UUID]) -> Mapping[UUID, Counts]:
+    """The books of each mailing: its totals once closed, else the sums of its batches."""
+    if not mailing_ids:
+        return {}
+    sums = [func.coalesce(func.sum(getattr(Batch, outcome.value)), 0) for outcome in ledger.COUNTED]
+    totals = [getattr(Mailing, outcome.value) for outcome in ledger.COUNTED]
+    closed = select(Mailing.id, Mailing.recipient_count, *totals).where(
+        Mailing.id.in_(mailing_ids), Mailing.status == MailingStatus.closed
+    )
+    running = (
+        select(Mailing.id, Mailing.recipient_count, *sums)
+        .outerjoin(Batch, Batch.mailing_id == Mailing.id)
+        .where(Mailing.id.in_(mailing_ids), Mailing.status != MailingStatus.closed)
+        .group_by(Mailing.id, Mailing.recipient_count)
+    )
+    found = [*(await session.execute(closed)), *(await session.execute(running))]
+    return {row[0]: Counts(*(int(number) for number in row[1:])) for row in found}
+
+
+async def reasons(session: AsyncSession, mailing_id: UUID, limit: int = 3) -> list[str]:
+    """The most frequent reasons of failure, for a campaign that failed."""
+    statement = (
+        select(Message.reason)
+        .where(
+            Message.mailing_id == mailing_id, Message.outcome == Outcome.failed, Message.reason.is_not(None)
+        )
+        .group_by(Message.reason)
+        .order_by(func.count().desc())
+        .limit(limit)
+    )
+    return [reason for reason in await session.scalars(statement) if reason]

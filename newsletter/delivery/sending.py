@@ -1,0 +1,313 @@
+"""Sends one batch: prepare, open, deliver, write, in blocks, two of them in flight.
+
+One transaction writes the outcomes of block k and sets block k+2 to ``sending``; only then
+may its DATA begin. So while block k+1 is on the wire, the books of k are written and k+2 is
+merged; and a killed process leaves at most two blocks ``unknown``. Suppressions and the
+mailing's status are read again in that transaction.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts import queries as accounts
+from newsletter.audience import queries as audience
+from newsletter.audience import service as audience_service
+from newsletter.audience.queries import MergeRow
+from newsletter.delivery import batches, ledger
+from newsletter.delivery.batches import Claim
+from newsletter.delivery.ledger import Decision
+from newsletter.delivery.letter import Letter
+from newsletter.delivery.links import Links, MessageRef
+from newsletter.delivery.models import Mailing, MailingStatus, Message, Outcome, UnknownPolicy
+from newsletter.kit import clock
+from newsletter.kit.address import domain_of
+from newsletter.kit.db import Database, db_now, insist
+from newsletter.kit.jobs import Again, keep_alive
+from newsletter.providers.base import Envelope, Permanent, Provider, Receipt, Result, ServerDown, Temporary
+from newsletter.settings import DeliverySettings
+from newsletter.suppressions import queries as suppressions
+
+log = structlog.get_logger(__name__)
+
+BLOCKS_IN_FLIGHT = 2
+"""More would leave more messages unknown when a process is killed, and gain nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What sending needs. ``provider_for`` picks the server of a mailing; ``is_stopping``
+    becomes true when the process was asked to end."""
+
+    db: Database
+    links: Links
+    settings: DeliverySettings
+    provider_for: Callable[[Mailing], Provider]
+    is_stopping: Callable[[], bool]
+
+
+class Halt(Enum):
+    """Why no further block is opened."""
+
+    cancelled = auto()
+    paused = auto()
+    stopping = auto()
+    outage = auto()
+    expired = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    seq: int
+    subscriber_id: UUID | None
+    address: str
+    address_key: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Recipients whose mails are written, but not begun."""
+
+    recipients: dict[int, Recipient]
+    envelopes: dict[int, Envelope]
+    skipped: tuple[Decision, ...]
+
+
+async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
+    """Sends what is due of the batch. Returns when to come again, or None when it is done.
+
+    Safe to run twice and from two workers: the second finds the batch taken, or done.
+    """
+    settings = parts.settings
+    claimed = await batches.claim(parts.db, batch_id, settings.lease, settings.max_crashes)
+    if claimed is None:
+        return Again(settings.lease / 2) if await batches.is_leased(parts.db, batch_id) else None
+    structlog.contextvars.bind_contextvars(
+        project_id=str(claimed.mailing.project_id),
+        mailing_id=str(claimed.mailing.id),
+        source_id=str(claimed.mailing.source_id),
+    )
+    async with keep_alive(settings.lease / 3, lambda: batches.renew(parts.db, claimed.books, settings.lease)):
+        return await _BatchRun(parts, claimed).work()
+
+
+class _BatchRun:
+    def __init__(self, parts: Parts, claimed: Claim) -> None:
+        self._parts, self._claimed = parts, claimed
+        self._mailing, self._books = claimed.mailing, claimed.books
+        self._letter = Letter(claimed.mailing, parts.links)
+        self._provider = parts.provider_for(claimed.mailing)
+        self._after = claimed.first_seq - 1
+        self._halt: Halt | None = None
+        self._has_sent = False
+
+    async def work(self) -> Again | None:
+        running: deque[asyncio.Task[list[Decision]]] = deque()
+        try:
+            while True:
+                block = await self._prepare() if self._halt is None else None
+                must_wait = running and (block is None or len(running) == BLOCKS_IN_FLIGHT)
+                results = await running.popleft() if must_wait else []
+                if block is None and not results and not running:
+                    return await self._end()
+                opened = await self._turn(results, block)
+                if opened is not None:
+                    running.append(asyncio.create_task(self._deliver(opened)))
+        finally:
+            # Only on the way out of an error: what is in flight stays ``sending`` in the books.
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _prepare(self) -> Block | None:
+        """Reads the next block and writes its mails; nothing is promised to the books yet, so
+        a crash in here costs no message its outcome."""
+        statement = (
+            select(Message.seq, Message.subscriber_id, Message.address, Message.address_key, Message.attempts)
+            .where(
+                batches.in_range(self._claimed),
+                Message.seq > self._after,
+                Message.outcome.in_([Outcome.pending, Outcome.deferred]),
+                Message.next_attempt_at.is_(None) | (Message.next_attempt_at <= db_now()),
+            )
+            .order_by(Message.seq)
+            .limit(self._parts.settings.block_size)
+        )
+        async with self._parts.db.read() as session:
+            recipients = [Recipient(*row) for row in await session.execute(statement)]
+            if not recipients:
+                return None
+            self._after = recipients[-1].seq
+            people = await audience.merge_data(
+                session,
+                self._mailing.project_id,
+                [each.subscriber_id for each in recipients if each.subscriber_id],
+            )
+        return await asyncio.to_thread(self._write, recipients, people)
+
+    def _write(self, recipients: Sequence[Recipient], people: dict[UUID, MergeRow]) -> Block:
+        envelopes, skipped = {}, []
+        for each in recipients:
+            person = people.get(each.subscriber_id) if each.subscriber_id else None
+            if "@" not in each.address:
+                skipped.append(Decision(each.seq, Outcome.skipped, "the person was erased"))
+                continue
+            if each.subscriber_id and (person is None or not person.is_active):
+                skipped.append(Decision(each.seq, Outcome.skipped, "no longer subscribed"))
+                continue
+            ref = MessageRef(self._mailing.id, each.seq, each.subscriber_id)
+            envelopes[each.seq] = self._letter.write(ref, each.address, person, attempt=each.attempts + 1)
+        return Block({each.seq: each for each in recipients}, envelopes, tuple(skipped))
+
+    async def _turn(self, results: Sequence[Decision], block: Block | None) -> Block | None:
+        """The one write of each round. Returns what of the block may be sent now.
+
+        While the database is away it insists for as long as the lease may still be ours: the
+        results in hand are the only record of what the server took.
+        """
+
+        async def write() -> Block | None:
+            async with self._parts.db.unit_of_work() as session:
+                await ledger.fence(session, self._books)
+                await ledger.write(session, self._books, results)
+                await self._suppress_refused(session, results)
+                return await self._open(session, block) if block else None
+
+        return await insist(write, seconds=self._parts.settings.lease)
+
+    async def _open(self, session: AsyncSession, block: Block) -> Block | None:
+        self._halt = self._halt or await self._read_halt(session)
+        if self._halt is not None:
+            return None
+        keys = [each.address_key for each in block.recipients.values()]
+        suppressed = await suppressions.suppressed_among(
+            session,
+            self._mailing.project_id,
+            self._mailing.list_id,
+            domain_of(self._mailing.sender["from_email"]),
+            keys,
+        )
+        left = await audience.left_since(
+            session, [each.subscriber_id for each in block.recipients.values() if each.subscriber_id]
+        )
+        decisions = list(block.skipped)
+        for seq in block.envelopes:
+            each = block.recipients[seq]
+            if each.address_key in suppressed:
+                decisions.append(Decision(seq, Outcome.suppressed, "the address is suppressed"))
+            elif each.subscriber_id in left:
+                decisions.append(Decision(seq, Outcome.skipped, "no longer subscribed"))
+        await ledger.write(session, self._books, decisions)
+        decided = {decision.seq for decision in decisions}
+        opened = await ledger.open_block(
+            session, self._books, [seq for seq in block.envelopes if seq not in decided]
+        )
+        if not opened:
+            return None
+        return Block(block.recipients, {seq: block.envelopes[seq] for seq in sorted(opened)}, ())
+
+    async def _read_halt(self, session: AsyncSession) -> Halt | None:
+        status = (
+            await session.execute(select(Mailing.status).where(Mailing.id == self._mailing.id))
+        ).scalar_one()
+        if status is MailingStatus.cancelled:
+            return Halt.cancelled
+        if status is MailingStatus.paused:
+            return Halt.paused
+        if self._mailing.expires_at <= clock.now():
+            return Halt.expired
+        return Halt.stopping if self._parts.is_stopping() else None
+
+    async def _deliver(self, block: Block) -> list[Decision]:
+        seqs = list(block.envelopes)
+        decisions = []
+        async for index, result in self._provider.send_many(list(block.envelopes.values())):
+            decisions.append(self._decide(block.recipients[seqs[index]], result))
+        return decisions
+
+    def _decide(self, to: Recipient, result: Result) -> Decision:
+        if isinstance(result, Receipt):
+            self._has_sent = True
+            return Decision(to.seq, Outcome.sent)
+        reason = " ".join(filter(None, [result.enhanced or str(result.code or ""), result.text]))[:500]
+        if isinstance(result, ServerDown):
+            self._halt = self._halt or Halt.outage
+            log.warning("the sending server is away", reason=result.text)
+            return Decision(to.seq, Outcome.pending, reason)
+        if isinstance(result, Permanent):
+            return Decision(to.seq, Outcome.failed, reason, is_bad_address=result.is_bad_address)
+        if isinstance(result, Temporary):
+            return self._defer(to, reason)
+        is_first = to.attempts == 0
+        if self._mailing.policy is UnknownPolicy.resend_once and is_first:
+            return self._defer(to, reason)
+        return Decision(to.seq, Outcome.unknown, reason)
+
+    def _defer(self, to: Recipient, reason: str) -> Decision:
+        """Tries again by the schedule, or fails now when no further try would come in time."""
+        minutes = self._parts.settings.retry_minutes
+        wait = 60.0 * minutes[min(to.attempts, len(minutes) - 1)]
+        left = (self._mailing.expires_at - clock.now()).total_seconds()
+        if to.attempts >= len(minutes) or wait > left:
+            return Decision(to.seq, Outcome.failed, f"expired: {reason}"[:500])
+        return Decision(to.seq, Outcome.deferred, reason, retry_after=wait)
+
+    async def _suppress_refused(self, session: AsyncSession, results: Sequence[Decision]) -> None:
+        """An address that its own server calls bad is never mailed again (RFC 3463 §3.2)."""
+        refused = [result.seq for result in results if result.is_bad_address]
+        if not refused:
+            return
+        project = await accounts.project_by_id(session, self._mailing.project_id)
+        keys = select(Message.address_key).where(
+            Message.mailing_id == self._mailing.id, Message.seq.in_(refused)
+        )
+        for address_key in (await session.scalars(keys)).all():
+            if project is not None:
+                await audience_service.mark_bounced(
+                    session, project, address_key, source="refused while sending"
+                )
+
+    async def _end(self) -> Again | None:
+        """Leaves the batch as the next claim should find it."""
+
+        async def write() -> Again | None:
+            async with self._parts.db.unit_of_work() as session:
+                await ledger.fence(session, self._books)
+                return await self._close(session)
+
+        return await insist(write, seconds=self._parts.settings.lease)
+
+    async def _close(self, session: AsyncSession) -> Again | None:
+        if self._mailing.expires_at <= clock.now():
+            await self._give_up(session, Outcome.failed, "expired")
+        elif self._halt is Halt.cancelled:
+            await self._give_up(session, Outcome.skipped, "cancelled")
+        elif self._halt is Halt.outage:
+            waits = self._parts.settings.outage_seconds
+            outages = 0 if self._has_sent else self._claimed.outages
+            await batches.release(session, self._books, outages=outages + 1)
+            return Again(waits[min(outages, len(waits) - 1)])
+        elif self._halt is not None:
+            await batches.release(session, self._books)
+            return Again(0) if self._halt is Halt.stopping else None
+        wait = await batches.seconds_to_next(session, self._claimed)
+        if wait is None:
+            await batches.finish(session, self._books)
+            return None
+        await batches.release(session, self._books)
+        return Again(wait)
+
+    async def _give_up(self, session: AsyncSession, outcome: Outcome, reason: str) -> None:
+        statement = select(Message.seq).where(
+            batches.in_range(self._claimed), Message.outcome.in_([Outcome.pending, Outcome.deferred])
+        )
+        seqs = (await session.scalars(statement)).all()
+        await ledger.write(session, self._books, [Decision(seq, outcome, reason) for seq in seqs])

@@ -1,0 +1,272 @@
+"""Starts a mailing, stops it, and closes it when nothing of it is left to do.
+
+A mailing is compiled content on its way to an audience that was frozen at its start: one
+``INSERT … SELECT`` gives each recipient a row, and cuts them into batches. There is one
+sender: campaigns, test sends and single mails are all mailings.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import ColumnElement, Select, func, insert, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts.project import Project
+from newsletter.delivery import ledger
+from newsletter.delivery.models import (
+    Batch,
+    BatchStatus,
+    Mailing,
+    MailingKind,
+    MailingStatus,
+    Message,
+    Outcome,
+    UnknownPolicy,
+)
+from newsletter.kit import clock, ids, jobs
+from newsletter.kit.address import Address
+from newsletter.kit.errors import NewsletterError
+from newsletter.plans import service as plans
+from newsletter.plans.catalogue import Resource
+from newsletter.settings import DeliverySettings
+
+log = structlog.get_logger(__name__)
+
+
+class QuotaExceeded(NewsletterError):
+    code, status = "quota_exceeded", 429
+    summary = "The mails of this month's plan are used up."
+
+
+class BooksDoNotBalance(Exception):
+    """The counters and the rows of a mailing disagree: a defect, never to be papered over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who the mail is from, and what its headers say of the list."""
+
+    from_email: str
+    from_name: str | None
+    reply_to: str | None
+    list_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a mailing is made of."""
+
+    kind: MailingKind
+    source_id: UUID
+    list_id: UUID | None
+    content: Mapping[str, Any]
+    sender: Sender
+    policy: UnknownPolicy = UnknownPolicy.hold
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    mailing_id: UUID
+    recipient_count: int
+
+
+async def start(
+    session: AsyncSession,
+    project: Project,
+    order: Order,
+    recipients: Select[UUID, str, str],
+    *,
+    mail_limit: int | None,
+    settings: DeliverySettings,
+) -> Started:
+    """Freezes the audience, reserves its mails, cuts batches and wakes the workers.
+
+    ``recipients`` yields (subscriber id, address, address key), one row per address.
+    Raises `QuotaExceeded` when the plan has fewer mails left than there are recipients;
+    the transaction is then the caller's to roll back.
+    """
+    mailing = await _insert_mailing(session, project, order, settings)
+    count = await _freeze(session, mailing.id, recipients)
+    return await _launch(session, project, mailing, count, mail_limit, settings)
+
+
+async def start_to(
+    session: AsyncSession,
+    project: Project,
+    order: Order,
+    addresses: Sequence[Address],
+    *,
+    mail_limit: int | None,
+    settings: DeliverySettings,
+) -> Started:
+    """Like `start`, to addresses that need not be on any list: a test send."""
+    mailing = await _insert_mailing(session, project, order, settings)
+    unique = {address.key: address for address in addresses}
+    rows = [
+        {
+            "mailing_id": mailing.id,
+            "seq": number,
+            "address": address.spelling,
+            "address_key": address.key,
+            "outcome": Outcome.pending,
+            "attempts": 0,
+        }
+        for number, address in enumerate(unique.values(), start=1)
+    ]
+    await session.execute(insert(Message), rows)
+    return await _launch(session, project, mailing, len(rows), mail_limit, settings)
+
+
+async def cancel(session: AsyncSession, project: Project, mailing_id: UUID) -> None:
+    """Stops a mailing: workers see it with their next block and skip what they have not begun."""
+    await session.execute(
+        update(Mailing)
+        .where(
+            Mailing.id == mailing_id,
+            Mailing.project_id == project.id,
+            Mailing.status.in_([MailingStatus.running, MailingStatus.paused]),
+        )
+        .values(status=MailingStatus.cancelled)
+    )
+    # Batches that wait for a deferred message would see it late: wake each.
+    waiting = select(Batch.id).where(Batch.mailing_id == mailing_id, Batch.status == BatchStatus.waiting)
+    payloads = [{"batch_id": str(batch_id)} for batch_id in await session.scalars(waiting)]
+    await jobs.enqueue_many(session, "delivery.send_batch", payloads)
+
+
+async def close_if_done(session: AsyncSession, mailing_id: UUID) -> bool:
+    """Closes a mailing whose batches are all done, and tells the slice it was made for.
+
+    Takes the mailing's row lock first: of two last batches that end together, the second
+    sees the first. Raises `BooksDoNotBalance` when counters and rows disagree.
+    """
+    locked = select(Mailing).where(Mailing.id == mailing_id).with_for_update()
+    mailing = (await session.scalars(locked.execution_options(populate_existing=True))).one_or_none()
+    if mailing is None or mailing.status is MailingStatus.closed:
+        return False
+    undone = select(Batch.id).where(Batch.mailing_id == mailing_id, Batch.status != BatchStatus.done)
+    if (await session.execute(undone.limit(1))).first() is not None:
+        return False
+    await _check_balance(session, mailing)
+    mailing.status = MailingStatus.closed
+    mailing.closed_at = clock.now()
+    await session.flush()
+    payload = {"mailing_id": str(mailing_id), "source_id": str(mailing.source_id), "kind": mailing.kind.value}
+    await jobs.enqueue(session, f"{_OWNERS[mailing.kind]}.on_mailing_closed", payload)
+    return True
+
+
+_OWNERS = {
+    MailingKind.campaign: "campaigns",
+    MailingKind.test: "campaigns",
+    MailingKind.transactional: "transactional",
+}
+"""The slice above that hears of a closed mailing, by name."""
+
+
+async def _check_balance(session: AsyncSession, mailing: Mailing) -> None:
+    counted = await ledger.recount(session, mailing.id)
+    summed = await ledger.totals(session, mailing.id)
+    decided = sum(counted[outcome] for outcome in ledger.COUNTED)
+    is_same = all(counted[outcome] == summed[outcome] for outcome in ledger.COUNTED)
+    if not is_same or decided != mailing.recipient_count:
+        raise BooksDoNotBalance(
+            f"mailing {mailing.id}: {mailing.recipient_count} recipients, rows {counted}, counters {summed}"
+        )
+    for outcome in ledger.COUNTED:
+        setattr(mailing, outcome.value, counted[outcome])
+
+
+async def _insert_mailing(
+    session: AsyncSession, project: Project, order: Order, settings: DeliverySettings
+) -> Mailing:
+    now = clock.now()
+    mailing = Mailing(
+        id=ids.uuid7(),
+        project_id=project.id,
+        kind=order.kind,
+        source_id=order.source_id,
+        list_id=order.list_id,
+        status=MailingStatus.running,
+        policy=order.policy,
+        content=dict(order.content),
+        sender=asdict(order.sender),
+        is_test=project.is_test,
+        quota_owner_id=project.quota_owner_id,
+        quota_period=plans.period_of(Resource.mails, now),
+        recipient_count=0,
+        expires_at=now + timedelta(hours=settings.campaign_hours),
+        created_at=now,
+    )
+    session.add(mailing)
+    await session.flush()
+    return mailing
+
+
+async def _freeze(session: AsyncSession, mailing_id: UUID, recipients: Select[UUID, str, str]) -> int:
+    """One statement: the audience of this moment, numbered 1, 2, 3 … in order of subscriber id."""
+    found = recipients.subquery()
+    subscriber_id, address, address_key = found.c
+    numbered = select(
+        literal(mailing_id, Message.mailing_id.type),
+        func.row_number().over(order_by=subscriber_id),
+        subscriber_id,
+        address,
+        address_key,
+        _typed(Outcome.pending, Message.outcome),
+        literal(0),
+    )
+    columns = ["mailing_id", "seq", "subscriber_id", "address", "address_key", "outcome", "attempts"]
+    await session.execute(insert(Message).from_select(columns, numbered))
+    count = select(func.count()).select_from(Message).where(Message.mailing_id == mailing_id)
+    return (await session.execute(count)).scalar_one()
+
+
+def _typed(value: Outcome, column: Any) -> ColumnElement[Outcome]:
+    return literal(value, column.type)
+
+
+async def _launch(
+    session: AsyncSession,
+    project: Project,
+    mailing: Mailing,
+    count: int,
+    mail_limit: int | None,
+    settings: DeliverySettings,
+) -> Started:
+    if count and not await plans.reserve(session, project.quota_owner_id, Resource.mails, count, mail_limit):
+        raise QuotaExceeded(
+            f"This needs {count} mails, more than your plan has left this month. "
+            "Upgrade, or wait for the next month.",
+            retry_after=clock.seconds_to_next_month(clock.now()),
+        )
+    mailing.recipient_count = count
+    await session.flush()
+    batch_ids = await _cut(session, mailing.id, count, settings.batch_size)
+    await jobs.enqueue_many(
+        session, "delivery.send_batch", [{"batch_id": str(batch_id)} for batch_id in batch_ids]
+    )
+    if not count:
+        await close_if_done(session, mailing.id)
+    log.info("mailing started", mailing_id=str(mailing.id), recipients=count, batches=len(batch_ids))
+    return Started(mailing.id, count)
+
+
+async def _cut(session: AsyncSession, mailing_id: UUID, count: int, size: int) -> list[UUID]:
+    rows: list[dict[str, Any]] = [
+        {
+            "id": ids.uuid7(),
+            "mailing_id": mailing_id,
+            "first_seq": first,
+            "last_seq": min(first + size - 1, count),
+            "status": BatchStatus.waiting,
+        }
+        for first in range(1, count + 1, size)
+    ]
+    if rows:
+        await session.execute(insert(Batch), rows)
+    return [row["id"] for row in rows]

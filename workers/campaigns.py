@@ -1,0 +1,32 @@
+"""Jobs of campaigns: a schedule that is due, a mailing that closed."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from newsletter.campaigns import service
+from newsletter.delivery.models import MailingKind
+from newsletter.kit.jobs import Handler
+from newsletter.runtime import Runtime
+
+
+def handlers(runtime: Runtime) -> dict[str, Handler]:
+    async def launch(payload: Mapping[str, Any]) -> None:
+        await service.launch_scheduled(
+            runtime.db,
+            runtime.studio,
+            runtime.plans,
+            UUID(payload["project_id"]),
+            UUID(payload["campaign_id"]),
+        )
+
+    async def on_mailing_closed(payload: Mapping[str, Any]) -> None:
+        if payload["kind"] != MailingKind.campaign:
+            return
+        async with runtime.db.unit_of_work() as session:
+            await service.on_mailing_closed(session, UUID(payload["mailing_id"]))
+
+    return {
+        "campaigns.launch": Handler(launch),
+        "campaigns.on_mailing_closed": Handler(on_mailing_closed),
+    }

@@ -1,0 +1,36 @@
+"""Jobs of delivery: send a batch, forget a person."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from newsletter.delivery import forgetting, sending
+from newsletter.delivery.sending import Parts
+from newsletter.kit.jobs import Again, Handler
+from newsletter.runtime import Runtime
+from newsletter.sandbox import inbox
+
+
+def handlers(runtime: Runtime) -> dict[str, Handler]:
+    parts = Parts(
+        db=runtime.db,
+        links=runtime.links,
+        settings=runtime.settings.delivery,
+        provider_for=runtime.provider_for,
+        is_stopping=runtime.is_stopping,
+    )
+
+    async def send_batch(payload: Mapping[str, Any]) -> Again | None:
+        return await sending.send_batch(parts, UUID(payload["batch_id"]))
+
+    async def forget(payload: Mapping[str, Any]) -> None:
+        project_id, address_key = UUID(payload["project_id"]), payload["address_key"]
+        async with runtime.db.unit_of_work() as session:
+            await forgetting.forget(session, project_id, address_key, payload["replacement"])
+            await inbox.forget(session, project_id, address_key)
+
+    # A batch is never given up: its mailing could not close.
+    return {
+        "delivery.send_batch": Handler(send_batch, max_errors=1_000_000),
+        "delivery.forget": Handler(forget),
+    }

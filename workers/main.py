@@ -1,0 +1,121 @@
+"""The worker process: threads that take rings from the broker, and the sweeper beside them.
+
+Each slice's jobs have threads of their own, so that slow webhook endpoints never hold up
+mail. The threads only wait; all coroutines share one event loop. (Dramatiq's own asyncio
+middleware makes a loop per worker, and an async engine belongs to one loop.)
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
+from uuid import UUID
+
+import dramatiq
+import structlog
+import uvloop
+
+from newsletter.delivery import batches
+from newsletter.kit import jobs
+from newsletter.kit.broker import BrokerBell
+from newsletter.kit.jobs import Handler, Ring
+from newsletter.runtime import Runtime
+from newsletter.settings import Settings
+from workers import registry
+from workers.sweeper import Sweeper
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+STOP_SECONDS = 8.0
+"""What work in flight gets to finish when the process is asked to end; in all it takes under 10."""
+OTHER_THREADS = 2
+"""Threads for all jobs that are neither mail nor webhooks."""
+
+
+class Workers:
+    """All background work of one process. Call `start` and `stop` once each, from any thread."""
+
+    def __init__(self, settings: Settings, broker: dramatiq.Broker) -> None:
+        self._broker = broker
+        self._stopping = threading.Event()
+        self._bell = BrokerBell(broker)
+        self._runtime = Runtime(settings, self._bell, self._stopping.is_set)
+        self._sweeper = Sweeper(self._runtime)
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="workers", daemon=True)
+        self._in_flight: set[Future[None]] = set()
+        self._workers: list[dramatiq.Worker] = []
+
+    def start(self) -> None:
+        """Starts the threads; returns when they listen."""
+        self._thread.start()
+        self._wait_for(self._free_leases())
+        handlers = registry.handlers(self._runtime)
+        for name in handlers:
+            self._declare(name, handlers)
+        for queues, threads in self._groups(handlers).items():
+            worker = dramatiq.Worker(
+                self._broker, queues=set(queues), worker_threads=threads, worker_timeout=100
+            )
+            worker.start()
+            self._workers.append(worker)
+        self._wait_for(self._sweeper.start())
+        log.info("workers started", jobs=len(handlers))
+
+    def stop(self) -> None:
+        """Claims nothing more, lets what is in flight end, and returns within 10 seconds."""
+        self._stopping.set()
+        self._wait_for(self._sweeper.stop())
+        _, unfinished = wait(list(self._in_flight), timeout=STOP_SECONDS)
+        for future in unfinished:
+            future.cancel()
+        for worker in self._workers:
+            worker.stop(timeout=1_000)
+        self._wait_for(self._runtime.aclose())
+        self._bell.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        log.info("workers stopped", unfinished=len(unfinished))
+
+    def _groups(self, handlers: Mapping[str, Handler]) -> dict[tuple[str, ...], int]:
+        """Queues that share threads, and how many."""
+        settings = self._runtime.settings
+        own = {"delivery": settings.delivery.threads, "webhooks": settings.webhooks.threads}
+        others = tuple(sorted({_queue(name) for name in handlers} - own.keys()))
+        return {(name,): threads for name, threads in own.items()} | {others: OTHER_THREADS}
+
+    def _declare(self, name: str, handlers: Mapping[str, Handler]) -> None:
+        lease = self._runtime.settings.delivery.lease
+
+        def run(job_id: str) -> None:
+            if self._stopping.is_set():
+                return  # The row stays queued; whoever starts next takes it.
+            work = jobs.run(self._runtime.db, UUID(job_id), handlers, lease)
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            self._in_flight.add(future)
+            try:
+                future.result()
+            except Exception as error:
+                # The job's own errors are in its row; this is the database being away. Its
+                # lease runs out, and the sweeper rings again.
+                log.error("a job could not be run", job=name, error=repr(error))
+            finally:
+                self._in_flight.discard(future)
+
+        dramatiq.actor(actor_name=name, queue_name=_queue(name), broker=self._broker)(run)
+
+    async def _free_leases(self) -> None:
+        # One process at work means that every lease is of its previous life.
+        if not self._runtime.settings.is_distributed:
+            await jobs.free_all(self._runtime.db)
+            await batches.free_all(self._runtime.db)
+
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _queue(name: str) -> str:
+    return Ring(UUID(int=0), name).queue

@@ -1,0 +1,87 @@
+"""What makes up for everything that may get lost: rings, leases, reservations, closings.
+
+Every worker process runs one. Each pass is safe beside another's; it reads first, so a pass
+that finds nothing takes no write lock.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from newsletter.copywriting import service as copywriting
+from newsletter.delivery import batches
+from newsletter.kit import heartbeat, idempotency, jobs
+from newsletter.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT = "sweeper"
+TICK_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Chore:
+    """Something to do every so many seconds."""
+
+    name: str
+    every: float
+    run: Callable[[], Awaitable[None]]
+    due_at: float = 0.0
+
+
+class Sweeper:
+    """A loop over chores; an error in one is logged and leaves the others alone."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._task: asyncio.Task[None] | None = None
+        self._chores = [
+            Chore("ring due jobs", 0.5, self._ring),
+            Chore("beat", 5, self._beat),
+            Chore("close forgotten mailings", 15, self._close),
+            Chore("release lapsed generations", 30, self._release),
+            Chore("prune idempotency keys", 600, self._prune),
+        ]
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._loop())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _loop(self) -> None:
+        while True:
+            for chore in self._chores:
+                if time.monotonic() >= chore.due_at:
+                    await self._do(chore)
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _do(self, chore: Chore) -> None:
+        chore.due_at = time.monotonic() + chore.every
+        try:
+            await chore.run()
+        except Exception as error:
+            log.error("a chore failed; it will be tried again", chore=chore.name, error=repr(error))
+
+    async def _ring(self) -> None:
+        await jobs.ring_due(self._runtime.db, self._runtime.bell)
+
+    async def _beat(self) -> None:
+        async with self._runtime.db.unit_of_work() as session:
+            await heartbeat.beat(session, HEARTBEAT)
+
+    async def _close(self) -> None:
+        await batches.close_forgotten(self._runtime.db)
+
+    async def _release(self) -> None:
+        async with self._runtime.db.unit_of_work() as session:
+            await copywriting.release_lapsed(session)
+
+    async def _prune(self) -> None:
+        async with self._runtime.db.unit_of_work() as session:
+            await idempotency.prune(session)
