@@ -41,4 +41,4 @@ def shorten(text: str, limit: int) -> str:
         cut = cut.rsplit(" ", 1)[0]
     if cut.rfind("{{") > cut.rfind("}}"):
         cut = cut[: cut.rfind("{{")]
-    return cut.rstrip(" ,;:.-–—") + "…"  # noqa: RUF001 - both dashes are meant
+    return cut.rstrip(" ,;:.-–—") + "…"

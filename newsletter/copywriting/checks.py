@@ -21,7 +21,10 @@ from newsletter.copywriting.prompts import Limits
 from newsletter.templates.merge import strip_unknown
 from newsletter.templates.sanitise import sanitise_body
 
-MAX_BODY_CHARS = 200_000
+MAX_BODY_CHARS = 100_000
+_MAX_ELEMENTS = 2_000
+"""Elements and braces in a body. Parsing HTML is quadratic in its depth: 50,000 nested lists
+take 22 seconds, during which this loop would serve nobody."""
 _MAX_REPORTED = 50
 _MAX_ROUNDS = 8
 
@@ -35,7 +38,7 @@ _REMOVED_WITH_CONTENT = {
 }
 _TAG = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}|\{#[^{}]*#\}")
 # A fallback holds words, not addresses: in pieces, they would join to a link only in the mail.
-_WORDS = r"""(?:"[\w ,!'’-]{0,60}"|'[\w ,!’-]{0,60}')"""  # noqa: RUF001 - both apostrophes are meant
+_WORDS = r"""(?:"[\w ,!'’-]{0,60}"|'[\w ,!’-]{0,60}')"""
 _SIMPLE_TAG = re.compile(
     r"\{\{\s*\w+(?:\s*\|\s*(?:upper|lower|capitalize|title|default\s*(?::\s*"
     + _WORDS
@@ -93,6 +96,8 @@ def check(subject: str, preheader: str, body: str, brief: Brief, known: KnownLin
     """
     if len(body) > MAX_BODY_CHARS:
         raise Unusable(f"body_html has {len(body):,} characters; {limits.body_html:,} are allowed.")
+    if len(re.findall(r"<[a-zA-Z]|\{[{%]|&#", body)) > _MAX_ELEMENTS:
+        raise Unusable("body_html has far too many tags; write paragraphs, headings and lists.")
     found = _Findings()
     body = _body(body, brief.fields, known, found)
     subject = brief.subject or _line(subject, "subject", limits.subject, brief, known, found)
@@ -259,7 +264,7 @@ def _simple_tags(text: str, fields: Collection[str], found: _Findings) -> str:
 
 def _foreign(text: str, known: KnownLinks) -> list[str]:
     links = (without_trailing(match.group()) for match in WRITTEN_OUT.finditer(text))
-    return [link for link in links if not known.knows_text(link)]
+    return [link for link in links if known.find(link) is None]
 
 
 def _without_foreign(text: str, known: KnownLinks, found: _Findings) -> str:
@@ -267,7 +272,7 @@ def _without_foreign(text: str, known: KnownLinks, found: _Findings) -> str:
 
     def keep(match: re.Match[str]) -> str:
         link = without_trailing(match.group())
-        if known.knows_text(link):
+        if known.find(link):
             return match.group()
         found.links[link[:200]] = None
         found.written_out[link[:200]] = None

@@ -55,17 +55,14 @@ class KnownLinks:
         yield from (f"mailto:{address}" for address in self._addresses.values())
 
     def find(self, link: str) -> str | None:
-        """The given spelling of this link; None for a link that nobody gave."""
-        scheme, separator, rest = link.strip().partition(":")
-        if separator and scheme.casefold() == "mailto":
-            address = self._addresses.get(rest.partition("?")[0].casefold())
-            return None if address is None else f"mailto:{address}"
+        """The given spelling of this link or e-mail address; None for one that nobody gave."""
+        link = link.strip()
+        scheme, _, rest = link.partition(":")
+        address = rest.partition("?")[0] if scheme.casefold() == "mailto" else link
+        if (given := self._addresses.get(address.casefold())) is not None:
+            return f"mailto:{given}"
         page = _page(link)
         return None if page is None else self._links.get(page)
-
-    def knows_text(self, text: str) -> bool:
-        """Whether an address that is written out as text was given."""
-        return text.casefold() in self._addresses or self.find(text) is not None
 
     def _add(self, link: str) -> None:
         address = link[7:] if link[:7].casefold() == "mailto:" else ""

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from newsletter.copywriting import checks
 from newsletter.copywriting.characters import clean_body, clean_line, shorten
+from newsletter.copywriting.checks import Unusable
 from newsletter.copywriting.draft import Brief, Draft
 from newsletter.copywriting.links import WRITTEN_OUT, KnownLinks, without_trailing
 from newsletter.copywriting.prompts import Limits
 from newsletter.copywriting.sandbox_phrases import PHRASES, Phrases, phrases_for
-from newsletter.copywriting.writer import known_links
+from newsletter.copywriting.writer import AIFailed, known_links
 
 NAME = "sandbox-writer"
 NOTE = (
@@ -45,24 +46,33 @@ _ABOUT_WRITING = re.compile(
     r"(?:link|use|keep|make|do not|don't|never|avoid|sign|end|begin|start|write|sound|be|set|ask)\b",
     re.IGNORECASE,
 )
+_DANGLING = re.compile(r"(?:\s+(?:at|on|under|see|here|via|to|from|auf|unter|siehe))+$", re.IGNORECASE)
+_ENDS = " .,:;–—-"
 _FORMAL = re.compile(r"formal|professional|corporate|serious|förmlich|sachlich|seriös", re.IGNORECASE)
 
 
 def write(brief: Brief) -> Draft:
-    """The draft for a brief. The same brief gives the same draft; nothing is called."""
+    """The draft for a brief. The same brief gives the same draft; nothing is called.
+
+    Raises `AIFailed` for a brief whose words the checks do not let through at all.
+    """
     phrases = phrases_for(brief.language)
     links = known_links(brief)
     topic, points = _topic_and_points(brief.prompt)
     brand = _words(brief.brand_name) or "us"
-    topic = topic or phrases.subject.format(brand=brand)
-    copy = checks.check(
-        subject=_capitalised(topic),
-        preheader=phrases.preheader.format(brand=brand, topic=topic),
-        body=_body(brief, phrases, brand, topic, points, _shown_links(brief, links)),
-        brief=brief,
-        known=links,
-        limits=_LIMITS,
-    )
+    generic = phrases.subject.format(brand=brand)
+    body = _body(brief, phrases, brand, topic or generic, points, _shown_links(brief, links))
+    preheader = phrases.preheader.format(brand=brand, topic=topic or generic)
+    problem: Unusable | None = None
+    # A topic or a brand may be all markup, of which the checks leave nothing.
+    for subject in (topic, generic, phrases.subject.format(brand="us")):
+        try:
+            copy = checks.check(_capitalised(subject), preheader, body, brief, links, _LIMITS)
+            break
+        except Unusable as error:
+            problem = error
+    else:
+        raise AIFailed("The sandbox writer can make no newsletter of this brief.") from problem
     return Draft(
         subject=copy.subject,
         preheader=copy.preheader,
@@ -108,13 +118,14 @@ def _body(brief: Brief, phrases: Phrases, brand: str, topic: str, points: list[s
 
 def _topic_and_points(prompt: str) -> tuple[str, list[str]]:
     """What the brief is about, and what else it says. Orders about how to write are left out."""
-    sentences = re.split(r"(?<=[.!?])\s+|\n+", WRITTEN_OUT.sub(_nothing, clean_body(prompt)))
     said: list[str] = []
-    for number, sentence in enumerate(sentences):
-        if number and _ABOUT_WRITING.match(sentence.strip()):
+    for number, written in enumerate(re.split(r"(?<=[.!?])\s+|\n+", clean_body(prompt))):
+        sentence = WRITTEN_OUT.sub(_nothing, written.strip())
+        # "See https://…" says nothing without its link, which has a place of its own.
+        if number and (sentence != written.strip() or _ABOUT_WRITING.match(sentence)):
             continue
-        text = _words(_ORDER.sub("", sentence.strip())).strip(" .,:;–—-")  # noqa: RUF001 - both dashes
-        text = re.sub(r"\s+(?:at|on|under|see|here|via|to|from)$", "", text, flags=re.IGNORECASE)
+        text = _words(_ORDER.sub("", sentence)).strip(_ENDS)
+        text = _DANGLING.sub("", text).strip(_ENDS)
         if re.search(r"\w", text):
             said.append(text)
     if not said:
@@ -138,8 +149,8 @@ def _shown_links(brief: Brief, known: KnownLinks) -> list[str]:
 
 
 def _anchor(link: str, phrases: Phrases) -> str:
-    host = (urlsplit(link).hostname or link).removeprefix("www.")
-    text = phrases.link.format(host=host)
+    host = (urlsplit(link).hostname or "").removeprefix("www.")
+    text = phrases.link.format(host=host) if host else link.removeprefix("mailto:")
     return f'<a href="{html.escape(link)}">{html.escape(text, quote=False)}</a>'
 
 
