@@ -125,6 +125,9 @@ def _plain(message: str) -> str:
 HANDLERS: ExceptionHandlersMap = {
     NewsletterError: _ours,
     ValidationException: _validation,
+    # Both are client exceptions too; the nearest class in this table handles an error.
+    NotFoundException: _http,
+    MethodNotAllowedException: _http,
     ClientException: _client,
     HTTPException: _http,
     PoolTimeout: _database,
