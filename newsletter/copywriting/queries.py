@@ -12,8 +12,6 @@ from newsletter.kit import paging
 from newsletter.kit.errors import NotFound
 from newsletter.kit.schema import PageMeta
 
-_MAX_VERSION = 2**31 - 1
-
 
 async def newest_card(session: AsyncSession, project: Project) -> VoiceCardRow | None:
     statement = _cards(project).limit(1)
@@ -22,12 +20,10 @@ async def newest_card(session: AsyncSession, project: Project) -> VoiceCardRow |
 
 async def card(session: AsyncSession, project: Project, version: int) -> VoiceCardRow:
     """Raises `NotFound` for a version that was never written."""
-    found = None
-    if 1 <= version <= _MAX_VERSION:
-        statement = _cards(project).where(VoiceCardRow.version == version)
-        found = (await session.scalars(statement)).one_or_none()
+    statement = _cards(project).where(VoiceCardRow.version == version)
+    found = (await session.scalars(statement)).one_or_none()
     if found is None:
-        raise NotFound(f"The brand voice has no version {version}.")
+        raise NotFound("The brand voice has no such version.")
     return found
 
 

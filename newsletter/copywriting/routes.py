@@ -62,7 +62,7 @@ class BrandVoiceController(Controller):
         return Page(data=[_out(row) for row in rows], meta=meta)
 
     @get(
-        "/versions/{version:int}",
+        "/versions/{version:str}",
         operation_id="get_brand_voice_version",
         summary="Read one version of the brand voice",
         opt={"scope": "voice:read"},
@@ -71,10 +71,15 @@ class BrandVoiceController(Controller):
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
-        version: FromPath[int],
+        version: FromPath[str],
     ) -> Data[VoiceOut]:
         async with db.read() as session:
-            return Data(data=_out(await queries.card(session, principal.project, version)))
+            return Data(data=_out(await queries.card(session, principal.project, _number(version))))
+
+
+def _number(version: str) -> int:
+    """0, which is no version, for what is no number."""
+    return int(version) if version.isascii() and version.isdecimal() and len(version) < 10 else 0
 
 
 def _out(row: VoiceCardRow) -> VoiceOut:
