@@ -45,6 +45,20 @@ class MergeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How a person stands on a list: what a page says to who clicked a link of a mail."""
+
+    project_id: UUID
+    list_name: str
+    email: str
+    status: Status
+
+    @property
+    def has_left(self) -> bool:
+        return self.status is Status.unsubscribed
+
+
+@dataclass(frozen=True, slots=True)
 class Filters:
     """Which subscribers to show; None does not filter."""
 
@@ -54,7 +68,7 @@ class Filters:
     search: str | None = None
 
 
-def lists(project: Project, allowed: Collection[UUID] = ()) -> Select[tuple[MailingList]]:
+def lists(project: Project, allowed: Collection[UUID] = ()) -> Select[MailingList]:
     """The newest first; of a restricted key, those that it may use."""
     statement = select(MailingList).where(MailingList.project_id == project.id)
     if allowed:
@@ -87,7 +101,7 @@ async def summaries(session: AsyncSession, rows: Sequence[MailingList]) -> list[
     return found
 
 
-def subscribers(session: AsyncSession, project: Project, filters: Filters) -> Select[tuple[Subscriber]]:
+def subscribers(session: AsyncSession, project: Project, filters: Filters) -> Select[Subscriber]:
     """The newest first. The session only tells which database it is written for."""
     statement = select(Subscriber).where(Subscriber.project_id == project.id)
     if filters.list_ids is not None:
@@ -121,7 +135,7 @@ async def find_subscriber(session: AsyncSession, project: Project, subscriber_id
     return (await session.scalars(statement)).one_or_none()
 
 
-def consents(project: Project, subscriber_id: UUID) -> Select[tuple[Consent]]:
+def consents(project: Project, subscriber_id: UUID) -> Select[Consent]:
     """The history of one subscriber, the newest first."""
     return (
         select(Consent)
@@ -136,7 +150,7 @@ async def custom_field_names(session: AsyncSession, project: Project) -> frozens
     return frozenset(await session.scalars(statement))
 
 
-def recipients(project: Project, list_id: UUID) -> Select[tuple[UUID, str, str]]:
+def recipients(project: Project, list_id: UUID) -> Select[UUID, str, str]:
     """(subscriber id, email, address_key) of those active on the list: one row per address.
 
     Composable: `suppressions.queries.without` takes away who must not be mailed.
@@ -169,3 +183,14 @@ async def left_since(session: AsyncSession, subscriber_ids: Collection[UUID]) ->
         Subscriber.id.in_(subscriber_ids), Subscriber.status == Status.active
     )
     return set(subscriber_ids) - set(await session.scalars(statement))
+
+
+async def standing(session: AsyncSession, subscriber_id: UUID) -> Standing | None:
+    """None for who was erased. For signed links alone, whose token names no project."""
+    statement = (
+        select(Subscriber.project_id, MailingList.name, Subscriber.email, Subscriber.status)
+        .join(MailingList, MailingList.id == Subscriber.list_id)
+        .where(Subscriber.id == subscriber_id)
+    )
+    row = (await session.execute(statement)).one_or_none()
+    return Standing(*row) if row else None

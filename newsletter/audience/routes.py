@@ -1,5 +1,7 @@
 """``/lists`` and ``/subscribers``."""
 
+from dataclasses import asdict
+from typing import TypeAlias
 from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post, put
@@ -48,21 +50,23 @@ from newsletter.kit.schema import CursorMeta, Data, Page
 from newsletter.plans.catalogue import CallClass, Resource
 from newsletter.settings import Settings
 
+DB: TypeAlias = NamedDependency[Database]
+Caller: TypeAlias = NamedDependency[Principal]
+OnceOnly: TypeAlias = NamedDependency[Once]
+Secrets: TypeAlias = NamedDependency[Vault]
+Configured: TypeAlias = NamedDependency[Settings]
+
 _READ = {"scope": "subscribers:read"}
 _WRITE = {"scope": "subscribers:write"}
 
 
 class ListController(Controller):
     path = "/lists"
-    tags = ["Lists"]
+    tags = ("Lists",)
 
     @get(operation_id="list_lists", summary="List the lists, the newest first", opt={"scope": "lists:read"})
     async def index(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        page: FromQuery[int] = 1,
-        per_page: FromQuery[int] = 20,
+        self, db: DB, principal: Caller, page: FromQuery[int] = 1, per_page: FromQuery[int] = 20
     ) -> Page[ListOut]:
         async with db.read() as session:
             chosen = queries.lists(principal.project, principal.list_ids)
@@ -72,11 +76,7 @@ class ListController(Controller):
 
     @post(operation_id="create_list", summary="Create a list", opt={"scope": "lists:write"})
     async def create(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        once: NamedDependency[Once],
-        data: JSONBody[ListIn],
+        self, db: DB, principal: Caller, once: OnceOnly, data: JSONBody[ListIn]
     ) -> Data[ListOut]:
         allow_everywhere(principal)
         async with db.unit_of_work() as session:
@@ -86,12 +86,7 @@ class ListController(Controller):
         return out
 
     @get("/{list_id:str}", operation_id="get_list", summary="Read a list", opt={"scope": "lists:read"})
-    async def read(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        list_id: FromPath[str],
-    ) -> Data[ListOut]:
+    async def read(self, db: DB, principal: Caller, list_id: FromPath[str]) -> Data[ListOut]:
         wanted = _list(principal, list_id)
         async with db.read() as session:
             return await _shown(session, await service.get_list(session, principal.project, wanted))
@@ -100,11 +95,7 @@ class ListController(Controller):
         "/{list_id:str}", operation_id="update_list", summary="Change a list", opt={"scope": "lists:write"}
     )
     async def update(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        list_id: FromPath[str],
-        data: JSONBody[ListUpdate],
+        self, db: DB, principal: Caller, list_id: FromPath[str], data: JSONBody[ListUpdate]
     ) -> Data[ListOut]:
         wanted = _list(principal, list_id)
         async with db.unit_of_work() as session:
@@ -119,11 +110,7 @@ class ListController(Controller):
         opt={"scope": "lists:write"},
     )
     async def remove(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        list_use: NamedDependency[ListUse],
-        list_id: FromPath[str],
+        self, db: DB, principal: Caller, list_use: NamedDependency[ListUse], list_id: FromPath[str]
     ) -> None:
         wanted = _list(principal, list_id)
         async with db.unit_of_work() as session:
@@ -138,11 +125,11 @@ class ListController(Controller):
     )
     async def subscribe(
         self,
-        db: NamedDependency[Database],
-        vault: NamedDependency[Vault],
-        settings: NamedDependency[Settings],
-        principal: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        db: DB,
+        vault: Secrets,
+        settings: Configured,
+        principal: Caller,
+        once: OnceOnly,
         list_id: FromPath[str],
         data: JSONBody[ListSubscriberIn],
     ) -> Response[Data[SubscriberOut]]:
@@ -161,11 +148,7 @@ class ListController(Controller):
         opt=_WRITE,
     )
     async def unsubscribe(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        list_id: FromPath[str],
-        subscriber_id: FromPath[str],
+        self, db: DB, principal: Caller, list_id: FromPath[str], subscriber_id: FromPath[str]
     ) -> None:
         """Unsubscribes, and is done at once for one who has left already. The record stays."""
         wanted = _list(principal, list_id)
@@ -180,7 +163,7 @@ class ListController(Controller):
 
 class SubscriberController(Controller):
     path = "/subscribers"
-    tags = ["Subscribers"]
+    tags = ("Subscribers",)
 
     @get(
         operation_id="list_subscribers",
@@ -191,8 +174,8 @@ class SubscriberController(Controller):
     )
     async def index(
         self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
+        db: DB,
+        principal: Caller,
         list_id: FromQuery[str | None] = None,
         status: FromQuery[Status | None] = None,
         tag: FromQuery[str | None] = None,
@@ -237,11 +220,11 @@ class SubscriberController(Controller):
     )
     async def create(
         self,
-        db: NamedDependency[Database],
-        vault: NamedDependency[Vault],
-        settings: NamedDependency[Settings],
-        principal: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        db: DB,
+        vault: Secrets,
+        settings: Configured,
+        principal: Caller,
+        once: OnceOnly,
         data: JSONBody[SubscriberIn],
     ) -> Response[Data[SubscriberOut]]:
         target = _target(principal, data.list_id)
@@ -258,12 +241,7 @@ class SubscriberController(Controller):
         opt=_WRITE,
     )
     async def upsert(
-        self,
-        db: NamedDependency[Database],
-        vault: NamedDependency[Vault],
-        settings: NamedDependency[Settings],
-        principal: NamedDependency[Principal],
-        data: JSONBody[SubscriberPut],
+        self, db: DB, vault: Secrets, settings: Configured, principal: Caller, data: JSONBody[SubscriberPut]
     ) -> Response[Data[SubscriberOut]]:
         target = _target(principal, data.list_id)
         _allow_status(principal, data)
@@ -282,48 +260,34 @@ class SubscriberController(Controller):
     )
     async def batch(
         self,
-        db: NamedDependency[Database],
-        vault: NamedDependency[Vault],
-        settings: NamedDependency[Settings],
-        principal: NamedDependency[Principal],
-        once: NamedDependency[Once],
+        db: DB,
+        vault: Secrets,
+        settings: Configured,
+        principal: Caller,
+        once: OnceOnly,
         data: JSONBody[BatchIn],
     ) -> BatchAnswer:
         target = _target(principal, data.list_id)
         async with db.unit_of_work() as session:
             done = await service.import_batch(session, vault, target, data.subscribers, settings.limits)
-            out = BatchAnswer(
-                data=BatchOut(
-                    list_id=data.list_id,
-                    created=done.created,
-                    updated=done.updated,
-                    reactivated=done.reactivated,
-                    invalid=done.invalid,
-                    skipped_over_cap=done.skipped_over_cap,
-                    invalid_examples=done.invalid_examples,
-                ),
-                meta=BatchMeta(received=done.received, processed=done.created + done.updated),
-            )
+            numbers = BatchOut.model_validate({"list_id": data.list_id, **asdict(done)})
+            meta = BatchMeta(received=done.received, processed=done.created + done.updated)
+            out = BatchAnswer(data=numbers, meta=meta)
             await once.keep(session, 200, out)
         return out
 
     # OpenAPI knows one name for one place in a path: an id here, an address where it says so.
     @get("/{subscriber:str}", operation_id="get_subscriber", summary="Read a subscriber", opt=_READ)
-    async def read(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        subscriber: FromPath[str],
-    ) -> Data[SubscriberOut]:
+    async def read(self, db: DB, principal: Caller, subscriber: FromPath[str]) -> Data[SubscriberOut]:
         async with db.read() as session:
             return _subscriber(await _find(session, principal, subscriber))
 
     @patch("/{subscriber:str}", operation_id="update_subscriber", summary="Change a subscriber", opt=_WRITE)
     async def update(
         self,
-        db: NamedDependency[Database],
-        settings: NamedDependency[Settings],
-        principal: NamedDependency[Principal],
+        db: DB,
+        settings: Configured,
+        principal: Caller,
         subscriber: FromPath[str],
         data: JSONBody[SubscriberUpdate],
     ) -> Data[SubscriberOut]:
@@ -350,11 +314,7 @@ class SubscriberController(Controller):
         opt=_WRITE,
     )
     async def unsubscribe(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        subscriber: FromPath[str],
-        list_id: FromQuery[str | None] = None,
+        self, db: DB, principal: Caller, subscriber: FromPath[str], list_id: FromQuery[str | None] = None
     ) -> None:
         wanted = list_of_query(principal, list_id)
         try:
@@ -383,18 +343,13 @@ class SubscriberController(Controller):
         opt=_WRITE,
     )
     async def erase(
-        self,
-        db: NamedDependency[Database],
-        vault: NamedDependency[Vault],
-        principal: NamedDependency[Principal],
-        once: NamedDependency[Once],
-        subscriber: FromPath[str],
+        self, db: DB, vault: Secrets, principal: Caller, once: OnceOnly, subscriber: FromPath[str]
     ) -> Data[Erased]:
         allow_everywhere(principal)
         whom = path_id("sub", subscriber)
         async with db.unit_of_work() as session:
             erased = await service.erase(session, vault, principal.project, whom, key_id=principal.key_id)
-            out = Data(data=Erased(erased=erased))
+            out = Data[Erased](data=Erased(erased=erased))
             await once.keep(session, 200, out)
         return out
 
@@ -406,8 +361,8 @@ class SubscriberController(Controller):
     )
     async def consents(
         self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
+        db: DB,
+        principal: Caller,
         subscriber: FromPath[str],
         page: FromQuery[int] = 1,
         per_page: FromQuery[int] = 20,

@@ -15,7 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from newsletter.kit.crypto import Vault
 from newsletter.suppressions.models import Reason, Suppression
 
-Statement = TypeVar("Statement", bound=Select[tuple[UUID, str, str]])
+Statement = TypeVar("Statement", bound=Select[UUID, str, str])
 
 GLOBAL_SCOPE = "global"
 
