@@ -10,6 +10,9 @@ from uuid import UUID
 
 from newsletter.kit.tokens import Signer
 
+PREVIEW = "preview"
+"""Stands where the token would, in mails that are only shown to their author."""
+
 _LAYOUT = struct.Struct(">16s16sI")
 _NOBODY = bytes(16)
 

@@ -229,7 +229,8 @@ class _BatchRun:
     async def _deliver(self, block: Block) -> list[Decision]:
         seqs = list(block.envelopes)
         decisions = []
-        async for index, result in self._provider.send_many(list(block.envelopes.values())):
+        envelopes = list(block.envelopes.values())
+        async for index, result in self._provider.send_many(envelopes, self._parts.is_stopping):
             decisions.append(self._decide(block.recipients[seqs[index]], result))
         return decisions
 
@@ -237,10 +238,12 @@ class _BatchRun:
         if isinstance(result, Receipt):
             self._has_sent = True
             return Decision(to.seq, Outcome.sent)
-        reason = " ".join(filter(None, [result.enhanced or str(result.code or ""), result.text]))[:500]
+        reason = result.text
         if isinstance(result, ServerDown):
-            self._halt = self._halt or Halt.outage
-            log.warning("the sending server is away", reason=result.text)
+            if not self._parts.is_stopping():
+                self._halt = self._halt or Halt.outage
+                log.warning("the sending server is away", reason=result.text)
+            self._halt = self._halt or Halt.stopping
             return Decision(to.seq, Outcome.pending, reason)
         if isinstance(result, Permanent):
             return Decision(to.seq, Outcome.failed, reason, is_bad_address=result.is_bad_address)

@@ -238,7 +238,8 @@ async def _launch(
     mail_limit: int | None,
     settings: DeliverySettings,
 ) -> Started:
-    if count and not await plans.reserve(session, project.quota_owner_id, Resource.mails, count, mail_limit):
+    owner, period = mailing.quota_owner_id, mailing.quota_period
+    if count and not await plans.reserve(session, owner, Resource.mails, count, mail_limit, period):
         raise QuotaExceeded(
             f"This needs {count} mails, more than your plan has left this month. "
             "Upgrade, or wait for the next month.",

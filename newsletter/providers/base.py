@@ -9,7 +9,7 @@ A refusal answers the only question its caller asks: may it be tried again?
     └── ServerDown   nothing was tried: no connection, no sign-in, no greeting
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,16 +79,24 @@ class ServerDown(Refusal):
 Result = Receipt | Refusal
 
 
+def never() -> bool:
+    return False
+
+
 class Provider(Protocol):
     """A sending server. One object serves one event loop and may be used concurrently."""
 
     name: str
 
-    def send_many(self, envelopes: Sequence[Envelope]) -> AsyncIterator[tuple[int, Result]]:
+    def send_many(
+        self, envelopes: Sequence[Envelope], should_stop: Callable[[], bool] = never
+    ) -> AsyncIterator[tuple[int, Result]]:
         """Sends each envelope once and yields its index and result as each one ends.
 
         Every index is yielded exactly once, in any order. Refusals are yielded, never
-        raised. After a cancellation, envelopes whose result was not yielded are unknown.
+        raised. Once ``should_stop`` says so, no further envelope is begun and those left are
+        yielded as `ServerDown`. After a cancellation, envelopes whose result was not yielded
+        are unknown.
         """
 
     async def check(self) -> str:

@@ -6,7 +6,7 @@ then reports spam. Every other address accepts.
 """
 
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from email import message_from_bytes
 from email.policy import default as modern
 from uuid import UUID
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.db import Database, insert
-from newsletter.providers.base import Envelope, Receipt, Result, Temporary
+from newsletter.providers.base import Envelope, Receipt, Result, Temporary, never
 from newsletter.sandbox.models import SandboxMessage
 
 DELAY, BOUNCE, COMPLAINT = (f"{name}@sandbox.test" for name in ("delay", "bounce", "complaint"))
@@ -33,7 +33,10 @@ class SandboxProvider:
     def __init__(self, db: Database, project_id: UUID, keep: int) -> None:
         self._db, self._project_id, self._keep = db, project_id, keep
 
-    async def send_many(self, envelopes: Sequence[Envelope]) -> AsyncIterator[tuple[int, Result]]:
+    async def send_many(
+        self, envelopes: Sequence[Envelope], should_stop: Callable[[], bool] = never
+    ) -> AsyncIterator[tuple[int, Result]]:
+        """Takes a block in one transaction, so there is nothing to stop in between."""
         for start in range(0, len(envelopes), _ROWS_PER_INSERT):
             part = envelopes[start : start + _ROWS_PER_INSERT]
             taken = [each for each in part if not _is_delayed(each)]

@@ -3,11 +3,11 @@
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from newsletter.providers.base import Envelope, Refusal, Result, ServerDown, Temporary
+from newsletter.providers.base import Envelope, Refusal, Result, ServerDown, Temporary, never
 from newsletter.providers.smtp.config import TLS, SMTPServer, Timeouts
 from newsletter.providers.smtp.pool import Pool
 from newsletter.providers.smtp.session import Session, tls_context
@@ -20,6 +20,7 @@ class _Call:
 
     envelopes: Sequence[Envelope]
     pending: deque[int]
+    should_stop: Callable[[], bool]
     results: "asyncio.Queue[tuple[int, Result] | None]" = field(default_factory=asyncio.Queue)
     retried: set[int] = field(default_factory=set)
     down: ServerDown | None = None
@@ -61,14 +62,16 @@ class SMTPProvider:
             local_hostname=settings.local_hostname,
         )
 
-    async def send_many(self, envelopes: Sequence[Envelope]) -> AsyncGenerator[tuple[int, Result], None]:
+    async def send_many(
+        self, envelopes: Sequence[Envelope], should_stop: Callable[[], bool] = never
+    ) -> AsyncGenerator[tuple[int, Result], None]:
         """Sends each envelope once, over as many connections as the pool has.
 
         A message that meets a connection which died while it was kept is tried once more on
         a fresh one. Where no connection can be made, and none of this call works on, all
         that were not tried are `ServerDown`.
         """
-        call = _Call(envelopes, deque(range(len(envelopes))))
+        call = _Call(envelopes, deque(range(len(envelopes))), should_stop)
         workers = [
             asyncio.create_task(self._work(call), name="smtp")
             for _ in range(min(self._connections, len(envelopes)))
@@ -110,7 +113,7 @@ class SMTPProvider:
         return await Session.open(self._server, self._timeouts, self._context, self._local_hostname)
 
     async def _work(self, call: _Call) -> None:
-        while call.pending:
+        while call.pending and not call.should_stop():
             async with self._pool.slot():
                 if not call.pending:
                     return

@@ -1,0 +1,69 @@
+"""``/v/{token}``: a mail in the browser, for whom a mail program showed it badly."""
+
+from litestar import Controller, HttpMethod, MediaType, Response, route
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.audience import queries as audience
+from newsletter.delivery import queries
+from newsletter.delivery.letter import Letter
+from newsletter.delivery.links import PREVIEW, Links, MessageRef
+from newsletter.kit.db import Database
+from newsletter.kit.errors import NewsletterError, NotFound
+from newsletter.kit.pages import FOREIGN_HEADERS, HEADERS, Pages
+from newsletter.kit.tokens import BadToken
+
+PAGES = Pages()
+
+
+class MailGone(NewsletterError):
+    code, status = "mail_gone", 410
+    summary = "This mail is not kept any more, or the person it went to has been removed."
+
+
+class ViewController(Controller):
+    path = "/v"
+    include_in_schema = False
+    opt = {"answers": "page"}  # noqa: RUF012 - Litestar reads it as a class attribute.
+
+    @route("/{token:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
+    async def show(
+        self, db: NamedDependency[Database], links: NamedDependency[Links], token: FromPath[str]
+    ) -> Response[str]:
+        """The mail as it was sent, with what is known of its reader today."""
+        if token == PREVIEW:
+            return Response(_preview(), media_type=MediaType.HTML, headers=HEADERS)
+        try:
+            ref = links.read_view(token)
+        except BadToken:
+            raise NotFound(
+                "The link is not complete, perhaps because it was cut at the end of a line. "
+                "Open the mail again and use the link there."
+            ) from None
+        async with db.read() as session:
+            html = await _render(session, links, ref)
+        return Response(html, media_type=MediaType.HTML, headers=FOREIGN_HEADERS)
+
+
+async def _render(session: AsyncSession, links: Links, ref: MessageRef) -> str:
+    mailing = await queries.mailing(session, ref.mailing_id)
+    message = await queries.by_key(session, ref.mailing_id, ref.seq)
+    if mailing is None or message is None or message.subscriber_id != ref.subscriber_id:
+        raise MailGone()
+    if "@" not in message.address:  # What erasure leaves of an address.
+        raise MailGone()
+    person = None
+    if ref.subscriber_id is not None:
+        people = await audience.merge_data(session, mailing.project_id, [ref.subscriber_id])
+        person = people.get(ref.subscriber_id)
+        if person is None:
+            raise MailGone()
+    return Letter(mailing, links).render(ref, message.address, person).html
+
+
+def _preview() -> str:
+    return PAGES.notice(
+        "This is a preview link",
+        "It stands in a preview. In the mail that a subscriber gets, it shows that mail in the browser.",
+    )

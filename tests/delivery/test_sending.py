@@ -1,0 +1,162 @@
+"""A batch on its way: what each answer of the server does to the books."""
+
+from collections import Counter
+
+from newsletter.delivery.models import Outcome
+from newsletter.runtime import Runtime
+from tests.client import Client
+from tests.delivery.conftest import Launch
+from tests.jobs import make_due, run_due
+from tests.smtp_sink import Sink
+
+
+async def test_each_recipient_gets_one_personal_mail(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    sent = await launch(25)
+    await run_due(runtime)
+
+    assert Counter(smtp_sink.recipients) == {f"u{n}@example.com": 1 for n in range(1, 26)}
+    for received in smtp_sink.received:
+        number = received.recipient.partition("@")[0].removeprefix("u")
+        mail = received.parsed
+        assert mail["To"] == received.recipient
+        assert mail["Subject"] == f"Hi Name{number}"
+        body = mail.get_body(("html",))
+        assert body is not None
+        assert f"Hello Name{number}<" in body.get_content()
+        assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        assert mail["List-Unsubscribe"].startswith("<http://news.test/u/")
+        assert mail["List-Id"] and mail["Feedback-ID"] and mail["Date"] and mail["Message-ID"]
+    assert len({received.message_id for received in smtp_sink.received}) == 25
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    assert (campaign["status"], campaign["emails_sent"]) == ("sent", 25)
+
+
+async def test_an_audience_is_cut_into_batches_without_gap_or_overlap(launch: Launch) -> None:
+    sent = await launch(25)
+    assert [(batch.first_seq, batch.last_seq) for batch in await sent.batches()] == [
+        (1, 10),
+        (11, 20),
+        (21, 25),
+    ]
+    assert [message.seq for message in await sent.messages()] == list(range(1, 26))
+
+
+async def test_an_empty_audience_is_sent_with_nothing(
+    launch: Launch, runtime: Runtime, live_client: Client
+) -> None:
+    sent = await launch(0)
+    await run_due(runtime)
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    assert (campaign["status"], campaign["recipient_count"]) == ("sent", 0)
+
+
+async def test_a_permanent_refusal_fails_that_recipient_alone(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    smtp_sink.refuse("u2@example.com", "550 5.7.1 not wanted here")
+    sent = await launch(5)
+    await run_due(runtime)
+    assert (await sent.outcomes())["u2"] is Outcome.failed
+    assert (await sent.messages())[1].reason == "550 5.7.1 not wanted here"
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    assert (campaign["status"], campaign["emails_sent"], campaign["emails_failed"]) == ("sent", 4, 1)
+    usage = await live_client.data("GET", "/account/usage")
+    assert (usage["mails"]["used"], usage["mails"]["reserved"]) == (4, 0)
+
+
+async def test_a_refused_address_is_suppressed_and_its_subscriber_bounces(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    smtp_sink.refuse("u3@example.com", "550 5.1.1 no such user")
+    sent = await launch(5)
+    await run_due(runtime)
+    found = await live_client.request("GET", "/subscribers", params={"search": "u3@"})
+    assert [row["status"] for row in found.json()["data"]] == ["bounced"]
+    again = {"list_id": sent.list_id, "subject": "Again", "html": "<p>x</p>", "send": True}
+    second = await live_client.data("POST", "/campaigns", 201, json=again)
+    assert second["recipient_count"] == 4
+
+
+async def test_a_temporary_refusal_is_tried_again_with_the_same_message_id(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    smtp_sink.refuse("u4@example.com", "451 4.3.0 later please", times=1)
+    sent = await launch(5)
+    await run_due(runtime)
+    assert (await sent.outcomes())["u4"] is Outcome.deferred
+    assert (await live_client.data("GET", f"/campaigns/{sent.id}"))["status"] == "sending"
+
+    await sent.let_time_pass()
+    await make_due(runtime)
+    await run_due(runtime)
+    assert Counter(smtp_sink.recipients)["u4@example.com"] == 1
+    assert (await live_client.data("GET", f"/campaigns/{sent.id}"))["emails_sent"] == 5
+    assert [message.attempts for message in await sent.messages()] == [1, 1, 1, 2, 1]
+
+
+async def test_a_campaign_whose_every_recipient_fails_has_failed(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    for number in range(1, 4):
+        smtp_sink.refuse(f"u{number}@example.com", "554 5.7.1 blocked")
+    sent = await launch(3)
+    await run_due(runtime)
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    assert campaign["status"] == "failed"
+    assert campaign["status_reason"] == {"code": "all_failed", "message": "554 5.7.1 blocked"}
+
+
+async def test_a_server_that_is_away_costs_no_message_an_attempt(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink
+) -> None:
+    sent = await launch(25)
+    smtp_sink.stop()
+    await run_due(runtime)
+    assert {message.outcome for message in await sent.messages()} == {Outcome.pending}
+    assert {message.attempts for message in await sent.messages()} == {0}
+    assert [batch.outages for batch in await sent.batches()] == [1, 1, 1]
+
+    smtp_sink.start()
+    await make_due(runtime)
+    await run_due(runtime)
+    assert set((await sent.outcomes()).values()) == {Outcome.sent}
+    assert len(smtp_sink.recipients) == 25
+
+
+async def test_who_unsubscribes_before_their_block_gets_nothing(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    sent = await launch(5)
+    response = await live_client.request("DELETE", "/subscribers/u5@example.com")
+    assert response.status_code == 204
+    await run_due(runtime)
+    assert "u5@example.com" not in smtp_sink.recipients
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    decided = campaign["emails_suppressed"] + campaign["emails_skipped"]
+    assert (campaign["recipient_count"], campaign["emails_sent"], decided) == (5, 4, 1)
+
+
+async def test_a_cancelled_campaign_skips_what_it_has_not_begun(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    sent = await launch(25)
+    await live_client.data("POST", f"/campaigns/{sent.id}/cancel", 200)
+    await run_due(runtime)
+    assert smtp_sink.recipients == []
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    assert (campaign["status"], campaign["emails_skipped"]) == ("cancelled", 25)
+    usage = await live_client.data("GET", "/account/usage")
+    assert (usage["mails"]["used"], usage["mails"]["reserved"]) == (0, 0)
+
+
+async def test_a_message_that_is_erased_before_it_goes_out_is_skipped(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    sent = await launch(3)
+    found = await live_client.request("GET", "/subscribers", params={"search": "u2@"})
+    await live_client.data("POST", f"/subscribers/{found.json()['data'][0]['id']}/erase", 200)
+    await run_due(runtime)
+    assert sorted(smtp_sink.recipients) == ["u1@example.com", "u3@example.com"]
+    assert not any("u2" in message.address for message in await sent.messages())
