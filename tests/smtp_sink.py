@@ -215,6 +215,7 @@ class _Handler:
             return "530 5.7.0 Authentication required"
         if answer := self._sink._answer(address, "mail"):
             return answer
+        # It is "<>" for the null return path, because aiosmtpd takes an empty one for none yet.
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 2.1.0 Sender ok"
@@ -228,18 +229,24 @@ class _Handler:
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 Recipient ok"
 
-    async def handle_DATA(self, _server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         if self._sink.delay:
             await asyncio.sleep(self._sink.delay)
         for recipient in envelope.rcpt_tos:
             if answer := self._sink._answer(recipient, "data"):
                 return answer
         raw = cast(bytes, envelope.original_content)
+        is_secure = server.transport.get_extra_info("ssl_object") is not None
         message_id = str(message_from_bytes(raw, policy=policy.default).get("Message-ID", ""))
         for recipient in envelope.rcpt_tos:
             self._sink._record(
                 Received(
-                    recipient, envelope.mail_from, message_id, raw, session.ssl is not None, session.number
+                    recipient,
+                    envelope.mail_from.replace("<>", ""),
+                    message_id,
+                    raw,
+                    is_secure,
+                    session.number,
                 )
             )
         return "250 2.0.0 Queued"

@@ -1,0 +1,147 @@
+"""A raw-socket SMTP server that does at each step exactly what a test tells it to.
+
+aiosmtpd behaves; this one need not. A script maps a verb (``MAIL``; ``GREETING``, ``BODY`` for
+the first bytes of a message, ``DOT`` for its end, ``IDLE`` for the time after it) to what
+happens then: a reply, one of the faults below, or a list of them for the first time, the
+second, and so on, of which the last stays.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+CUT = "CUT"
+"""Ends the connection without a reply."""
+HANG = "HANG"
+"""Never replies."""
+RESET = "RESET"
+"""Ends the connection with a TCP reset."""
+
+DEFAULTS = {
+    "GREETING": "220 scripted ESMTP",
+    "EHLO": "250-scripted\r\n250-PIPELINING\r\n250 SIZE 10000000",
+    "HELO": "250 scripted",
+    "MAIL": "250 2.1.0 ok",
+    "RCPT": "250 2.1.5 ok",
+    "DATA": "354 go on",
+    "DOT": "250 2.0.0 queued",
+    "RSET": "250 2.0.0 reset",
+    "QUIT": "221 2.0.0 bye",
+    "STARTTLS": "220 go on",
+}
+Script = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(slots=True)
+class ScriptedServer:
+    """``script_for`` is asked with the number of each connection, from 1."""
+
+    script_for: Callable[[int], Script]
+    tls: ssl.SSLContext | None = None
+    port: int = 0
+    connections: int = 0
+    open: int = 0
+    commands: list[str] = field(default_factory=list)
+    """What was said on all connections, in order."""
+    messages: list[bytes] = field(default_factory=list)
+    """Messages that were taken, dot-stuffed as they came."""
+
+    def verbs(self) -> list[str]:
+        return [command.split()[0] for command in self.commands]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        script = _Play({**DEFAULTS, **self.script_for(self.connections)})
+        try:
+            await self._act(script.next("GREETING"), reader, writer)
+            while line := (await reader.readline()).decode("utf-8", "replace").rstrip("\r\n"):
+                self.commands.append(line)
+                verb = line.split()[0].upper() if line.split() else ""
+                if verb == "DATA":
+                    await self._data(script, reader, writer)
+                    continue
+                await self._act(script.next(verb) or "500 5.5.2 what?", reader, writer)
+                if verb == "STARTTLS" and self.tls is not None:
+                    await writer.start_tls(self.tls)
+                if verb == "QUIT":
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def _data(
+        self, script: "_Play", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        answer = script.next("DATA")
+        await self._act(answer, reader, writer)
+        if not answer.startswith("354"):
+            return
+        if during := script.next("BODY"):
+            await reader.readexactly(1)
+            if during != HANG:
+                await self._act(during, reader, writer)
+            # It answered before the end, and reads no further.
+            await asyncio.sleep(3600)
+        content = await reader.readuntil(b"\r\n.\r\n")
+        answer = script.next("DOT")
+        await self._act(answer, reader, writer)
+        if answer.startswith("250"):
+            self.messages.append(content[:-3])
+        if after := script.next("IDLE"):
+            await self._act(after, reader, writer)
+
+    async def _act(self, what: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if what == HANG:
+            while await reader.read(65536):
+                pass
+            raise ConnectionAbortedError
+        if what in (CUT, RESET):
+            if what == RESET:
+                writer.transport.abort()
+            raise ConnectionAbortedError
+        writer.write(what.encode() + b"\r\n")
+        await writer.drain()
+
+
+class _Play:
+    """A script on one connection."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = {
+            verb: [what] if isinstance(what, str) else list(what) for verb, what in script.items()
+        }
+
+    def next(self, verb: str) -> str:
+        acts = self._script.get(verb, [""])
+        return acts.pop(0) if len(acts) > 1 else acts[0]
+
+
+@asynccontextmanager
+async def scripted(
+    script: Script | Callable[[int], Script] = DEFAULTS,
+    *,
+    tls: ssl.SSLContext | None = None,
+    implicit: bool = False,
+) -> AsyncIterator[ScriptedServer]:
+    """A `ScriptedServer` on a free loopback port, gone with its connections at the end."""
+    server = ScriptedServer(script if callable(script) else lambda _: script, tls)
+    running: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running.add(asyncio.create_task(server.serve(reader, writer)))
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0, limit=2**20, ssl=tls if implicit else None)
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await listener.wait_closed()
