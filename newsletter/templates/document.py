@@ -85,7 +85,7 @@ def _place_in_attributes(element: Element, markers: Markers) -> None:
         name, value = str(key), str(raw)
         if name.lower().startswith("on"):
             raise LayoutInvalid([Problem(None, f"the event handler '{name}' may not stand in a mail")])
-        if name in _LINK_ATTRIBUTES and not _SAFE_LINK.match(value) and not markers.starts(value):
+        if name in _LINK_ATTRIBUTES and not markers.is_link(value, _SAFE_LINK):
             raise LayoutInvalid([Problem(None, f"the link '{value[:60]}' may not stand in a mail")])
         tags = markers.tags_in(value)
         if not tags:

@@ -28,6 +28,8 @@ VOID_TAGS = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta"
 _VOID = re.compile(
     r"<(" + "|".join(sorted(VOID_TAGS)) + r")\b((?:\"[^\"]*\"|'[^']*'|[^\"'<>/]|/(?!>))*)/?>", re.IGNORECASE
 )
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_START_TAG = re.compile(r"""<[a-zA-Z](?:"[^"]*"|'[^']*'|[^"'<>])*>""")
 _VOID_END = re.compile(r"</(?:" + "|".join(sorted(VOID_TAGS)) + r")\s*>", re.IGNORECASE)
 _AMPERSAND = re.compile(r"&(?!#\d{1,7};|#[xX][0-9a-fA-F]{1,6};|(?:amp|lt|gt|quot|apos);)(\w+;)?")
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
@@ -59,12 +61,14 @@ def read(source: str, constants: Mapping[str, str], markers: Markers) -> etree._
 
 def parse(source: str) -> etree._Element:
     """MJML as a tree without comments; HTML's void tags and named entities are understood."""
-    source = _XML_DECLARATION.sub(lambda match: "\n" * match.group().count("\n"), source)
+    source = _XML_DECLARATION.sub(_only_breaks, source)
+    source = _COMMENT.sub(_only_breaks, source)
     if refused := _REFUSED.search(source):
         line = source.count("\n", 0, refused.start()) + 1
         raise LayoutInvalid([Problem(line, f"'{refused.group()}' may not stand in a template")])
     source = _VOID.sub(r"<\1\2/>", _VOID_END.sub("", source))
     source = _AMPERSAND.sub(_entity, source)
+    source = _START_TAG.sub(_on_one_line, source)
     # Nothing is resolved or fetched; entities cannot even be declared, see above.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
@@ -77,6 +81,15 @@ def parse(source: str) -> etree._Element:
     if _depth(root) > MAX_DEPTH:
         raise LayoutInvalid([Problem(None, f"elements nest deeper than {MAX_DEPTH}")])
     return root
+
+
+def _only_breaks(match: re.Match[str]) -> str:
+    return "\n" * match.group().count("\n")
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    """A start tag whose line breaks follow it: libxml2 gives an element the line its tag ends on."""
+    return match.group().replace("\n", " ") + _only_breaks(match)
 
 
 def _entity(match: re.Match[str]) -> str:

@@ -96,12 +96,7 @@ def problems(root: etree._Element, markers: Markers) -> Iterator[Problem]:
 def _structure(parent: etree._Element, markers: Markers) -> Iterator[Problem]:
     allowed = CHILDREN.get(_name(parent))
     if allowed is not None or parent.tag == "mj-attributes":
-        texts = [parent.text or "", *(child.tail or "" for child in parent)]
-        if loose := " ".join("".join(texts).split()):
-            shown = "a merge tag" if markers.is_in(loose) else f"'{loose[:40]}'"
-            yield Problem(
-                parent.sourceline, f"<{parent.tag}> cannot hold {shown}; use an <mj-text> inside it"
-            )
+        yield from _loose_text(parent, markers)
     for child in parent:
         name = _name(child)
         if name in _REFUSED:
@@ -113,6 +108,8 @@ def _structure(parent: etree._Element, markers: Markers) -> Iterator[Problem]:
                 continue
             elif allowed is None or name not in allowed:
                 yield Problem(child.sourceline, f"<{name}> cannot stand in <{_name(parent)}>{_hint(name)}")
+            if name == "mj-social-element" and not child.get("src"):
+                yield Problem(child.sourceline, f"<{name}> needs a src; icons of other hosts are not loaded")
             yield from _structure(child, markers)
         elif parent.tag in HTML_PARENTS:
             yield from _html(child)
@@ -120,6 +117,20 @@ def _structure(parent: etree._Element, markers: Markers) -> Iterator[Problem]:
             yield Problem(
                 child.sourceline, f"<{name[:40]}> cannot stand in <{_name(parent)}>; use an <mj-text>"
             )
+
+
+def _loose_text(parent: etree._Element, markers: Markers) -> Iterator[Problem]:
+    """Text between elements that hold elements only."""
+    texts = [(parent.sourceline, parent.text or "")]
+    # Start tags end on the line they begin on, see `newsletter.templates.layouts`.
+    texts += [
+        (child.sourceline + "".join(child.itertext()).count("\n"), child.tail or "") for child in parent
+    ]
+    for line, text in texts:
+        if loose := " ".join(text.split()):
+            shown = "a merge tag" if markers.is_in(loose) else f"'{loose[:40]}'"
+            at = line + text[: len(text) - len(text.lstrip())].count("\n")
+            yield Problem(at, f"<{parent.tag}> cannot hold {shown}; use an <mj-text> inside it")
 
 
 def _hint(name: str) -> str:
@@ -189,7 +200,7 @@ def _link(name: str, value: str, line: int | None, markers: Markers) -> Iterator
     is_background = name.startswith("background")
     if is_background and (markers.is_in(value) or re.search(r"[\s'\"()\\;{}<>]", value)):
         yield Problem(line, f"'{name}' takes one plain https link")
-    elif not _LINK.match(value) and not markers.starts(value):
+    elif not markers.is_link(value, _LINK):
         yield Problem(line, f"the link '{value[:60]}' must begin with https://, http://, mailto: or tel:")
 
 

@@ -1,6 +1,6 @@
 """Opaque stand-ins for merge tags, so that MJML, CSS and HTML tools leave them alone.
 
-A marker is ASCII letters and digits: no tool escapes, splits or reorders it, and nobody can
+A marker is ASCII letters, digits and an underscore: no tool escapes, splits or reorders it, and nobody can
 write one by hand, because each compilation draws its own.
 """
 
@@ -18,9 +18,12 @@ class Markers:
     """The markers of one compilation."""
 
     def __init__(self) -> None:
-        self.prefix = f"nl{secrets.token_hex(6)}x"
+        # No scheme of a link begins with an underscore: parsers take a link that begins with a
+        # marker for a relative one, and `is_link` decides.
+        self.prefix = f"_nl{secrets.token_hex(6)}x"
         self._tags: list[Tag] = []
         self._pattern = re.compile(self.prefix + r"(\d+)z")
+        self._any = re.compile(self.prefix + r"\d+z")
         self._placed = re.compile(self.prefix + r"(\d+)z([thuvp])")
 
     def put(self, tag: Tag) -> str:
@@ -37,8 +40,17 @@ class Markers:
     def is_in(self, text: str) -> bool:
         return self.prefix in text
 
-    def starts(self, text: str) -> bool:
-        return text.lstrip().startswith(self.prefix)
+    def is_link(self, value: str, allowed: re.Pattern[str]) -> bool:
+        """Whether a link begins as ``allowed`` says, whatever its tags become.
+
+        What stands before the first tag decides. A link that begins with a tag may turn out
+        to begin with any later static part, because values can be missing and conditions
+        false; so each part with a colon must be allowed as a beginning too.
+        """
+        first, *parts = self._any.split(value)
+        if first.strip() or not parts:
+            return allowed.match(value) is not None
+        return all(":" not in re.split(r"[/?#]", part)[0] or allowed.match(part) for part in parts)
 
     def tags_in(self, text: str) -> list[Tag]:
         return [self._tags[int(match[1])] for match in self._pattern.finditer(text)]

@@ -6,6 +6,7 @@ references alone, so everything that is not ASCII reaches it as one.
 """
 
 import html as html_module
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ MAX_PADDED_PREHEADER = 90
 """A preheader shorter than this is followed by invisible space, so that the inbox does not
 show the beginning of the mail's header behind it."""
 DEFAULT_WIDTH = 600
+_WHITESPACE = re.compile(r"[ \t\r\n\f]+")
 
 
 class MJMLInvalid(ValueError):
@@ -182,7 +184,7 @@ def _serialise(root: etree._Element, markers: Markers) -> str:
     backslash = markers.prefix + "backslash"
     for element in root.iter():
         for name, value in element.attrib.items():
-            element.set(name, " ".join(str(value).split()).replace("\\", backslash))
+            element.set(name, _WHITESPACE.sub(" ", str(value)).strip().replace("\\", backslash))
         name = str(element.tag)
         if element.text is None and len(element) == 0 and name not in VOID_TAGS and "mj" not in name:
             element.text = ""  # <p></p>, because a browser takes <p/> for an open paragraph.

@@ -76,7 +76,7 @@ def _attribute_filter(markers: Markers) -> Callable[[str, str, str], str | None]
     def keep(tag: str, name: str, value: str) -> str | None:
         if name in ("href", "src"):
             allowed = _LINK if name == "href" else _PICTURE
-            return value.strip() if allowed.match(value) or markers.starts(value) else None
+            return value.strip() if markers.is_link(value, allowed) else None
         if name == "style":
             return None if markers.is_in(value) else clean_inline(value) or None
         if name in ("title", "alt"):

@@ -1,0 +1,1 @@
+"""Rendering: merge tags, sanitising, MJML, the footer, the starter templates."""
