@@ -184,7 +184,8 @@ class SubscriberController(Controller):
         per_page: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
     ) -> SubscriberPage:
-        paging.check(page or 1, per_page)
+        number = 1 if page is None else page
+        paging.check(number, per_page)
         if page is not None and cursor is not None:
             raise ValidationFailed.of("cursor", "cannot be sent together with page")
         wanted = list_of_query(principal, list_id)
@@ -204,7 +205,7 @@ class SubscriberController(Controller):
                 found = (await session.scalars(chosen)).all()
                 meta = None
             else:
-                found, meta = await paging.numbered(session, chosen, page or 1, per_page)
+                found, meta = await paging.numbered(session, chosen, number, per_page)
         following = paging.next_cursor([row.id for row in found], per_page)
         rows = [SubscriberOut.model_validate(row) for row in found]
         if meta is None:
@@ -286,6 +287,7 @@ class SubscriberController(Controller):
     async def update(
         self,
         db: DB,
+        vault: Secrets,
         settings: Configured,
         principal: Caller,
         subscriber: FromPath[str],
@@ -296,6 +298,7 @@ class SubscriberController(Controller):
             found = await _find(session, principal, subscriber)
             row = await service.change(
                 session,
+                vault,
                 principal.project,
                 found.id,
                 data,

@@ -62,6 +62,7 @@ async def put(
 
 async def change(
     session: AsyncSession,
+    vault: Vault,
     project: Project,
     subscriber_id: UUID,
     body: SubscriberUpdate,
@@ -86,7 +87,7 @@ async def change(
         return row
     status = Status(body.status)
     if status is Status.active:
-        await _bring_back(session, project, row, upsert.evidence_of(body, key_id), limit, key_id)
+        await _bring_back(session, vault, project, row, upsert.evidence_of(body, key_id), limit, key_id)
     else:
         row = await _leave(session, project, row, status, key_id)
     if row.status is not status:
@@ -153,6 +154,7 @@ async def _leave(
 
 async def _bring_back(
     session: AsyncSession,
+    vault: Vault,
     project: Project,
     row: Subscriber,
     evidence: Evidence | None,
@@ -163,7 +165,7 @@ async def _bring_back(
     before = row.status
     if after(Cause.correct, before) is before:
         return
-    policy = (await accounts.project_row(session, project)).resubscribe
+    policy = (await accounts.profile(session, project)).resubscribe
     if evidence is None and needs_consent(before, policy):
         raise ValidationFailed.of("consent", _CONSENT_MISSING)
     if not await quota.take(session, project, 1, limit):
@@ -171,6 +173,8 @@ async def _bring_back(
     upsert.reactivate(row)
     row.updated_at = clock.now()
     await rows.save(session, [row])
+    if evidence is not None:
+        await upsert.lift_tombstones(session, vault, project, [row.address_key])
     why = evidence or Evidence("api", key_id=key_id)
     await consents.record(session, [Change(row, action_of(row.status), why)])
     for scope, reasons in (

@@ -92,8 +92,8 @@ class _Work:
     """Address keys whose unsubscribe of the list is over."""
     left: list[str] = field(default_factory=list)
     """Address keys that are new and unsubscribed."""
-    remembered: list[str] = field(default_factory=list)
-    """Address keys that were erased and come back with consent."""
+    agreed: list[str] = field(default_factory=list)
+    """Address keys that are active with a consent that was shown: no erasure holds them back."""
 
 
 def sent_fields(body: SubscriberFields) -> dict[str, Any]:
@@ -123,7 +123,7 @@ async def apply(
     project = target.project
     await quota.lock(session, project)
     await lists.named_list(session, project, target.list_id)
-    policy = (await accounts.project_row(session, project)).resubscribe
+    policy = (await accounts.profile(session, project)).resubscribe
     keys = [entry.address.key for entry in entries]
     found = await rows.locked(
         session, project, Subscriber.list_id == target.list_id, Subscriber.address_key.in_(keys)
@@ -147,6 +147,8 @@ async def apply(
             continue
         places -= is_counted
         key = entry.address.key
+        if entry.consent and status is Status.active:
+            work.agreed.append(key)
         if key in known:
             results.append(_update(work, target, entry, known[key], status))
         else:
@@ -193,8 +195,6 @@ def _create(work: _Work, target: Target, entry: Entry, status: Status, reason: R
     work.consents.append(Change(row, FIRST_ACTION[status], evidence))
     if status is Status.unsubscribed:
         work.left.append(row.address_key)
-    elif reason is Reason.erased and entry.consent is not None:
-        work.remembered.append(row.address_key)
     return Result(row, is_new=True, is_reactivated=False)
 
 
@@ -231,12 +231,20 @@ async def _write(session: AsyncSession, vault: Vault, target: Target, work: _Wor
         address_keys=work.rejoined,
         reasons=[Reason.unsubscribe],
     )
-    buried = [stone for key in work.remembered for stone in suppressed.tombstones(vault, project.id, key)]
+    await lift_tombstones(session, vault, project, work.agreed)
+
+
+async def lift_tombstones(
+    session: AsyncSession, vault: Vault, project: Project, address_keys: Sequence[str]
+) -> None:
+    """These people were erased, perhaps, and agreed again."""
     await suppressions.lift(
         session,
         project_id=project.id,
         scope=suppressed.project_scope(project.id),
-        address_keys=buried,
+        address_keys=[
+            stone for key in address_keys for stone in suppressed.tombstones(vault, project.id, key)
+        ],
         reasons=[Reason.erased],
     )
 

@@ -253,8 +253,8 @@ async def test_custom_fields_are_merged_and_tags_replaced(client: Client, list_i
     assert after["custom_fields"] == {"age": 1, "city": "Bonn"}
     same = await client.data("PATCH", f"/subscribers/{made['id']}", json={"custom_fields": {"age": True}})
     assert same["custom_fields"]["age"] is True
-    body = {"tags": None, "custom_fields": None, "first_name": None}
-    cleared = await client.data("PATCH", f"/subscribers/{made['id']}", json=body)
+    nulls = {"tags": None, "custom_fields": None, "first_name": None}
+    cleared = await client.data("PATCH", f"/subscribers/{made['id']}", json=nulls)
     assert (cleared["tags"], cleared["custom_fields"]) == ([], {})
 
 
