@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from uuid import UUID
 
 import structlog
 
@@ -14,7 +15,6 @@ from newsletter.campaigns.drafting import Studio
 from newsletter.copywriting.prompts import Task
 from newsletter.copywriting.service import Desk
 from newsletter.delivery.links import Links
-from newsletter.delivery.models import Mailing
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.http import GuardedClient
@@ -117,11 +117,10 @@ class Runtime:
         """The default sending server. Raises `ValueError` where none is set: launches check that."""
         return SMTPProvider.from_settings(self.settings.smtp)
 
-    def provider_for(self, mailing: Mailing) -> Provider:
+    def provider_for(self, project_id: UUID, *, is_test: bool) -> Provider:
         """Mail of test projects never leaves the house, whatever is configured."""
-        if mailing.is_test:
-            keep = self.settings.limits.sandbox_messages
-            return SandboxProvider(self.db, mailing.project_id, keep)
+        if is_test:
+            return SandboxProvider(self.db, project_id, self.settings.limits.sandbox_messages)
         return self.smtp
 
     async def aclose(self) -> None:

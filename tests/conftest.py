@@ -7,7 +7,7 @@ PostgreSQL and Redis that the suite starts itself.
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -103,7 +103,7 @@ def settings(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) 
 class Rings(list[Ring]):
     """A bell that only remembers; tests run the jobs themselves (`workers.testing`)."""
 
-    def __call__(self, rings: list[Ring]) -> None:
+    def __call__(self, rings: Sequence[Ring]) -> None:
         self.extend(rings)
 
 
@@ -179,7 +179,7 @@ async def make_client(runtime: Runtime) -> AsyncIterator[MakeClient]:
                 list_ids=list_ids,
                 from_domains=from_domains,
             )
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
         client = Client(
             transport=transport,
             base_url="http://news.test/api/v1",

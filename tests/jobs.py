@@ -13,7 +13,8 @@ MAX_ROUNDS = 1_000
 
 async def run_due(runtime: Runtime) -> list[str]:
     """Runs jobs until none is due, and returns their names in order."""
-    made, ran = handlers(runtime), []
+    made = handlers(runtime)
+    ran: list[str] = []
     for _ in range(MAX_ROUNDS):
         async with runtime.db.read() as session:
             due = select(Job.id, Job.name).where(Job.status == JobStatus.queued, Job.run_at <= db_now())

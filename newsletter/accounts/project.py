@@ -1,8 +1,11 @@
-"""Who acts, and on what: the two values that every call carries."""
+"""Who acts, and on what: the values that calls carry."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
+from newsletter.accounts.models import Resubscribe
 from newsletter.plans.catalogue import Plan
 
 
@@ -18,6 +21,24 @@ class Project:
     def quota_owner_id(self) -> UUID:
         """Live projects share their account's counters; a test project has its own."""
         return self.id if self.is_test else self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A project's settings as other slices read them."""
+
+    name: str
+    is_test: bool
+    from_email: str | None
+    from_name: str | None
+    reply_to: str | None
+    website_url: str | None
+    postal_address: str | None
+    branding: Mapping[str, Any]
+    time_zone: str
+    locale: str
+    resubscribe: Resubscribe
+    default_template_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

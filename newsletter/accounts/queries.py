@@ -1,16 +1,22 @@
 """Reads accounts and projects."""
 
+from dataclasses import fields
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.models import Account, ProjectRow
-from newsletter.accounts.project import Project
+from newsletter.accounts.project import Profile, Project
 
 
 async def project_row(session: AsyncSession, project: Project) -> ProjectRow:
     return await session.get_one(ProjectRow, project.id)
+
+
+async def profile(session: AsyncSession, project: Project) -> Profile:
+    row = await project_row(session, project)
+    return Profile(**{field.name: getattr(row, field.name) for field in fields(Profile)})
 
 
 async def project_by_id(session: AsyncSession, project_id: UUID) -> Project | None:
@@ -19,14 +25,19 @@ async def project_by_id(session: AsyncSession, project_id: UUID) -> Project | No
     return Project(row.id, row.account_id, row.is_test) if row else None
 
 
+async def lock_project(session: AsyncSession, project: Project) -> None:
+    """Other transactions that ask for the same lock wait until this one ends: for limits that
+    are counted rather than kept in a counter."""
+    locked = select(ProjectRow.id).where(ProjectRow.id == project.id).with_for_update(key_share=True)
+    await session.execute(locked)
+
+
 async def account(session: AsyncSession, project: Project) -> Account:
     return await session.get_one(Account, project.account_id)
 
 
 async def plan_name(session: AsyncSession, project: Project) -> str:
-    return (
-        await session.execute(select(Account.plan).where(Account.id == project.account_id))
-    ).scalar_one()
+    return (await session.execute(select(Account.plan).where(Account.id == project.account_id))).scalar_one()
 
 
 async def projects_of(session: AsyncSession, account_id: UUID) -> list[ProjectRow]:

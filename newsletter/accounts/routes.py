@@ -5,39 +5,58 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from newsletter.accounts import queries, service
+from newsletter.accounts.inbox import inbox_url
+from newsletter.accounts.models import ProjectRow
 from newsletter.accounts.project import Principal
 from newsletter.accounts.schemas import AccountOut, AccountUsage, ProjectOut, ProjectUpdate, UsageOut
 from newsletter.kit.db import Database
 from newsletter.kit.schema import Data
+from newsletter.kit.tokens import Signer
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
+from newsletter.settings import Settings
 
 
 class ProjectController(Controller):
     path = "/project"
-    tags = ["Project"]
+    tags = ("Project",)
 
     @get(operation_id="get_project", summary="Read the project's settings", opt={"scope": "project:read"})
-    async def read(self, db: NamedDependency[Database], principal: NamedDependency[Principal]) -> Data[ProjectOut]:
+    async def read(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        signer: NamedDependency[Signer],
+        settings: NamedDependency[Settings],
+    ) -> Data[ProjectOut]:
         async with db.read() as session:
             row = await queries.project_row(session, principal.project)
-            return Data(data=ProjectOut.model_validate(row))
+            return Data(data=_shown(row, signer, settings))
 
-    @patch(operation_id="update_project", summary="Change the project's settings", opt={"scope": "project:write"})
+    @patch(
+        operation_id="update_project", summary="Change the project's settings", opt={"scope": "project:write"}
+    )
     async def update(
-        self, db: NamedDependency[Database], principal: NamedDependency[Principal], data: JSONBody[ProjectUpdate]
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        signer: NamedDependency[Signer],
+        settings: NamedDependency[Settings],
+        data: JSONBody[ProjectUpdate],
     ) -> Data[ProjectOut]:
         async with db.unit_of_work() as session:
             row = await service.update_project(session, principal.project, data)
-            return Data(data=ProjectOut.model_validate(row))
+            return Data(data=_shown(row, signer, settings))
 
 
 class AccountController(Controller):
     path = "/account"
-    tags = ["Account"]
+    tags = ("Account",)
 
     @get(operation_id="get_account", summary="Read the account", opt={"scope": "account:read"})
-    async def read(self, db: NamedDependency[Database], principal: NamedDependency[Principal]) -> Data[AccountOut]:
+    async def read(
+        self, db: NamedDependency[Database], principal: NamedDependency[Principal]
+    ) -> Data[AccountOut]:
         async with db.read() as session:
             row = await queries.account(session, principal.project)
             return Data(data=AccountOut.model_validate(row))
@@ -62,3 +81,10 @@ class AccountController(Controller):
             for name, row in used.items()
         }
         return Data(data=AccountUsage(plan=principal.plan.name, **numbers))
+
+
+def _shown(row: ProjectRow, signer: Signer, settings: Settings) -> ProjectOut:
+    out = ProjectOut.model_validate(row)
+    if row.is_test:
+        out.inbox_url = inbox_url(signer, settings.public_url, row.id)
+    return out

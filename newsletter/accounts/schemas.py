@@ -67,7 +67,7 @@ class Branding(Body):
     text_colour: Colour | None = None
     social_links: Annotated[
         dict[Annotated[Line, Field(min_length=1, max_length=30)], WebURL], Field(max_length=10)
-    ] = {}
+    ] = Field(default_factory=dict)
     """A name such as ``mastodon`` or ``LinkedIn``, and the address of the profile."""
 
 
@@ -106,6 +106,8 @@ class ProjectOut(Schema):
     track_clicks: bool
     default_template_id: TemplateId | None
     """None: the packaged default. `PATCH /templates/{id}` with ``is_default`` sets it."""
+    inbox_url: str | None = None
+    """Of a test project: the page where people read its mails. Who has the link may read them."""
     created_at: Time
     updated_at: Time
 

@@ -1,7 +1,7 @@
 """Turns every error into the one envelope: ``{"error": {code, message, request_id, errors?}}``."""
 
 import re
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from litestar import Request, Response
@@ -12,10 +12,12 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
+from litestar.handlers import BaseRouteHandler
 from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from newsletter.api.error_pages import error_page
 from newsletter.kit.db import is_outage
 from newsletter.kit.errors import (
     InternalError,
@@ -33,6 +35,7 @@ from newsletter.kit.errors import (
 log = structlog.get_logger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
+Answer: TypeAlias = Response[dict[str, object]] | Response[str]
 
 
 def envelope(error: NewsletterError, request_id: str) -> dict[str, object]:
@@ -46,11 +49,15 @@ def envelope(error: NewsletterError, request_id: str) -> dict[str, object]:
     return {"error": body}
 
 
-def respond(request: AnyRequest, error: NewsletterError) -> Response[dict[str, object]]:
+def respond(request: AnyRequest, error: NewsletterError) -> Answer:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     request_id = str(request.scope.get("request_id", ""))
+    if _answers_with_pages(request):
+        page = error_page(error, request_id)
+        page.headers.update(headers)
+        return page
     return Response(
         envelope(error, request_id),
         status_code=error.status,
@@ -59,17 +66,24 @@ def respond(request: AnyRequest, error: NewsletterError) -> Response[dict[str, o
     )
 
 
+def _answers_with_pages(request: AnyRequest) -> bool:
+    """Links of mails are opened by people: their routes say so in ``opt``."""
+    # A path without a route has no handler, whatever the scope's type says.
+    handler: object = request.scope.get("route_handler")
+    return isinstance(handler, BaseRouteHandler) and handler.opt.get("answers") == "page"
+
+
 async def send_error(scope: Scope, receive: Receive, send: Send, error: NewsletterError) -> None:
     """Answers from a middleware, where raising would bypass the headers of the layers around."""
     request: AnyRequest = Request(scope, receive, send)
     await respond(request, error).to_asgi_response(app=None, request=request)(scope, receive, send)
 
 
-def _ours(request: AnyRequest, error: NewsletterError) -> Response[dict[str, object]]:
+def _ours(request: AnyRequest, error: NewsletterError) -> Answer:
     return respond(request, error)
 
 
-def _validation(request: AnyRequest, error: ValidationException) -> Response[dict[str, object]]:
+def _validation(request: AnyRequest, error: ValidationException) -> Answer:
     """Litestar's 400 for parameters and bodies becomes our 422, with every bad field at once."""
     problems = error.extra if isinstance(error.extra, list) else []
     fields: dict[str, list[str]] = {}
@@ -83,7 +97,7 @@ def _validation(request: AnyRequest, error: ValidationException) -> Response[dic
     return respond(request, ValidationFailed(errors=fields))
 
 
-def _client(request: AnyRequest, error: ClientException) -> Response[dict[str, object]]:
+def _client(request: AnyRequest, error: ClientException) -> Answer:
     if error.status_code == 413:
         return respond(request, TooLarge())
     if error.status_code == 415:
@@ -92,7 +106,7 @@ def _client(request: AnyRequest, error: ClientException) -> Response[dict[str, o
     return respond(request, MalformedJSON())
 
 
-def _http(request: AnyRequest, error: HTTPException) -> Response[dict[str, object]]:
+def _http(request: AnyRequest, error: HTTPException) -> Answer:
     if isinstance(error, NotFoundException):
         return respond(request, NotFound("There is nothing at this path."))
     if isinstance(error, MethodNotAllowedException):
@@ -102,7 +116,7 @@ def _http(request: AnyRequest, error: HTTPException) -> Response[dict[str, objec
     return _unexpected(request, error)
 
 
-def _database(request: AnyRequest, error: Exception) -> Response[dict[str, object]]:
+def _database(request: AnyRequest, error: Exception) -> Answer:
     """The database is away, full or read-only: nothing was written, the call may be repeated."""
     if not is_outage(error):
         return _unexpected(request, error)
@@ -112,7 +126,7 @@ def _database(request: AnyRequest, error: Exception) -> Response[dict[str, objec
     )
 
 
-def _unexpected(request: AnyRequest, error: Exception) -> Response[dict[str, object]]:
+def _unexpected(request: AnyRequest, error: Exception) -> Answer:
     log.error("unhandled error", exc_info=error)
     return respond(request, InternalError())
 

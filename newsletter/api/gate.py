@@ -16,9 +16,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from newsletter.accounts import keys
 from newsletter.accounts.project import Principal
+from newsletter.api.errors import send_error
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
-from newsletter.api.errors import send_error
 from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited, Unauthenticated
 from newsletter.kit.ratelimit import Limiter, Verdict
 from newsletter.plans.catalogue import CallClass, Catalogue

@@ -27,8 +27,8 @@ from newsletter.settings import Settings
 from newsletter.templates import queries as shelves
 from newsletter.templates import service as templates
 from newsletter.templates.compile import Compiled
-from newsletter.templates.sanitise import sanitise_body
 from newsletter.templates.queries import Shelf
+from newsletter.templates.sanitise import sanitise_body
 from newsletter.templates.service import Frame, TemplateMissing
 
 
@@ -121,7 +121,7 @@ async def _check(session: AsyncSession, principal: Principal, studio: Studio, da
     if used.limit is not None and used.used >= used.limit:
         raise errors.CampaignLimitReached()
     if data.send and data.scheduled_at is None:
-        row = await accounts.project_row(session, project)
+        row = await accounts.profile(session, project)
         own = From(data.from_email, data.from_name, data.reply_to)
         from_email = launch.check_sender(row, own, studio.settings)
         if data.ai is None and not data.subject:

@@ -7,8 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
-from newsletter.accounts.models import ProjectRow
-from newsletter.accounts.project import Project
+from newsletter.accounts.project import Profile, Project
 from newsletter.audience import queries as audience
 from newsletter.campaigns import errors
 from newsletter.campaigns.models import Campaign, CampaignStatus
@@ -40,7 +39,7 @@ def schedule_key(campaign_id: UUID) -> str:
     return f"campaigns.launch:{campaign_id}"
 
 
-def check_sender(row: ProjectRow, own: From, settings: Settings) -> str:
+def check_sender(row: Profile, own: From, settings: Settings) -> str:
     """The address that the campaign is sent from. Raises the 409 that names what is missing."""
     from_email = own.email or row.from_email
     if from_email is None:
@@ -94,7 +93,7 @@ async def start(
 ) -> None:
     """Launches a campaign whose row is locked. Raises the 409 or 429 that stands in its way."""
     check_sendable(campaign)
-    row = await accounts.project_row(session, project)
+    row = await accounts.profile(session, project)
     from_email = check_sender(row, own_sender(campaign), settings)
     if not campaign.subject:
         raise errors.SubjectMissing()

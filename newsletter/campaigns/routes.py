@@ -34,7 +34,7 @@ SendBody = JSONBody[CampaignSend | None]
 
 class CampaignController(Controller):
     path = "/campaigns"
-    tags = ["Campaigns"]
+    tags = ("Campaigns",)
 
     @get(operation_id="list_campaigns", summary="List campaigns", opt={"scope": "campaigns:read"})
     async def list_(

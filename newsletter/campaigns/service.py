@@ -133,7 +133,7 @@ async def send_test(
     settings: Settings,
 ) -> Started:
     """Sends a copy to a few addresses: a mailing of its own, which leaves the campaign as it is."""
-    row = await accounts.project_row(session, project)
+    row = await accounts.profile(session, project)
     from_email = launch.check_sender(row, launch.own_sender(campaign), settings)
     if not campaign.subject:
         raise errors.SubjectMissing()

@@ -266,7 +266,7 @@ async def _give_back(db: Database, generation_id: UUID, error: BaseException) ->
 
 
 async def _brief(session: AsyncSession, project: Project, order: Order) -> Brief:
-    row = await accounts.project_row(session, project)
+    row = await accounts.profile(session, project)
     links = [row.website_url, *row.branding.get("social_links", {}).values()]
     return Brief(
         prompt=order.prompt,

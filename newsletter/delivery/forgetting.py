@@ -1,8 +1,9 @@
 """Erases a person from the books: the rows stay and still add up, the address goes."""
 
+from uuid import UUID
+
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from uuid import UUID
 
 from newsletter.delivery.models import Mailing, Message
 

@@ -200,12 +200,9 @@ async def totals(session: AsyncSession, mailing_id: UUID) -> dict[Outcome, int]:
 
 async def recount(session: AsyncSession, mailing_id: UUID) -> dict[Outcome, int]:
     """The messages themselves, counted: what the counters are checked against."""
-    rows = await session.execute(
-        select(Message.outcome, func.count())
-        .where(Message.mailing_id == mailing_id)
-        .group_by(Message.outcome)
-    )
-    found: dict[Outcome, int] = {outcome: number for outcome, number in rows}
+    statement = select(Message.outcome, func.count()).where(Message.mailing_id == mailing_id)
+    rows = await session.execute(statement.group_by(Message.outcome))
+    found = {row[0]: int(row[1]) for row in rows}
     return {outcome: found.get(outcome, 0) for outcome in Outcome}
 
 

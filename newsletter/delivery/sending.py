@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -41,15 +42,20 @@ BLOCKS_IN_FLIGHT = 2
 """More would leave more messages unknown when a process is killed, and gain nothing."""
 
 
+class ProviderFor(Protocol):
+    """Picks the sending server of a project's mail."""
+
+    def __call__(self, project_id: UUID, *, is_test: bool) -> Provider: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What sending needs. ``provider_for`` picks the server of a mailing; ``is_stopping``
-    becomes true when the process was asked to end."""
+    """What sending needs; ``is_stopping`` becomes true when the process was asked to end."""
 
     db: Database
     links: Links
     settings: DeliverySettings
-    provider_for: Callable[[Mailing], Provider]
+    provider_for: ProviderFor
     is_stopping: Callable[[], bool]
 
 
@@ -104,7 +110,7 @@ class _BatchRun:
         self._parts, self._claimed = parts, claimed
         self._mailing, self._books = claimed.mailing, claimed.books
         self._letter = Letter(claimed.mailing, parts.links)
-        self._provider = parts.provider_for(claimed.mailing)
+        self._provider = parts.provider_for(claimed.mailing.project_id, is_test=claimed.mailing.is_test)
         self._after = claimed.first_seq - 1
         self._halt: Halt | None = None
         self._has_sent = False

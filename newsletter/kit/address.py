@@ -43,6 +43,12 @@ def domain_of(address: str) -> str:
     return address.rpartition("@")[2].lower()
 
 
+def masked(address: str) -> str:
+    """``a•••@example.com``: its owner knows it, who reads over a shoulder does not."""
+    local, _, domain = address.rpartition("@")
+    return f"{local[:1]}•••@{domain}"
+
+
 EmailAddress = Annotated[
     str,
     Field(max_length=320, json_schema_extra={"format": "email", "examples": ["alice@example.com"]}),

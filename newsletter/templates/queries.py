@@ -78,7 +78,7 @@ async def own(
 
 async def default_id(session: AsyncSession, project: Project, shelf: Shelf) -> UUID:
     """What a campaign without ``template_id`` uses."""
-    row = await accounts.project_row(session, project)
+    row = await accounts.profile(session, project)
     return row.default_template_id or shelf.default_id
 
 

@@ -15,11 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
 from newsletter.accounts import service as projects
-from newsletter.accounts.models import ProjectRow
-from newsletter.accounts.project import Project
+from newsletter.accounts.project import Profile, Project
 from newsletter.kit import clock, ids
 from newsletter.kit.errors import Conflict, NotFound, ValidationFailed
-from newsletter.settings import LimitSettings
+from newsletter.settings import LimitSettings, Settings
 from newsletter.templates import lint, queries
 from newsletter.templates.branding import Branding
 from newsletter.templates.compile import Compiled, Content, Merged, TemplateInvalid, compile_content
@@ -74,11 +73,6 @@ class Frame:
     fields: frozenset[str]
     """The project's custom fields."""
 
-    @property
-    def names(self) -> frozenset[str]:
-        """What merge tags may read, besides the project's look."""
-        return BUILT_IN_FIELDS | self.fields | {one.name for one in self.variables}
-
     def around(
         self, subject: str, preheader: str, body: str, values: Mapping[str, str] | None = None
     ) -> Content:
@@ -109,7 +103,7 @@ async def frame(
 
 async def frame_of(session: AsyncSession, project: Project, source: Source, fields: frozenset[str]) -> Frame:
     """The same for a template that need not be saved yet."""
-    row = await accounts.project_row(session, project)
+    row = await accounts.profile(session, project)
     return Frame(source.id, source.mjml, source.variables, _branding(row), fields)
 
 
@@ -147,15 +141,16 @@ async def check(frame: Frame, limits: LimitSettings) -> None:
     size = len(frame.layout.encode(errors="replace"))
     if size > limits.html_bytes:
         raise ValidationFailed.of("mjml", f"must have at most {limits.html_bytes:,} bytes; it has {size:,}")
-    problems = await asyncio.to_thread(lint.check, frame.layout, frame.names)
+    variables = frozenset(one.name for one in frame.variables)
+    problems = await asyncio.to_thread(lint.check, frame.layout, BUILT_IN_FIELDS | frame.fields, variables)
     if problems:
         raise ValidationFailed(errors={"mjml": [_at(one.line, one.message) for one in problems]})
     # What only the renderer finds.
     await compile_in(frame, subject=SAMPLE_SUBJECT, preheader="", body=SAMPLE_BODY, template_field="mjml")
 
 
-async def render(frame: Frame, wanted: TemplateRender, limits: LimitSettings) -> Merged:
-    """The mail as one reader gets it; links of the footer lead nowhere.
+async def render(frame: Frame, wanted: TemplateRender, settings: Settings) -> Merged:
+    """The mail as one reader would get it, but for the links of its footer.
 
     Call it with no transaction open. Raises `ValidationFailed`.
     """
@@ -165,8 +160,9 @@ async def render(frame: Frame, wanted: TemplateRender, limits: LimitSettings) ->
         for name in sorted(wanted.variables.keys() - declared)
     }
     body = wanted.html or SAMPLE_BODY
-    if len(body.encode(errors="replace")) > limits.html_bytes:
-        errors["html"] = [f"must have at most {limits.html_bytes:,} bytes"]
+    limit = settings.limits.html_bytes
+    if len(body.encode(errors="replace")) > limit:
+        errors["html"] = [f"must have at most {limit:,} bytes"]
     if errors:
         raise ValidationFailed(errors=errors)
     compiled = await compile_in(
@@ -177,7 +173,11 @@ async def render(frame: Frame, wanted: TemplateRender, limits: LimitSettings) ->
         values=wanted.variables,
         template_field="mjml",
     )
-    return compiled.merge(_values(wanted.subscriber))
+    links = {
+        "unsubscribe_url": f"{settings.public_url}/u/preview",
+        "view_in_browser_url": f"{settings.public_url}/v/preview",
+    }
+    return compiled.merge(_values(wanted.subscriber) | links)
 
 
 def new(body: TemplateCreate) -> Source:
@@ -280,7 +280,7 @@ def _columns(source: Source) -> dict[str, Any]:
     }
 
 
-def _branding(row: ProjectRow) -> Branding:
+def _branding(row: Profile) -> Branding:
     given = {name: value for name, value in row.branding.items() if value is not None}
     return Branding(
         brand_name=row.from_name or row.name,

@@ -7,7 +7,9 @@ async def test_project_settings_start_with_the_account_and_can_be_changed(client
     before = await client.data("GET", "/project")
     assert before["from_email"] == "news@acme.example.com"
     assert before["id"].startswith("prj_")
-    after = await client.data("PATCH", "/project", json={"from_name": "Acme News", "time_zone": "Europe/Berlin"})
+    after = await client.data(
+        "PATCH", "/project", json={"from_name": "Acme News", "time_zone": "Europe/Berlin"}
+    )
     assert (after["from_name"], after["time_zone"]) == ("Acme News", "Europe/Berlin")
     assert after["postal_address"] == before["postal_address"]
 
@@ -24,10 +26,17 @@ async def test_every_bad_field_is_named_at_once(client: Client) -> None:
 
 
 async def test_a_call_without_a_key_is_refused(client: Client) -> None:
-    await client.error("GET", "/project", 401, "unauthenticated", headers={"Authorization": "Bearer nl_test_x"})
+    await client.error(
+        "GET", "/project", 401, "unauthenticated", headers={"Authorization": "Bearer nl_test_x"}
+    )
 
 
 async def test_usage_starts_at_zero(client: Client) -> None:
     usage = await client.data("GET", "/account/usage")
     assert usage["plan"] == "enterprise"
-    assert usage["generations"] | {"period": None} == {"used": 0, "reserved": 0, "limit": 5000, "period": None}
+    assert usage["generations"] | {"period": None} == {
+        "used": 0,
+        "reserved": 0,
+        "limit": 5000,
+        "period": None,
+    }

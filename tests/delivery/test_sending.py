@@ -27,7 +27,7 @@ async def test_each_recipient_gets_one_personal_mail(
         assert f"Hello Name{number}<" in body.get_content()
         assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
         assert mail["List-Unsubscribe"].startswith("<http://news.test/u/")
-        assert mail["List-Id"] and mail["Feedback-ID"] and mail["Date"] and mail["Message-ID"]
+        assert all(mail[name] for name in ("List-Id", "Feedback-ID", "Date", "Message-ID"))
     assert len({received.message_id for received in smtp_sink.received}) == 25
     campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
     assert (campaign["status"], campaign["emails_sent"]) == ("sent", 25)

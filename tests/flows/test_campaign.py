@@ -66,8 +66,9 @@ async def test_personas_bounce_complain_and_delay(client: Client, runtime: Runti
     for persona in ("bounce", "complaint", "delay"):
         body = {"list_id": list_id, "email": f"{persona}@sandbox.test"}
         await client.data("POST", "/subscribers", 201, json=body)
-    body = {"list_id": list_id, "subject": "Hi", "html": "<p>Hello {{ first_name }}</p>", "send": True}
-    campaign = await client.data("POST", "/campaigns", 201, json=body)
+    html = "<p>Hello {{ first_name }}</p>"
+    copy = {"list_id": list_id, "subject": "Hi", "html": html, "send": True}
+    campaign = await client.data("POST", "/campaigns", 201, json=copy)
     await run_due(runtime)
     waiting = await client.data("GET", f"/campaigns/{campaign['id']}")
     assert (waiting["status"], waiting["emails_sent"]) == ("sending", 7)
