@@ -18,6 +18,7 @@ from newsletter.copywriting.prompts import Limits
 from newsletter.copywriting.voice import VoiceCard
 from newsletter.copywriting.writer import known_links
 from newsletter.templates import merge
+from newsletter.templates.sanitise import sanitise_body
 
 LIMITS = Limits(subject=78, preheader=150, body_html=20_000)
 CORPORA = Path(__file__).parents[2].parent / "shared" / "corpora"
@@ -59,6 +60,7 @@ def assert_harmless(copy: Copy) -> None:
         words = checks.visible_text(merged) if text is copy.body else merged
         for match in WRITTEN_OUT.finditer(words):
             assert KNOWN.find(without_trailing(match.group())), match.group()
+    assert sanitise_body(copy.body) == copy.body
     assert "\n" not in copy.subject + copy.preheader
     again = check(copy.body, copy.subject, copy.preheader)
     assert (again.subject, again.preheader, again.body) == (copy.subject, copy.preheader, copy.body)

@@ -1,6 +1,7 @@
 """The client against a real socket: what each kind of answer becomes."""
 
 import asyncio
+import gzip
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -143,6 +144,17 @@ async def test_a_huge_error_page_is_cut_off_as_well(server: FakeModel, model: Op
         await ask(model)
 
 
+async def test_a_compressed_answer_is_not_unpacked(server: FakeModel, model: OpenAIModel) -> None:
+    async def bomb(_: fakes.Request, writer: asyncio.StreamWriter) -> None:
+        body = gzip.compress(fakes.completion("a" * 10_000_000))
+        await fakes.send(writer, 200, body, {"Content-Encoding": "gzip"})
+
+    server.script(bomb)
+    with pytest.raises(TooLong):
+        await ask(model)
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
 async def test_a_redirect_takes_neither_key_nor_prompt_along(server: FakeModel, model: OpenAIModel) -> None:
     with fakes.fake_model() as elsewhere:
         server.script(fakes.redirects(elsewhere.base_url + "/chat/completions"))
@@ -231,6 +243,22 @@ async def test_concurrent_refusals_step_down_once(server: FakeModel, model: Open
     results = await asyncio.gather(*(ask(model) for _ in range(4)), return_exceptions=True)
     assert all(isinstance(result, Adapted) for result in results)
     assert model.dialect.rung is Rung.JSON_OBJECT
+
+
+async def test_a_late_refusal_does_not_undo_what_was_learned_since(
+    server: FakeModel, model: OpenAIModel
+) -> None:
+    knows_nothing = fakes.picky(formats=())
+    server.script(fakes.slowly(0.5, knows_nothing), knows_nothing)
+    late = asyncio.create_task(ask(model))
+    while not server.requests:
+        await asyncio.sleep(0.01)
+    for _ in range(2):
+        with pytest.raises(Adapted):
+            await ask(model)
+    with pytest.raises(Adapted):
+        await late
+    assert model.dialect.rung is Rung.PLAIN
 
 
 async def test_a_schema_without_lengths_for_servers_that_refuse_them(
