@@ -176,7 +176,7 @@ class TemplateController(Controller):
             source = await queries.one(session, project, shelf, _private(template_id))
             fields = await custom_fields.names(session, project)
             frame = await service.frame_of(session, project, source, fields)
-        mail = await service.render(frame, data, settings.limits)
+        mail = await service.render(frame, data, settings)
         subject = mail.subject if data.subject is not None else None
         out = Data[Rendered](data=Rendered(subject=subject, html=mail.html, text=mail.text))
         async with db.unit_of_work() as session:
