@@ -1,0 +1,121 @@
+"""Webhook endpoints, deliveries and attempts as the API shows them."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from newsletter.events.vocabulary import EventType
+from newsletter.kit.http import check_url
+from newsletter.kit.ids import IdField
+from newsletter.kit.schema import Body, Line, Schema, Time
+from newsletter.webhooks.models import DeliveryStatus, SignatureStyle
+
+EndpointId = Annotated[UUID, IdField("whe")]
+DeliveryId = Annotated[UUID, IdField("whd")]
+EventId = Annotated[UUID, IdField("evt")]
+
+
+def _endpoint_url(text: str) -> str:
+    check_url(text)
+    return text
+
+
+def _each_once(events: list[EventType]) -> list[EventType]:
+    return list(dict.fromkeys(events))
+
+
+EndpointURL = Annotated[Line, Field(max_length=2000), AfterValidator(_endpoint_url)]
+Events = Annotated[list[EventType], Field(max_length=100), AfterValidator(_each_once)]
+Description = Annotated[Line, Field(max_length=500)]
+
+
+class EndpointCreate(Body):
+    """A new endpoint."""
+
+    url: EndpointURL
+    """``https://`` or ``http://``, without user name. It is called with POST."""
+    events: Events = Field(default_factory=list)
+    """The events to get; empty: all, those to come included."""
+    description: Description | None = None
+    signature_style: SignatureStyle = SignatureStyle.standard
+    is_active: bool = True
+
+
+class EndpointUpdate(Body):
+    """Fields that are left out stay as they are. ``is_active: true`` also clears the failures."""
+
+    url: EndpointURL = ""
+    events: Events = Field(default_factory=list)
+    description: Description | None = None
+    signature_style: SignatureStyle = SignatureStyle.standard
+    is_active: bool = True
+
+
+class EndpointOut(Schema):
+    id: EndpointId
+    url: str
+    description: str | None
+    events: list[EventType]
+    """Empty: all."""
+    signature_style: SignatureStyle
+    is_active: bool
+    disabled_reason: str | None
+    """``gone`` after the endpoint answered 410."""
+    consecutive_failures: int
+    """Failed calls since the last one that was acknowledged."""
+    created_at: Time
+    updated_at: Time
+
+
+class EndpointCreated(EndpointOut):
+    secret: str
+    """Signs the calls. Shown this once."""
+
+
+class TestCall(Body):
+    __test__ = False  # The name begins as those that pytest collects.
+
+    event_type: EventType | None = None
+    """Default: the first event that the endpoint gets."""
+
+
+class CallOut(Schema):
+    """One call and how it ended. What the endpoint said is neither kept nor shown."""
+
+    status_code: int | None
+    """None when there was no answer; ``error`` says why."""
+    error: str | None
+    """None when the call was acknowledged (2xx)."""
+    elapsed_ms: int
+    at: Time
+
+
+class TestCallOut(CallOut):
+    __test__ = False
+
+    event_id: EventId
+    event_type: EventType
+
+
+class AttemptOut(CallOut):
+    number: int
+
+
+class DeliveryOut(Schema):
+    id: DeliveryId
+    endpoint_id: EndpointId
+    event_id: EventId
+    event_type: EventType
+    status: DeliveryStatus
+    attempt_count: int
+    """Calls made so far."""
+    next_attempt_at: Time | None
+    created_at: Time
+    finished_at: Time | None
+
+
+class DeliveryDetail(DeliveryOut):
+    """A delivery with each of its calls, oldest first."""
+
+    attempts: list[AttemptOut]
