@@ -16,6 +16,7 @@ from newsletter.api.once import Idempotency, provide_once
 from newsletter.audience import queries as audience
 from newsletter.audience.lists import ListUse
 from newsletter.campaigns import queries as campaigns
+from newsletter.dashboard.inbox import InboxController
 from newsletter.runtime import Runtime
 from newsletter.templates.service import CustomFields
 
@@ -43,7 +44,7 @@ def create_app(runtime: Runtime, lifespan: Sequence[Lifespan] = ()) -> ASGIApp:
             await runtime.aclose()
 
     app = Litestar(
-        route_handlers=[v1, *routers.PUBLIC],
+        route_handlers=[v1, *routers.PUBLIC, InboxController],
         dependencies={
             name: Provide(_constant(value), sync_to_thread=False)
             for name, value in {

@@ -5,9 +5,12 @@ from litestar.handlers import HTTPRouteHandler
 
 from newsletter.accounts.keys import SCOPES
 from newsletter.accounts.routes import AccountController, ProjectController
-from newsletter.campaigns.routes import CampaignController
 from newsletter.audience.routes import ListController, SubscriberController
+from newsletter.campaigns.routes import CampaignController
 from newsletter.copywriting.routes import BrandVoiceController
+from newsletter.delivery.routes import ViewController
+from newsletter.feedback.routes import UnsubscribeController
+from newsletter.sandbox.routes import SandboxController
 from newsletter.templates.routes import TemplateController
 from newsletter.webhooks.routes import WebhookController
 
@@ -20,10 +23,14 @@ V1: tuple[type[Controller], ...] = (
     BrandVoiceController,
     CampaignController,
     WebhookController,
+    SandboxController,
 )
 """Controllers under ``/api/v1``: behind the gate, with idempotency."""
 
-PUBLIC: tuple[type[Controller] | HTTPRouteHandler, ...] = ()
+PUBLIC: tuple[type[Controller] | HTTPRouteHandler, ...] = (
+    UnsubscribeController,
+    ViewController,
+)
 """What is reached without a key: links of mails, probes, documentation."""
 
 
