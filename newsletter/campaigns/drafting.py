@@ -112,7 +112,7 @@ async def insert(session: AsyncSession, principal: Principal, ready: Ready) -> C
 async def _check(session: AsyncSession, principal: Principal, studio: Studio, data: CampaignCreate) -> Frame:
     project = principal.project
     await check_list(session, principal, data.list_id)
-    check_from(principal, data.from_email)
+    await check_from(session, principal, data.from_email)
     check_size(data.html, studio.settings)
     frame = await frame_of(session, project, studio, data.template_id)
     used = await plans.usage(
@@ -161,8 +161,10 @@ def check_size(html: str | None, settings: Settings) -> None:
         raise ValidationFailed.of("html", f"must have at most {limit:,} bytes")
 
 
-def check_from(principal: Principal, from_email: str | None) -> None:
-    if from_email is not None and not principal.may_send_from(domain_of(from_email)):
+async def check_from(session: AsyncSession, principal: Principal, from_email: str | None) -> None:
+    """Whether the key may use this sender, or the project's where the campaign names none."""
+    sender = from_email or (await accounts.profile(session, principal.project)).from_email
+    if sender is not None and not principal.may_send_from(domain_of(sender)):
         raise Forbidden("This key may not send from that domain.")
 
 

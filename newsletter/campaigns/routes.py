@@ -221,6 +221,7 @@ class CampaignController(Controller):
         async with db.read() as session:
             campaign = await queries.one(session, principal.project, key_of(campaign_id))
             check_list(principal, campaign)
+            await drafting.check_from(session, principal, campaign.from_email)
             frame = await service.frame_of(session, principal.project, campaign, studio)
         mail = await service.compile_campaign(frame, campaign)
         async with db.unit_of_work() as session:
@@ -279,7 +280,7 @@ async def _send(
     async with db.read() as session:
         campaign = await queries.one(session, principal.project, key)
         check_list(principal, campaign)
-        drafting.check_from(principal, campaign.from_email)
+        await drafting.check_from(session, principal, campaign.from_email)
         launch.check_sendable(campaign)
         frame = await service.frame_of(session, principal.project, campaign, studio)
     mail = await service.compile_campaign(frame, campaign)
@@ -314,7 +315,7 @@ async def checked_changes(
         check_list(principal, campaign)
         if data.list_id is not None:
             await drafting.check_list(session, principal, data.list_id)
-        drafting.check_from(principal, data.from_email)
+        await drafting.check_from(session, principal, data.from_email or campaign.from_email)
         template_id = changes.get("template_id", campaign.template_id)
         frame = await drafting.frame_of(session, principal.project, studio, template_id)
     await drafting.compiled_in(

@@ -105,7 +105,9 @@ async def start_to(
 ) -> Started:
     """Like `start`, to addresses that need not be on any list: a test send."""
     mailing = await _insert_mailing(session, project, order, settings)
-    unique = {address.key: address for address in addresses}
+    unique: dict[str, Address] = {}
+    for address in addresses:
+        unique.setdefault(address.key, address)
     rows = [
         {
             "mailing_id": mailing.id,
