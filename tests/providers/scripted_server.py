@@ -7,6 +7,7 @@ second, and so on, of which the last stays.
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -127,15 +128,22 @@ async def scripted(
     *,
     tls: ssl.SSLContext | None = None,
     implicit: bool = False,
+    receive_buffer: int | None = None,
 ) -> AsyncIterator[ScriptedServer]:
     """A `ScriptedServer` on a free loopback port, gone with its connections at the end."""
     server = ScriptedServer(script if callable(script) else lambda _: script, tls)
     running: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         running.add(asyncio.create_task(server.serve(reader, writer)))
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0, limit=2**20, ssl=tls if implicit else None)
+    bound = socket.create_server(("127.0.0.1", 0))
+    if receive_buffer is not None:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    limit = receive_buffer or 2**20
+    listener = await asyncio.start_server(accept, sock=bound, limit=limit, ssl=tls if implicit else None)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
@@ -144,4 +152,8 @@ async def scripted(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        for writer in writers:
+            # What its peer never read would keep a closing transport open.
+            writer.transport.abort()
+        await asyncio.sleep(0)
         await listener.wait_closed()

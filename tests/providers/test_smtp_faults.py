@@ -1,8 +1,10 @@
 """What each fault at each step of a transaction means: may the message be tried again?"""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,9 @@ from newsletter.providers.base import (
     Unknown,
 )
 from newsletter.providers.smtp import SMTPProvider, SMTPServer, Timeouts
+from newsletter.providers.smtp.wire import Wire
 from tests.providers.scripted_server import CUT, DEFAULTS, HANG, RESET, Script, ScriptedServer, scripted
+from tests.tls import server_context
 
 SMALL = b"Subject: hi\r\n\r\nHello\r\n"
 LARGE = b"Subject: hi\r\n\r\n" + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 300_000
@@ -77,6 +81,32 @@ async def test_a_server_that_never_answers_data_leaves_the_message_untaken() -> 
 @pytest.mark.parametrize("fault", [CUT, RESET])
 async def test_a_connection_lost_while_the_message_is_on_its_way_leaves_it_untaken(fault: str) -> None:
     assert type(await send_one({"BODY": fault}, LARGE)) is Temporary
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_the_last_bytes_that_did_not_leave_decide(
+    tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Small buffers in both kernels: 90 kB do not fit into them, but would fit into the one that
+    # an asyncio transport fills before it says anything. Under TLS the server has 256 kB more.
+    size = 400_000 if tls else 90_000
+    made = Wire.connection_made
+
+    def connection_made(wire: Wire, transport: asyncio.BaseTransport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        made(wire, transport)
+
+    monkeypatch.setattr(Wire, "connection_made", connection_made)
+    context = server_context(tmp_path, "127.0.0.1") if tls else None
+    async with scripted({"BODY": HANG}, tls=context, implicit=tls, receive_buffer=4096) as server:
+        scheme = "smtps" if tls else "smtp+plain"
+        smtp = SMTPProvider(
+            SMTPServer.from_url(f"{scheme}://127.0.0.1:{server.port}?ca={tmp_path / 'ca.pem'}"),
+            timeouts=Timeouts(connect=5, command=5, data=0.3, final=0.3),
+        )
+        (result,) = await send(smtp, envelope(content=LARGE[:size] + b"\r\n"))
+        await smtp.aclose()
+    assert type(result) is Temporary
 
 
 async def test_a_server_that_stops_reading_the_message_leaves_it_untaken() -> None:
@@ -202,7 +232,6 @@ STALE = [
     {"IDLE": "421 4.4.2 idle for too long"},
     {"IDLE": CUT},
     {"IDLE": RESET},
-    {"IDLE": "250 spoken out of turn"},
 ]
 
 
@@ -214,6 +243,15 @@ async def test_a_message_that_meets_a_stale_connection_is_sent_on_a_fresh_one(sc
     assert type(first) is type(second) is Receipt
     assert server.connections == 2
     assert len(server.messages) == 2
+
+
+async def test_a_reply_too_many_never_passes_for_the_acceptance_of_a_message() -> None:
+    async with scripted({"IDLE": "250 spoken out of turn"}) as server, provider(server) as smtp:
+        results = await send(smtp, *map(envelope, range(6)))
+    # Where it came before the next command, the connection is replaced; else it shifts the
+    # replies by one, which shows at DATA.
+    assert {type(result) for result in results} <= {Receipt, Temporary}
+    assert len(server.messages) == sum(type(result) is Receipt for result in results) >= 3
 
 
 async def test_a_message_is_given_a_fresh_connection_once() -> None:

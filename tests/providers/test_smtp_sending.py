@@ -265,6 +265,23 @@ async def test_cancelling_at_any_step_leaves_nothing_open(step: str) -> None:
         assert {type(result) for result in results} == {Receipt}
 
 
+async def test_told_to_stop_it_begins_no_further_message(smtp_sink: Sink) -> None:
+    begun = 0
+
+    def should_stop() -> bool:
+        return begun >= 3
+
+    async with provider(smtp_sink.port, connections=2) as smtp:
+        results = []
+        async for index, result in smtp.send_many(many(20), should_stop):
+            results.append((index, result))
+            begun += isinstance(result, Receipt)
+    assert sorted(index for index, _ in results) == list(range(20))
+    kinds = [type(result) for _, result in results]
+    assert 3 <= kinds.count(Receipt) == len(smtp_sink.received) <= 6
+    assert kinds.count(ServerDown) == 20 - kinds.count(Receipt)
+
+
 async def test_leaving_the_results_early_leaves_nothing_open() -> None:
     async with scripted() as server, provider(server.port, connections=2) as smtp:
         async with aclosing(smtp.send_many(many(50))) as results:

@@ -36,11 +36,8 @@ class Pool:
         async with self._slots:
             yield
 
-    async def take(self, *, fresh: bool = False) -> Session:
-        """A ready connection; inside a `slot` only. ``fresh`` closes all idle ones first,
-        which were made before one of them was found dead. Raises `ServerDown`."""
-        if fresh:
-            self._drop_older_than(0)
+    async def take(self) -> Session:
+        """A ready connection; inside a `slot` only. Raises `ServerDown`."""
         while self._idle:
             session = self._idle.pop().session
             if session.is_ready:
@@ -59,13 +56,16 @@ class Pool:
             self._idle.append(_Idle(session, time.monotonic()))
             self._watch()
 
+    def drop_idle(self) -> None:
+        self._drop_older_than(0)
+
     async def aclose(self) -> None:
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         sessions = [idle.session for idle in self._idle]
-        self._drop_older_than(0)
+        self.drop_idle()
         await asyncio.gather(*(session.wait_closed() for session in sessions))
 
     def _watch(self) -> None:

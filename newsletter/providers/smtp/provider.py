@@ -22,8 +22,10 @@ class _Call:
     pending: deque[int]
     should_stop: Callable[[], bool]
     results: "asyncio.Queue[tuple[int, Result] | None]" = field(default_factory=asyncio.Queue)
-    retried: set[int] = field(default_factory=set)
     down: ServerDown | None = None
+
+    def has_more(self) -> bool:
+        return bool(self.pending) and not self.should_stop()
 
 
 class SMTPProvider:
@@ -67,8 +69,8 @@ class SMTPProvider:
     ) -> AsyncGenerator[tuple[int, Result], None]:
         """Sends each envelope once, over as many connections as the pool has.
 
-        A message that meets a connection which died while it was kept is tried once more on
-        a fresh one. Where no connection can be made, and none of this call works on, all
+        A message that meets a connection which died while it was kept is tried at once on a
+        fresh one. Where no connection can be made, and none of this call works on, all
         that were not tried are `ServerDown`.
         """
         call = _Call(envelopes, deque(range(len(envelopes))), should_stop)
@@ -113,12 +115,12 @@ class SMTPProvider:
         return await Session.open(self._server, self._timeouts, self._context, self._local_hostname)
 
     async def _work(self, call: _Call) -> None:
-        while call.pending and not call.should_stop():
+        while call.has_more():
             async with self._pool.slot():
-                if not call.pending:
+                if not call.has_more():
                     return
                 try:
-                    session = await self._pool.take(fresh=call.pending[0] in call.retried)
+                    session = await self._pool.take()
                 except ServerDown as down:
                     # Other workers of this call may have connections; the last one's end
                     # settles what is left.
@@ -135,10 +137,7 @@ class SMTPProvider:
 
     async def _send_next(self, call: _Call, session: Session) -> bool:
         """False where the server turned out not to be there for anyone."""
-        if not call.pending:
-            return True
-        if call.pending[0] in call.retried and session.served:
-            # Put there meanwhile by another worker: it is owed a fresh connection.
+        if not call.has_more():
             return True
         index = call.pending.popleft()
         try:
@@ -148,8 +147,10 @@ class SMTPProvider:
             call.pending.appendleft(index)
             return False
         except Temporary as refusal:
-            if session.went_stale and index not in call.retried:
-                call.retried.add(index)
+            if session.went_stale:
+                # What was kept beside it is likely to be dead as well, and might take the whole
+                # command timeout to show it.
+                self._pool.drop_idle()
                 call.pending.appendleft(index)
                 return True
             result = refusal

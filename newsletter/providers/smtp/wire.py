@@ -130,9 +130,10 @@ class Wire(asyncio.Protocol):
     async def send_message(self, content: bytes, within: float) -> None:
         """Writes a dot-stuffed message and its final dot.
 
-        Returns once the dot has been given to the kernel, or the server answers early.
-        Raises `Lost` when it has not: the server cannot have taken the message then.
-        ``within`` is for each stretch without progress.
+        Returns once the dot was given to the kernel, the server answered early, or the
+        connection ended; `reply` tells the latter two, `has_sent_all` whether the server can
+        have the message at all. Raises `Lost` when it cannot. ``within`` is for each stretch
+        without progress.
         """
         if self._transport is self._raw:
             self._write(content + b".\r\n")
@@ -150,8 +151,6 @@ class Wire(asyncio.Protocol):
             except TimeoutError:
                 if self._unsent() >= unsent:
                     raise Lost(f"the server took nothing of the message for {within:g} s") from None
-        if self._is_paused and not self._buffer:
-            raise Lost(self._lost or "the connection ended while the message was sent")
 
     def quit(self) -> None:
         """Takes leave without waiting for the answer."""
