@@ -45,3 +45,9 @@ async def projects_of(session: AsyncSession, account_id: UUID) -> list[ProjectRo
         select(ProjectRow).where(ProjectRow.account_id == account_id).order_by(ProjectRow.id)
     )
     return list(rows)
+
+
+async def kinds_of_projects(session: AsyncSession) -> tuple[bool, bool]:
+    """Whether there are any projects, and any live ones, in the whole installation."""
+    kinds = set(await session.scalars(select(ProjectRow.is_test).distinct()))
+    return bool(kinds), False in kinds

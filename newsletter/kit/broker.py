@@ -7,6 +7,7 @@ are left out: the job row keeps all of that.
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import dramatiq
 import structlog
@@ -17,11 +18,13 @@ from newsletter.kit.jobs import Ring
 
 log = structlog.get_logger(__name__)
 
+Broker: TypeAlias = dramatiq.Broker
+
 PAUSE_AFTER_FAILURE = 2.0
 """Seconds without a try after the broker could not be reached; the sweeper makes up for it."""
 
 
-def make_broker(url: str) -> dramatiq.Broker:
+def make_broker(url: str) -> Broker:
     """A broker without any middleware. Connects on first use, not here."""
     if url == "memory://":
         return StubBroker(middleware=[])
@@ -38,7 +41,7 @@ def make_broker(url: str) -> dramatiq.Broker:
 class BrokerBell:
     """Rings in a thread of its own, so that neither a request nor a commit waits for the broker."""
 
-    def __init__(self, broker: dramatiq.Broker) -> None:
+    def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bell")
         self._quiet_until = 0.0

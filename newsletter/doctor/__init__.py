@@ -1,0 +1,1 @@
+"""``newsletter doctor``: what the service needs, whether it is there, and how to mend it."""

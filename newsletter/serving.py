@@ -1,0 +1,178 @@
+"""The service as a process: the API on a socket, workers beside it or alone, and how both end."""
+
+import asyncio
+import contextlib
+import fcntl
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+import uvicorn
+import uvloop
+
+from newsletter import migrations
+from newsletter.asgi import create_app
+from newsletter.kit.broker import Broker, BrokerBell, make_broker
+from newsletter.runtime import Runtime
+from newsletter.settings import Settings
+from workers.main import Workers
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+GRACE_SECONDS = 5
+"""What open requests get to finish when the server is asked to end."""
+LOCK = "process.lock"
+
+
+class CannotStart(Exception):
+    """Why a process did not start, as one sentence for whoever started it."""
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals to `ending`. Uvicorn would raise them again after a clean stop, which
+        looks like a crash to whoever reads the exit status."""
+        yield
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs the process's main coroutine on the fast event loop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 is any free one. Raises `CannotStart`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CannotStart(f"Cannot listen on {host}, port {port}: {reason}.") from error
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where this machine reaches the socket."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound.
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def ending() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set, for the length of the block."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, ended.set)
+    try:
+        yield ended
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def prepare(settings: Settings) -> None:
+    """SQLite is migrated on the spot; a shared database only by the one who says so."""
+    runtime = Runtime(settings, lambda rings: None)
+    try:
+        if settings.is_sqlite:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            await migrations.upgrade(runtime.db.engine)
+        elif await migrations.current(runtime.db.engine) != migrations.head():
+            raise CannotStart("The database is not at the newest schema: run 'newsletter db upgrade'.")
+    finally:
+        await runtime.aclose()
+
+
+@contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Holds the data folder for this process; the system lets go of it however the process ends.
+
+    At its start the embedded mode takes all work for abandoned, so a second process would
+    take what the first one is sending. Raises `CannotStart`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"Another process already works in the folder {folder}. Stop it first, or set "
+                "NEWSLETTER_DATA_DIR; several processes need PostgreSQL and Redis."
+            ) from None
+        yield
+
+
+@asynccontextmanager
+async def serving(settings: Settings, listener: socket.socket, *, with_workers: bool) -> AsyncIterator[None]:
+    """The API, and the workers where they belong to this process, for the length of the block.
+
+    At its end both stop at the same time: what is in flight gets `GRACE_SECONDS` there and
+    `workers.main.STOP_SECONDS` here, in all under 10.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if with_workers and not settings.is_distributed:
+            stack.enter_context(only_process(settings.data_dir))
+        await prepare(settings)
+        broker = make_broker(settings.broker_url)
+        bell = BrokerBell(broker)
+        stack.callback(bell.close)
+        config = uvicorn.Config(
+            create_app(Runtime(settings, bell)),
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            server_header=False,
+        )
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        workers: list[Workers] = []
+        try:
+            await _until_started(server, task)
+            if with_workers:
+                workers.append(await asyncio.to_thread(_start_workers, settings, broker))
+            log.info("listening", url=url_of(listener), with_workers=with_workers)
+            yield
+        finally:
+            server.should_exit = True
+            await asyncio.gather(task, *(asyncio.to_thread(each.stop) for each in workers))
+
+
+async def serve(settings: Settings, listener: socket.socket, *, with_workers: bool) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    async with ending() as ended, serving(settings, listener, with_workers=with_workers):
+        await ended.wait()
+
+
+async def work(settings: Settings) -> None:
+    """Works, without an API, until SIGTERM or SIGINT."""
+    await prepare(settings)
+    async with ending() as ended:
+        workers = await asyncio.to_thread(_start_workers, settings, make_broker(settings.broker_url))
+        try:
+            await ended.wait()
+        finally:
+            await asyncio.to_thread(workers.stop)
+
+
+def _start_workers(settings: Settings, broker: Broker) -> Workers:
+    workers = Workers(settings, broker)
+    workers.start()
+    return workers
+
+
+async def _until_started(server: _Server, task: asyncio.Task[None]) -> None:
+    while not server.started:
+        if task.done():
+            task.result()
+            raise CannotStart("The API did not start; the log says why.")
+        await asyncio.sleep(0.01)
