@@ -12,6 +12,7 @@ from newsletter.api import errors, openapi, routers
 from newsletter.api.context import RequestContext
 from newsletter.api.errors import AnyRequest
 from newsletter.api.gate import Gate
+from newsletter.api.metrics import Metrics
 from newsletter.api.once import Idempotency, provide_once
 from newsletter.audience import queries as audience
 from newsletter.audience.lists import ListUse
@@ -35,6 +36,7 @@ def create_app(runtime: Runtime, lifespan: Sequence[Lifespan] = ()) -> ASGIApp:
         security=[{"bearer": []}, {"header": []}],
     )
     routers.check(v1)
+    metrics = Metrics()
 
     @asynccontextmanager
     async def closing(app: Litestar) -> AsyncIterator[None]:
@@ -59,6 +61,7 @@ def create_app(runtime: Runtime, lifespan: Sequence[Lifespan] = ()) -> ASGIApp:
                 "custom_fields": CustomFields(audience.custom_field_names),
                 "egress": runtime.egress,
                 "links": runtime.links,
+                "metrics": metrics,
             }.items()
         },
         exception_handlers=errors.HANDLERS,
@@ -67,7 +70,7 @@ def create_app(runtime: Runtime, lifespan: Sequence[Lifespan] = ()) -> ASGIApp:
         lifespan=[closing, *lifespan],
         logging_config=None,
     )
-    return RequestContext(app)
+    return RequestContext(app, metrics)
 
 
 def _principal(request: AnyRequest) -> Principal:

@@ -8,6 +8,7 @@ from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from newsletter.api.metrics import Metrics
 from newsletter.kit import ids
 
 log = structlog.get_logger(__name__)
@@ -16,15 +17,15 @@ _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 
 class RequestContext:
-    """Names the request (a caller's ``X-Request-Id`` is kept when it is harmless) and logs it.
+    """Names the request (a caller's ``X-Request-Id`` is kept when it is harmless), logs and counts it.
 
     It stands outside Litestar, so that a path without a route is named and logged as well.
     The path is logged as its route's pattern, never as written: paths hold addresses and
     tokens, query strings may hold keys.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -50,12 +51,15 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_named)
         finally:
+            method, route = str(scope.get("method")), str(scope.get("path_template") or "none")
+            seconds = time.perf_counter() - started
+            self._metrics.observe(method, route, status, seconds)
             log.info(
                 "request",
-                method=scope.get("method"),
-                route=str(scope.get("path_template") or "none"),
+                method=method,
+                route=route,
                 status=status,
-                elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
+                elapsed_ms=round(seconds * 1000, 1),
             )
 
 

@@ -5,6 +5,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from newsletter.accounts.keys import SCOPES
 from newsletter.accounts.routes import AccountController, ProjectController
+from newsletter.api.health import expose, healthz, readyz
 from newsletter.audience.routes import ListController, SubscriberController
 from newsletter.campaigns.routes import CampaignController
 from newsletter.copywriting.routes import BrandVoiceController
@@ -30,6 +31,9 @@ V1: tuple[type[Controller], ...] = (
 PUBLIC: tuple[type[Controller] | HTTPRouteHandler, ...] = (
     UnsubscribeController,
     ViewController,
+    healthz,
+    readyz,
+    expose,
 )
 """What is reached without a key: links of mails, probes, documentation."""
 

@@ -102,3 +102,19 @@ async def reasons(session: AsyncSession, mailing_id: UUID, limit: int = 3) -> li
         .limit(limit)
     )
     return [reason for reason in await session.scalars(statement) if reason]
+
+
+async def unfinished(session: AsyncSession) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Mailings that are not closed, and the batches of these, each by status: for the probes."""
+    is_open = Mailing.status != MailingStatus.closed
+    mailings = select(Mailing.status, func.count()).where(is_open).group_by(Mailing.status)
+    batches = (
+        select(Batch.status, func.count())
+        .join(Mailing, Mailing.id == Batch.mailing_id)
+        .where(is_open)
+        .group_by(Batch.status)
+    )
+    return (
+        {status.value: number for status, number in await session.execute(mailings)},
+        {status.value: number for status, number in await session.execute(batches)},
+    )

@@ -1,0 +1,111 @@
+"""What ``/metrics`` counts, in the text format of Prometheus.
+
+Requests are counted as they pass. What lives in the database is read when somebody asks,
+so every process tells the same of it; all of it is cheap to read on a large installation.
+"""
+
+import time
+from typing import Final
+
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from sqlalchemy.pool import QueuePool
+
+from newsletter import __version__
+from newsletter.delivery import queries as delivery
+from newsletter.kit import heartbeat, jobs
+from newsletter.kit.db import Database, is_outage
+
+log = structlog.get_logger(__name__)
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 150)
+"""Seconds. The last one is the deadline of a generation."""
+
+
+class Metrics:
+    """The numbers of one process. A registry of its own, so that two applications can live in one."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+        Info("newsletter_build", "The program", registry=self._registry).info({"version": __version__})
+        self._requests = Counter(
+            "newsletter_http_requests",
+            "Requests by the pattern of their route",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "newsletter_http_request_seconds",
+            "Time to the end of the answer",
+            ["method", "route"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._up = self._gauge("newsletter_database_up", "1 when the database answered just now")
+        self._read = self._gauge("newsletter_database_read_seconds", "How long these numbers took to read")
+        self._pool = self._gauge("newsletter_database_connections", "Connections of this process", "state")
+        self._jobs = self._gauge("newsletter_jobs", "Jobs by status", "status")
+        self._mailings = self._gauge("newsletter_mailings", "Mailings that are not over", "status")
+        self._batches = self._gauge("newsletter_batches", "Batches of those mailings", "status")
+        self._ages = self._gauge("newsletter_heartbeat_age_seconds", "Since a loop was last seen", "loop")
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts one request. ``route`` is a pattern, never a path: paths would be without number."""
+        known = method if method in _METHODS else "other"
+        self._requests.labels(known, route, str(status)).inc()
+        self._seconds.labels(known, route).observe(seconds)
+
+    async def exposition(self, db: Database) -> bytes:
+        """All numbers. While the database is away, those of the process alone."""
+        self._note_pool(db)
+        for gauge in (self._jobs, self._mailings, self._batches, self._ages):
+            gauge.clear()
+        started = time.perf_counter()
+        try:
+            await self._note_work(db)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            log.warning(
+                "the database is away; metrics tell of this process alone", error=type(error).__name__
+            )
+            self._up.set(0)
+        else:
+            self._up.set(1)
+        self._read.set(time.perf_counter() - started)
+        return generate_latest(self._registry)
+
+    async def _note_work(self, db: Database) -> None:
+        async with db.read() as session:
+            by_status = await jobs.counts(session)
+            mailings, batches = await delivery.unfinished(session)
+            ages = await heartbeat.ages(session)
+        for status in jobs.JobStatus:
+            self._jobs.labels(status.value).set(by_status.get(status.value, 0))
+        for gauge, numbers in ((self._mailings, mailings), (self._batches, batches), (self._ages, ages)):
+            for name, number in numbers.items():
+                gauge.labels(name).set(number)
+
+    def _note_pool(self, db: Database) -> None:
+        pool = db.engine.pool
+        if isinstance(pool, QueuePool):
+            self._pool.labels("open").set(pool.checkedin() + pool.checkedout())
+            self._pool.labels("in_use").set(pool.checkedout())
+            self._pool.labels("limit").set(pool.size())
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self._registry)

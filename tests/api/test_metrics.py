@@ -1,0 +1,73 @@
+"""``/metrics``: what Prometheus reads."""
+
+import pytest
+
+from newsletter import __version__
+from newsletter.kit import heartbeat
+from newsletter.runtime import Runtime
+from tests.client import Client
+from tests.mailbox import HTML, subscribed_list
+
+
+async def scrape(client: Client) -> dict[str, float]:
+    """Each sample by its name and labels, as they are written."""
+    response = await client.get("http://news.test/metrics", headers={"Authorization": ""})
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain")
+    lines = [line for line in response.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+async def test_requests_are_counted_by_the_pattern_of_their_route(client: Client) -> None:
+    for name in ("lst_1", "lst_2"):
+        await client.get(f"/lists/{name}")
+    await client.get("/lists")
+    samples = await scrape(client)
+    pattern = 'method="GET",route="/api/v1/lists/{list_id}"'
+    assert samples[f'newsletter_http_requests_total{{{pattern},status="404"}}'] == 2
+    assert samples[f"newsletter_http_request_seconds_count{{{pattern}}}"] == 2
+    assert samples['newsletter_http_requests_total{method="GET",route="/api/v1/lists",status="200"}'] == 1
+    assert not [name for name in samples if "lst_1" in name]
+
+
+async def test_invented_paths_and_methods_make_no_new_series(client: Client) -> None:
+    for number in range(3):
+        await client.get(f"http://news.test/wp-admin/{number}")
+        await client.request(f"BREW{number}", "http://news.test/healthz")
+    samples = await scrape(client)
+    assert samples['newsletter_http_requests_total{method="GET",route="none",status="404"}'] == 3
+    others = [name for name in samples if "_requests_total" in name and 'method="other"' in name]
+    assert len(others) == 1
+    assert not [name for name in samples if "BREW" in name or "wp-admin" in name]
+
+
+async def test_work_that_waits_is_shown(client: Client, runtime: Runtime) -> None:
+    list_id = await subscribed_list(client, "Ada")
+    body = {"list_id": list_id, "subject": "Fresh beans", "html": HTML, "send": True}
+    await client.data("POST", "/campaigns", 201, json=body)
+    async with runtime.db.unit_of_work() as session:
+        await heartbeat.beat(session, "sweeper")
+    samples = await scrape(client)
+    assert samples['newsletter_mailings{status="running"}'] == 1
+    assert samples['newsletter_batches{status="waiting"}'] == 1
+    assert samples['newsletter_jobs{status="queued"}'] >= 1
+    assert samples['newsletter_jobs{status="dead"}'] == 0
+    assert 0 <= samples['newsletter_heartbeat_age_seconds{loop="sweeper"}'] < 30
+    assert samples["newsletter_database_up"] == 1
+    assert samples['newsletter_database_connections{state="limit"}'] == runtime.settings.database_pool
+    assert samples[f'newsletter_build_info{{version="{__version__}"}}'] == 1
+
+
+async def test_while_the_database_is_away_the_process_still_tells_of_itself(
+    client: Client, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scrape(client)
+
+    def away() -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(runtime.db, "read", away)
+    samples = await scrape(client)
+    assert samples["newsletter_database_up"] == 0
+    assert not [name for name in samples if name.startswith("newsletter_jobs")]
+    assert samples["process_start_time_seconds"] > 0
