@@ -93,13 +93,11 @@ class Compiled:
     def merge(self, values: Mapping[str, str]) -> Merged:
         """The mail for one recipient. Values are plain text; missing and blank ones count as
         missing; whatever they hold, they stay text or a part of their link."""
-        return Merged(
-            self.subject.merge(values),
-            self.preheader.merge(values),
-            self.html.merge(values),
-            # A condition that leaves nothing leaves no gap either.
-            re.sub(r"\n{3,}", "\n\n", self.text.merge(values)),
-        )
+        text = self.text.merge(values)
+        if "\n\n\n" in text:
+            # A value or condition that leaves nothing leaves no gap either.
+            text = re.sub(r"\n{3,}", "\n\n", text)
+        return Merged(self.subject.merge(values), self.preheader.merge(values), self.html.merge(values), text)
 
     @property
     def personal_fields(self) -> frozenset[str]:

@@ -44,6 +44,8 @@ class MergeTemplate:
     segments: tuple[str, ...] = field(init=False)
     """The static text around the slots, one more than there are slots; empty unless `is_plain`."""
     slots: tuple[Slot, ...] = field(init=False)
+    _order: tuple[int, ...] = field(init=False, repr=False)
+    """For each slot, the index of the first one that is equal: it is filled once."""
 
     def __post_init__(self) -> None:
         is_plain = not any(isinstance(node, Branch) for node in self.nodes)
@@ -57,18 +59,21 @@ class MergeTemplate:
         object.__setattr__(self, "is_plain", is_plain)
         object.__setattr__(self, "segments", tuple(segments) if is_plain else ())
         object.__setattr__(self, "slots", tuple(slots))
+        first: dict[Slot, int] = {}
+        object.__setattr__(
+            self, "_order", tuple(first.setdefault(slot, index) for index, slot in enumerate(slots))
+        )
 
     def merge(self, values: Mapping[str, str]) -> str:
         """The text for one recipient; missing and blank values count as missing."""
         if not self.is_plain:
             return "".join(_run(self.nodes, values))
-        parts = [self.segments[0]]
-        filled: dict[Slot, str] = {}
-        for slot, static in zip(self.slots, self.segments[1:], strict=True):
-            value = filled.get(slot)
-            if value is None:
-                value = filled[slot] = slot.fill(values)
-            parts += (value, static)
+        filled: list[str] = []
+        for index, first in enumerate(self._order):
+            filled.append(filled[first] if first < index else self.slots[index].fill(values))
+        parts = [""] * (2 * len(filled) + 1)
+        parts[::2] = self.segments
+        parts[1::2] = filled
         return "".join(parts)
 
     @property

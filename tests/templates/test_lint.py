@@ -2,7 +2,8 @@
 
 import pytest
 
-from newsletter.templates.lint import Problem, check
+from newsletter.templates.layouts import Problem
+from newsletter.templates.lint import check
 from tests.templates.samples import LAYOUT
 
 

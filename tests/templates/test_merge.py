@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from newsletter.templates import merge
 from newsletter.templates.escaping import Place, escape
-from newsletter.templates.merge import BUILT_IN_FIELDS, MergeTagInvalid, MergeTemplate
+from newsletter.templates.merge import BUILT_IN_FIELDS, MergeTagInvalid
+from newsletter.templates.slots import MergeTemplate
 from tests.templates.samples import corpus
 
 FIELDS = BUILT_IN_FIELDS | {"plan", "age", "city"}
