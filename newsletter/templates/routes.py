@@ -169,15 +169,15 @@ class TemplateController(Controller):
         custom_fields: NamedDependency[CustomFields],
         settings: NamedDependency[Settings],
         template_id: FromPath[str],
-        data: JSONBody[TemplateRender],
+        data: JSONBody[TemplateRender | None] = None,
     ) -> Data[Rendered]:
-        project = principal.project
+        project, wanted = principal.project, data or TemplateRender()
         async with db.read() as session:
             source = await queries.one(session, project, shelf, _private(template_id))
             fields = await custom_fields.names(session, project)
             frame = await service.frame_of(session, project, source, fields)
-        mail = await service.render(frame, data, settings)
-        subject = mail.subject if data.subject is not None else None
+        mail = await service.render(frame, wanted, settings)
+        subject = mail.subject if wanted.subject is not None else None
         out = Data[Rendered](data=Rendered(subject=subject, html=mail.html, text=mail.text))
         async with db.unit_of_work() as session:
             await once.keep(session, 200, out)
