@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import ids
+from newsletter.kit import clock, ids
 from newsletter.kit.db import JSONObject
 
 _NOBODY = UUID(int=0)
@@ -12,32 +12,42 @@ _NOBODY = UUID(int=0)
 
 def data(kind: EventType) -> JSONObject:
     """The ``data`` of a made-up event of this type."""
-    if kind.value.startswith("campaign."):
-        return {"campaign": _campaign(kind)}
+    if kind in (EventType.campaign_sent, EventType.campaign_failed):
+        return {"campaign": _campaign(is_sent=kind is EventType.campaign_sent)}
     return {"subscriber": _subscriber(kind)}
 
 
-def _campaign(kind: EventType) -> JSONObject:
-    is_sent = kind is EventType.campaign_sent
+def _campaign(*, is_sent: bool) -> JSONObject:
+    failure = {"code": "all_failed", "message": "Every recipient failed."}
     return {
         "id": ids.public("cmp", _NOBODY),
+        "list_id": ids.public("lst", _NOBODY),
         "name": "A test call",
         "subject": "A test call",
-        "list_id": ids.public("lst", _NOBODY),
         "status": "sent" if is_sent else "failed",
+        "status_reason": None if is_sent else failure,
         "recipient_count": 2,
         "emails_sent": 2 if is_sent else 0,
         "emails_failed": 0 if is_sent else 2,
+        "emails_suppressed": 0,
+        "emails_skipped": 0,
+        "emails_unknown": 0,
+        "sent_at": clock.rfc3339(clock.now()) if is_sent else None,
     }
 
 
 def _subscriber(kind: EventType) -> JSONObject:
-    status = kind.value.removeprefix("subscriber.")
+    now = clock.rfc3339(clock.now())
+    has_left = kind is EventType.subscriber_unsubscribed
+    status = "active" if kind is EventType.subscriber_created else kind.value.partition(".")[2]
     return {
         "id": ids.public("sub", _NOBODY),
-        "email": "reader@example.com",
         "list_id": ids.public("lst", _NOBODY),
-        "status": "active" if kind is EventType.subscriber_created else status,
+        "email": "reader@example.com",
         "first_name": "Test",
         "last_name": "Reader",
+        "status": status,
+        "subscribed_at": now,
+        "unsubscribed_at": now if has_left else None,
+        "created_at": now,
     }

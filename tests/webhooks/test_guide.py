@@ -12,6 +12,7 @@ import pytest
 from newsletter.events.vocabulary import EventType
 from newsletter.runtime import Runtime
 from newsletter.settings import WebhookSettings
+from newsletter.webhooks import samples
 from tests.jobs import run_due
 from tests.receiver import Received, Receiver
 from tests.webhooks.conftest import Happen, Register
@@ -63,9 +64,12 @@ def test_the_php_sample_is_well_formed() -> None:
     subprocess.run([php, "-l"], input=sample("php").encode(), check=True, capture_output=True, timeout=30)
 
 
-def test_the_guide_names_every_event_and_the_schedule_that_is_in_force() -> None:
+def test_the_guide_names_every_event_its_fields_and_the_schedule_that_is_in_force() -> None:
     for kind in EventType:
         assert f"`{kind.value}`" in GUIDE
+        for name, fields in cast(Any, samples.data(kind)).items():
+            [row] = re.findall(rf"^\| `{name}` \|(.*)\|$", GUIDE, re.MULTILINE)
+            assert re.findall(r"`(\w+)`", row) == list(fields)
     [row] = re.findall(r"^\| Wait \|(.*)\|$", GUIDE, re.MULTILINE)
     units = {"s": 1, "min": 60, "h": 3600}
     waits = [

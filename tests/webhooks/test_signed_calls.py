@@ -162,3 +162,21 @@ async def test_a_test_call_is_signed_like_a_real_one(
     assert accepts("standard", call, endpoint["secret"])
     body = json.loads(call.body)
     assert (body["type"], set(body["data"])) == (name, {name.partition(".")[0]})
+
+
+async def test_what_happens_to_a_subscriber_reaches_the_endpoint_and_a_batch_does_not(
+    client: Client, runtime: Runtime, register: Register, receiver: Receiver
+) -> None:
+    endpoint = await register()
+    list_id = (await client.data("POST", "/lists", 201, json={"name": "News"}))["id"]
+    one = {"list_id": list_id, "email": "zoe@example.com"}
+    made = await client.data("POST", "/subscribers", 201, json=one)
+    batch = {"list_id": list_id, "subscribers": [{"email": "ada@example.com"}]}
+    await client.data("POST", "/subscribers/batch", 200, json=batch)
+    assert (await client.delete("/subscribers/zoe@example.com")).status_code == 204
+    await run_due(runtime)
+    bodies = [json.loads(call.body) for call in receiver.calls]
+    seen = [(body["type"], body["data"]["subscriber"]["status"]) for body in bodies]
+    assert seen == [("subscriber.created", "active"), ("subscriber.unsubscribed", "unsubscribed")]
+    assert {body["data"]["subscriber"]["id"] for body in bodies} == {made["id"]}
+    assert all(accepts("standard", call, endpoint["secret"]) for call in receiver.calls)
