@@ -117,8 +117,9 @@ async def test_a_server_that_stops_reading_the_message_leaves_it_untaken() -> No
 
 async def test_a_refusal_in_the_middle_of_a_message_counts_and_ends_the_connection() -> None:
     scripts: list[Script] = [{"BODY": "552 5.3.4 too big"}, {}]
-    async with scripted(lambda number: scripts[number - 1]) as server, provider(server) as smtp:
-        refused, taken = await send(smtp, envelope(content=LARGE), envelope())
+    async with scripted(lambda number: scripts[number - 1]) as server, provider(server, command=60) as smtp:
+        async with asyncio.timeout(10):
+            refused, taken = await send(smtp, envelope(content=LARGE), envelope())
     assert isinstance(refused, Permanent)
     assert (refused.code, refused.enhanced) == (552, "5.3.4")
     # The rest of the first message must not be read as commands.
