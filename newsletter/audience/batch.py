@@ -4,11 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.audience import fields, upsert
-from newsletter.audience.schemas import ListSubscriberIn
+from newsletter.audience.schemas import BatchRow
 from newsletter.audience.upsert import Entry, Target
 from newsletter.kit import address
 from newsletter.kit.crypto import Vault
@@ -81,13 +80,15 @@ async def import_batch(
 
 
 def _read(raw: object, target: Target, limits: LimitSettings) -> Entry | None:
+    """None for a row that is not valid (pydantic's error is a `ValueError`, too)."""
     try:
-        row = ListSubscriberIn.model_validate(raw)
-    except ValidationError:
+        row = BatchRow.model_validate(raw)
+        email = address.parse(row.email)
+    except ValueError:
         return None
     if len(row.tags or ()) > limits.tags:
         return None
-    return Entry(address.parse(row.email), upsert.sent_fields(row), upsert.evidence_of(row, target.key_id))
+    return Entry(email, upsert.sent_fields(row), upsert.evidence_of(row, target.key_id))
 
 
 async def _register_fields(
@@ -114,6 +115,7 @@ def _names(entry: Entry) -> list[str]:
 
 def _example(raw: object) -> str:
     """What tells the caller which row it was: its address, or else the row itself."""
-    if isinstance(raw, dict) and isinstance(raw.get("email"), str):
-        return str(raw["email"])[:_EXAMPLE_CHARS]
+    email = raw.get("email") if isinstance(raw, dict) else getattr(raw, "email", None)
+    if isinstance(email, str):
+        return email[:_EXAMPLE_CHARS]
     return json.dumps(raw, ensure_ascii=False)[:_EXAMPLE_CHARS]

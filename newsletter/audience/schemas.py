@@ -136,6 +136,12 @@ class ListSubscriberIn(SubscriberFields):
     email: EmailAddress
 
 
+class BatchRow(SubscriberFields):
+    """One row of a batch. Its address is parsed by who reads the row, so that it is parsed once."""
+
+    email: Annotated[str, Field(max_length=320)]
+
+
 class SubscriberIn(ListSubscriberIn):
     list_id: ListId
 
@@ -200,7 +206,10 @@ class BatchIn(Body):
     )
 
     list_id: ListId
-    subscribers: Annotated[list[object], Field(min_length=1)]
+    subscribers: Annotated[
+        # What is no valid row stays as it was sent: it is counted, not refused.
+        list[Annotated[BatchRow | object, Field(union_mode="left_to_right")]], Field(min_length=1)
+    ]
 
 
 class BatchOut(Schema):

@@ -104,7 +104,12 @@ async def test_all_ways_in_and_out_at_once_keep_the_count_exact(
         and type(error).__name__ not in ("SubscriberLimitReached", "NotFound")
     ]
     assert unexpected == []
-    assert 0 < await active(db, project) == await counted() <= 12
+    assert await active(db, project) == await counted() <= 12
+    async with db.unit_of_work() as session:
+        fresh = [{"email": f"fresh{number}@example.com"} for number in range(20)]
+        done = await service.import_batch(session, vault, first, fresh, limits)
+    assert done.skipped_over_cap >= 8
+    assert await active(db, project) == await counted() == 12
 
 
 async def test_a_full_plan_answers_402_and_makes_room_when_somebody_leaves(
