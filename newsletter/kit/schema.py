@@ -57,7 +57,15 @@ class Body(BaseModel):
         return field in self.model_fields_set
 
 
-class Data(Schema, Generic[T]):
+class Envelope(Schema):
+    """What stands around resources; its fields speak for themselves."""
+
+    # Each ``Data[X]`` would search the sources of all loaded modules for docstrings: in all,
+    # seconds of every start.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
+class Data(Envelope, Generic[T]):
     """The envelope of one resource."""
 
     data: T
@@ -70,7 +78,7 @@ class PageMeta(Schema):
     total: int
 
 
-class Page(Schema, Generic[T]):
+class Page(Envelope, Generic[T]):
     """The envelope of a numbered page."""
 
     data: list[T]
@@ -82,7 +90,7 @@ class CursorMeta(Schema):
     next_cursor: str | None
 
 
-class CursorPage(Schema, Generic[T]):
+class CursorPage(Envelope, Generic[T]):
     """The envelope of a page of an unbounded log."""
 
     data: list[T]
