@@ -65,8 +65,9 @@ lock: setup-dev ## Write the hashed locks from pyproject.toml; UPGRADE=1 takes n
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock
 
 .PHONY: docs
-docs: setup-dev ## Write docs/settings.md from the settings
+docs: setup-dev ## Write docs/settings.md and docs/errors.md from the code
 	@PYTHONPATH=. $(BIN)/python scripts/settings_reference.py
+	@PYTHONPATH=. $(BIN)/python scripts/errors_reference.py
 
 .PHONY: clean
 clean: ## Remove what building and testing left behind; keeps data/

@@ -65,7 +65,7 @@ def create_app(runtime: Runtime, lifespan: Sequence[Lifespan] = ()) -> ASGIApp:
             }.items()
         },
         exception_handlers=errors.HANDLERS,
-        openapi_config=openapi.CONFIG,
+        openapi_config=openapi.configured(runtime.settings, runtime.plans),
         request_max_body_size=runtime.settings.limits.body_bytes,
         lifespan=[closing, *lifespan],
         logging_config=None,

@@ -66,7 +66,9 @@ async def readyz(
 
 @get("/metrics", include_in_schema=False)
 async def expose(db: NamedDependency[Database], metrics: NamedDependency[Metrics]) -> Response[bytes]:
-    return Response(await metrics.exposition(db), media_type=CONTENT_TYPE_LATEST)
+    # The framework adds the character set to any text.
+    media_type = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
+    return Response(await metrics.exposition(db), media_type=media_type)
 
 
 async def _checked(name: str, check: Callable[[], Awaitable[None]]) -> str | None:

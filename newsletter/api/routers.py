@@ -5,6 +5,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from newsletter.accounts.keys import SCOPES
 from newsletter.accounts.routes import AccountController, ProjectController
+from newsletter.api.docs import docs, static
 from newsletter.api.health import expose, healthz, readyz
 from newsletter.audience.routes import ListController, SubscriberController
 from newsletter.campaigns.routes import CampaignController
@@ -34,6 +35,8 @@ PUBLIC: tuple[type[Controller] | HTTPRouteHandler, ...] = (
     healthz,
     readyz,
     expose,
+    docs,
+    static,
 )
 """What is reached without a key: links of mails, probes, documentation."""
 

@@ -1,6 +1,7 @@
 """``/metrics``: what Prometheus reads."""
 
 import pytest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from newsletter import __version__
 from newsletter.kit import heartbeat
@@ -13,7 +14,7 @@ async def scrape(client: Client) -> dict[str, float]:
     """Each sample by its name and labels, as they are written."""
     response = await client.get("http://news.test/metrics", headers={"Authorization": ""})
     assert response.status_code == 200
-    assert response.headers["content-type"].startswith("text/plain")
+    assert response.headers["content-type"] == CONTENT_TYPE_LATEST
     lines = [line for line in response.text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 

@@ -1,0 +1,190 @@
+"""Example calls and answers of the documentation. Tests send the calls and check the answers."""
+
+from typing import Any, Final
+
+JSON = dict[str, Any]
+
+REQUEST_ID: Final = "req_01k9x3v7m8e5tbn2c4r6p0qzaw"
+_LIST: Final = "lst_01k9x3v7m8e5tbn2c4r6p0qzaw"
+_TEMPLATE: Final = "tpl_01k9x3v7m8e5tbn2c4r6p0qzaw"
+_SUBSCRIBER: Final = "sub_01k9x3v7m8e5tbn2c4r6p0qzaw"
+_AT: Final = "2026-11-21T09:30:00Z"
+_LATER: Final = "2030-01-07T09:00:00+01:00"
+
+
+def _call(summary: str, **body: Any) -> JSON:
+    return {"summary": summary, "value": body}
+
+
+REQUESTS: Final[dict[str, JSON]] = {
+    "create_list": {"list": _call("A list", name="Newsletter", description="Everyone who signed up.")},
+    "create_subscriber": {
+        "person": _call(
+            "Somebody who signed up",
+            list_id=_LIST,
+            email="alice@example.com",
+            first_name="Alice",
+            tags=["website"],
+            custom_fields={"city": "Paris"},
+            consent={"source": "signup form", "ip": "192.0.2.10", "text": "Send me the newsletter."},
+        )
+    },
+    "batch_subscribers": {
+        "rows": _call(
+            "An import",
+            list_id=_LIST,
+            subscribers=[
+                {"email": "alice@example.com", "first_name": "Alice", "tags": ["imported"]},
+                {"email": "bob@example.com", "custom_fields": {"city": "Oslo"}},
+            ],
+        )
+    },
+    "create_campaign": {
+        "topic": _call(
+            "A draft from a topic",
+            list_id=_LIST,
+            ai={"prompt": "Announce our new pricing tiers and free 14-day trial."},
+        ),
+        "topic_sent": _call(
+            "From a topic, sent at once",
+            list_id=_LIST,
+            ai={"prompt": "Announce our new pricing tiers and free 14-day trial."},
+            send=True,
+        ),
+        "html": _call(
+            "From your own HTML, at a time",
+            list_id=_LIST,
+            name="Weekly roundup",
+            subject="Your weekly update",
+            preheader="Three things that changed.",
+            html='<p>Hello {{ first_name | default: "there" }}, here are this week\'s updates.</p>',
+            scheduled_at=_LATER,
+        ),
+    },
+    "update_campaign": {
+        "words": _call(
+            "Other words", subject="Your update of the week", preheader="Four things that changed."
+        ),
+        "draft": _call("Not at a time any more", scheduled_at=None),
+    },
+    "send_campaign": {"now": _call("Now"), "later": _call("At a time", scheduled_at=_LATER)},
+    "test_campaign": {"me": _call("To yourself", emails=["me@example.com"])},
+    "create_template": {
+        "plain": _call(
+            "A plain frame",
+            name="Plain",
+            mjml="<mjml><mj-body><mj-section><mj-column>"
+            "<mj-text>{{ content }}</mj-text>"
+            "</mj-column></mj-section></mj-body></mjml>",
+        )
+    },
+    "set_brand_voice": {
+        "card": _call(
+            "A voice",
+            about="We roast coffee in small batches.",
+            audience="People who make coffee at home.",
+            tone="Warm, brief, a little dry.",
+            do=["Say what is new in the first sentence."],
+            dont=["No exclamation marks."],
+            banned_words=["revolutionary"],
+            sign_off="See you at the bar",
+        )
+    },
+    "create_webhook": {
+        "endpoint": _call(
+            "Told of campaigns and unsubscribes",
+            url="https://example.com/hooks/newsletter",
+            events=["campaign.sent", "campaign.failed", "subscriber.unsubscribed"],
+        )
+    },
+    "update_project": {
+        "sender": _call(
+            "Who the mail is from",
+            from_email="news@example.com",
+            from_name="Acme News",
+            postal_address="Acme Ltd, 1 Main Street, Springfield",
+            time_zone="Europe/Berlin",
+        )
+    },
+}
+"""By operation id; what OpenAPI calls ``examples`` of a media type."""
+
+_SUBSCRIBER_OUT: Final[JSON] = {
+    "id": _SUBSCRIBER,
+    "list_id": _LIST,
+    "email": "alice@example.com",
+    "first_name": "Alice",
+    "last_name": None,
+    "tags": ["website"],
+    "custom_fields": {"city": "Paris"},
+    "locale": None,
+    "timezone": None,
+    "status": "active",
+    "subscribed_at": _AT,
+    "unsubscribed_at": None,
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+_CAMPAIGN_OUT: Final[JSON] = {
+    "id": "cmp_01k9x3v7m8e5tbn2c4r6p0qzaw",
+    "name": "New pricing, and two weeks on us",
+    "subject": "New pricing, and two weeks on us",
+    "preheader": "Pick a tier today and try it free for 14 days.",
+    "status": "draft",
+    "status_reason": None,
+    "version": 1,
+    "list_id": _LIST,
+    "template_id": _TEMPLATE,
+    "creation_method": "ai",
+    "from_email": None,
+    "from_name": None,
+    "reply_to": None,
+    "recipient_count": 0,
+    "emails_sent": 0,
+    "emails_failed": 0,
+    "emails_suppressed": 0,
+    "emails_skipped": 0,
+    "emails_unknown": 0,
+    "opens": 0,
+    "clicks": 0,
+    "scheduled_at": None,
+    "sent_at": None,
+    "created_at": _AT,
+    "updated_at": _AT,
+    "content": "<p>Hello {{ first_name | default: 'there' }}, we have new pricing tiers.</p>",
+    "prompt": "Announce our new pricing tiers and free 14-day trial.",
+    "generation": {"writer": "model", "model": "gpt-5-mini", "voice_version": 2},
+}
+
+ANSWERS: Final[dict[str, JSON]] = {
+    "create_list": {
+        "data": {
+            "id": _LIST,
+            "name": "Newsletter",
+            "description": "Everyone who signed up.",
+            "opt_in": "single",
+            "total_subscribers": 0,
+            "active_subscribers": 0,
+            "created_at": _AT,
+            "updated_at": _AT,
+        }
+    },
+    "create_subscriber": {"data": _SUBSCRIBER_OUT},
+    "get_subscriber": {"data": _SUBSCRIBER_OUT},
+    "batch_subscribers": {
+        "data": {
+            "list_id": _LIST,
+            "created": 1,
+            "updated": 1,
+            "reactivated": 0,
+            "invalid": 0,
+            "skipped_over_cap": 0,
+            "invalid_examples": [],
+        },
+        "meta": {"received": 2, "processed": 2},
+    },
+    "create_campaign": {"data": _CAMPAIGN_OUT},
+    "get_campaign": {"data": _CAMPAIGN_OUT},
+    "test_campaign": {"data": {"status": "queued", "emails": ["me@example.com"]}},
+}
+"""By operation id: one answer with its success status."""

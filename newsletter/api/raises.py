@@ -1,0 +1,101 @@
+"""Which errors an operation may answer with, beside those that every operation shares.
+
+The document and the error pages are made from this. A test walks the catalogue, so that an
+error which no operation names here is noticed.
+"""
+
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+from newsletter.audience.lists import ListInUse
+from newsletter.audience.quota import SubscriberLimitReached
+from newsletter.campaigns import errors as campaigns
+from newsletter.copywriting.service import AINotAvailable, AIQuotaExceeded
+from newsletter.copywriting.writer import AIFailed, AINotConfigured
+from newsletter.delivery.service import QuotaExceeded
+from newsletter.kit.errors import (
+    Conflict,
+    Forbidden,
+    MalformedJSON,
+    NewsletterError,
+    NotFound,
+    RateLimited,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+    ValidationFailed,
+)
+from newsletter.kit.idempotency import InProgress, KeyReused
+from newsletter.sandbox.service import NotATestProject
+from newsletter.templates.service import TemplateIsSystem, TemplateMissing
+from newsletter.webhooks.service import DeliveryPending, EndpointInactive, EndpointLimitReached
+
+Errors: TypeAlias = tuple[type[NewsletterError], ...]
+
+ALWAYS: Final[Errors] = (Unauthenticated, Forbidden, RateLimited, Unavailable)
+WITH_ID: Final[Errors] = (NotFound,)
+"""Operations with an id in their path."""
+WITH_INPUT: Final[Errors] = (ValidationFailed,)
+"""Operations with a body or with parameters in the query."""
+WITH_BODY: Final[Errors] = (MalformedJSON, TooLarge, UnsupportedMedia)
+ON_POST: Final[Errors] = (InProgress, KeyReused, ValidationFailed)
+"""Of the header ``Idempotency-Key``."""
+
+_SENDER: Final[Errors] = (
+    campaigns.SenderMissing,
+    campaigns.SubjectMissing,
+    campaigns.PostalAddressMissing,
+    campaigns.SendingServerMissing,
+    campaigns.DomainNotVerified,
+    QuotaExceeded,
+)
+_SEND: Final[Errors] = (
+    *_SENDER,
+    campaigns.AlreadySent,
+    campaigns.CampaignCancelled,
+    campaigns.ListGone,
+    campaigns.VersionConflict,
+    TemplateMissing,
+)
+
+OWN: Final[Mapping[str, Errors]] = {
+    "delete_list": (ListInUse,),
+    "add_subscriber_to_list": (SubscriberLimitReached,),
+    "create_subscriber": (SubscriberLimitReached,),
+    "upsert_subscriber": (SubscriberLimitReached,),
+    "update_subscriber": (SubscriberLimitReached,),
+    "update_template": (TemplateIsSystem, Conflict),
+    "delete_template": (TemplateIsSystem,),
+    "create_campaign": (
+        campaigns.CampaignLimitReached,
+        AINotAvailable,
+        AIQuotaExceeded,
+        AIFailed,
+        AINotConfigured,
+        *_SENDER,
+    ),
+    "update_campaign": (campaigns.CannotChange, campaigns.VersionConflict),
+    "delete_campaign": (campaigns.CannotDelete,),
+    "send_campaign": _SEND,
+    "launch_campaign": _SEND,
+    "cancel_campaign": (campaigns.CannotCancel,),
+    "test_campaign": (*_SENDER, TemplateMissing),
+    "preview_campaign": (TemplateMissing,),
+    "create_webhook": (EndpointLimitReached,),
+    "replay_webhook_delivery": (DeliveryPending, EndpointInactive),
+    "list_sandbox_messages": (NotATestProject,),
+    "get_sandbox_message": (NotATestProject,),
+    "clear_sandbox": (NotATestProject,),
+}
+"""By operation id."""
+
+
+def of(operation_id: str, method: str, *, has_id: bool, has_query: bool, has_body: bool) -> Errors:
+    """Every error of an operation once, in the order of status and code."""
+    found = [*ALWAYS, *OWN.get(operation_id, ())]
+    found += WITH_ID if has_id else ()
+    found += WITH_INPUT if has_body or has_query else ()
+    found += WITH_BODY if has_body else ()
+    found += ON_POST if method == "POST" else ()
+    return tuple(sorted(dict.fromkeys(found), key=lambda error: (error.status, error.code)))
