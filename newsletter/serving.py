@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -53,8 +54,13 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CannotStart(f"Cannot listen on {host}, port {port}: {reason}.") from error
+        raise CannotStart(f"Cannot listen on {host}, port {port}: {_reason(error)}.") from error
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)  # Its own text repeats the address.
+    return str(getattr(error, "strerror", None) or error)
 
 
 def url_of(listener: socket.socket) -> str:

@@ -50,7 +50,7 @@ def _commands(sent: Sent, api: str, key: str) -> list[tuple[str, str]]:
 {header} \\
   -H 'Content-Type: application/json' \\
   -d '{{"list_id": "{sent.list_id}", "send": true,
-       "ai": {{"prompt": "Invite everyone to our open day on Saturday."}}}}\''''
+       "ai": {{"prompt": "Announce our open day on Saturday, coffee included."}}}}\''''
     read = f"curl {api}/campaigns/{sent.campaign['id']} \\\n{header}"
     return [
         ("Put yourself on the list", subscribe),
