@@ -2,14 +2,15 @@
 
 One transaction writes the outcomes of block k and sets block k+2 to ``sending``; only then
 may its DATA begin. So while block k+1 is on the wire, the books of k are written and k+2 is
-merged; and a killed process leaves at most two blocks ``unknown``. Suppressions and the
-mailing's status are read again in that transaction.
+merged. All batches of a process share its two lanes, so a killed process leaves at most two
+blocks ``unknown``. Suppressions and the mailing's status are read again in that transaction.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 from uuid import UUID
@@ -24,6 +25,7 @@ from newsletter.audience import service as audience_service
 from newsletter.audience.queries import MergeRow
 from newsletter.delivery import batches, ledger
 from newsletter.delivery.batches import Claim
+from newsletter.delivery.lanes import Lanes
 from newsletter.delivery.ledger import Decision
 from newsletter.delivery.letter import Letter
 from newsletter.delivery.links import Links, MessageRef
@@ -38,8 +40,9 @@ from newsletter.suppressions import queries as suppressions
 
 log = structlog.get_logger(__name__)
 
-BLOCKS_IN_FLIGHT = 2
-"""More would leave more messages unknown when a process is killed, and gain nothing."""
+PATIENCE = 600.0
+"""Seconds to wait for a database that is away. Results in hand are the only record of what the
+server took; whether they may still be written is for the fence to say, not for the clock."""
 
 
 class ProviderFor(Protocol):
@@ -57,6 +60,7 @@ class Parts:
     settings: DeliverySettings
     provider_for: ProviderFor
     is_stopping: Callable[[], bool]
+    lanes: Lanes = field(default_factory=Lanes)
 
 
 class Halt(Enum):
@@ -93,45 +97,78 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
     Safe to run twice and from two workers: the second finds the batch taken, or done.
     """
     settings = parts.settings
+    asked_at = time.monotonic()
     claimed = await batches.claim(parts.db, batch_id, settings.lease, settings.max_crashes)
     if claimed is None:
-        return Again(settings.lease / 2) if await batches.is_leased(parts.db, batch_id) else None
+        left = await batches.seconds_leased(parts.db, batch_id)
+        return None if left is None else Again(left)
     structlog.contextvars.bind_contextvars(
         project_id=str(claimed.mailing.project_id),
         mailing_id=str(claimed.mailing.id),
         source_id=str(claimed.mailing.source_id),
     )
-    async with keep_alive(settings.lease / 3, lambda: batches.renew(parts.db, claimed.books, settings.lease)):
-        return await _BatchRun(parts, claimed).work()
+    run = _BatchRun(parts, claimed, asked_at)
+    async with keep_alive(settings.lease / 3, run.renew):
+        return await run.work()
 
 
 class _BatchRun:
-    def __init__(self, parts: Parts, claimed: Claim) -> None:
+    def __init__(self, parts: Parts, claimed: Claim, asked_at: float) -> None:
         self._parts, self._claimed = parts, claimed
         self._mailing, self._books = claimed.mailing, claimed.books
         self._letter = Letter(claimed.mailing, parts.links)
         self._provider = parts.provider_for(claimed.mailing.project_id, is_test=claimed.mailing.is_test)
         self._after = claimed.first_seq - 1
+        self._ours_until = asked_at + parts.settings.lease
         self._halt: Halt | None = None
         self._has_sent = False
 
+    async def renew(self) -> bool:
+        asked_at = time.monotonic()
+        is_ours = await batches.renew(self._parts.db, self._books)
+        if is_ours:
+            self._ours_until = asked_at + self._books.lease
+        return is_ours
+
+    def _must_stop(self) -> bool:
+        """Read before each message: a process that was frozen, or whose database is away, begins
+        nothing that another may have taken over."""
+        return self._parts.is_stopping() or time.monotonic() >= self._ours_until
+
     async def work(self) -> Again | None:
-        running: deque[asyncio.Task[list[Decision]]] = deque()
+        """Turns until nothing is left. A lane is held from before a block is opened until its
+        outcomes are on disk; only a run that holds none waits for one, so none waits in a circle.
+        """
+        lanes, running, block, held = self._parts.lanes, deque[asyncio.Task[list[Decision]]](), None, 0
         try:
             while True:
-                block = await self._prepare() if self._halt is None else None
-                must_wait = running and (block is None or len(running) == BLOCKS_IN_FLIGHT)
-                results = await running.popleft() if must_wait else []
-                if block is None and not results and not running:
+                if block is None and self._halt is None:
+                    block = await self._prepare()
+                if block is None and not running:
                     return await self._end()
-                opened = await self._turn(results, block)
-                if opened is not None:
+                results: list[Decision] = []
+                if block is not None and (not running or lanes.are_free):
+                    await lanes.take()
+                    held += 1
+                    is_open = True
+                else:
+                    results = await running.popleft()
+                    is_open = not lanes.are_wanted
+                opened = await self._turn(results, block if is_open else None)
+                if is_open:
+                    block = None
+                if opened is None:
+                    lanes.give_back()
+                    held -= 1
+                else:
                     running.append(asyncio.create_task(self._deliver(opened)))
         finally:
             # Only on the way out of an error: what is in flight stays ``sending`` in the books.
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            for _ in range(held):
+                lanes.give_back()
 
     async def _prepare(self) -> Block | None:
         """Reads the next block and writes its mails; nothing is promised to the books yet, so
@@ -147,16 +184,21 @@ class _BatchRun:
             .order_by(Message.seq)
             .limit(self._parts.settings.block_size)
         )
-        async with self._parts.db.read() as session:
-            recipients = [Recipient(*row) for row in await session.execute(statement)]
-            if not recipients:
-                return None
-            self._after = recipients[-1].seq
-            people = await audience.merge_data(
-                session,
-                self._mailing.project_id,
-                [each.subscriber_id for each in recipients if each.subscriber_id],
-            )
+
+        async def read() -> tuple[list[Recipient], dict[UUID, MergeRow]]:
+            async with self._parts.db.read() as session:
+                recipients = [Recipient(*row) for row in await session.execute(statement)]
+                people = await audience.merge_data(
+                    session,
+                    self._mailing.project_id,
+                    [each.subscriber_id for each in recipients if each.subscriber_id],
+                )
+                return recipients, people
+
+        recipients, people = await insist(read, seconds=PATIENCE)
+        if not recipients:
+            return None
+        self._after = recipients[-1].seq
         return await asyncio.to_thread(self._write, recipients, people)
 
     def _write(self, recipients: Sequence[Recipient], people: dict[UUID, MergeRow]) -> Block:
@@ -174,11 +216,7 @@ class _BatchRun:
         return Block({each.seq: each for each in recipients}, envelopes, tuple(skipped))
 
     async def _turn(self, results: Sequence[Decision], block: Block | None) -> Block | None:
-        """The one write of each round. Returns what of the block may be sent now.
-
-        While the database is away it insists for as long as the lease may still be ours: the
-        results in hand are the only record of what the server took.
-        """
+        """The one write of each round. Returns what of the block may be sent now."""
 
         async def write() -> Block | None:
             async with self._parts.db.unit_of_work() as session:
@@ -187,7 +225,7 @@ class _BatchRun:
                 await self._suppress_refused(session, results)
                 return await self._open(session, block) if block else None
 
-        return await insist(write, seconds=self._parts.settings.lease)
+        return await insist(write, seconds=PATIENCE)
 
     async def _open(self, session: AsyncSession, block: Block) -> Block | None:
         self._halt = self._halt or await self._read_halt(session)
@@ -236,7 +274,7 @@ class _BatchRun:
         seqs = list(block.envelopes)
         decisions = []
         envelopes = list(block.envelopes.values())
-        async for index, result in self._provider.send_many(envelopes, self._parts.is_stopping):
+        async for index, result in self._provider.send_many(envelopes, self._must_stop):
             decisions.append(self._decide(block.recipients[seqs[index]], result))
         return decisions
 
@@ -246,8 +284,8 @@ class _BatchRun:
             return Decision(to.seq, Outcome.sent)
         reason = result.text
         if isinstance(result, ServerDown):
-            if not self._parts.is_stopping():
-                self._halt = self._halt or Halt.outage
+            if self._halt is None and not self._parts.is_stopping():
+                self._halt = Halt.outage
                 log.warning("the sending server is away", reason=result.text)
             self._halt = self._halt or Halt.stopping
             return Decision(to.seq, Outcome.pending, reason)
@@ -292,7 +330,7 @@ class _BatchRun:
                 await ledger.fence(session, self._books)
                 return await self._close(session)
 
-        return await insist(write, seconds=self._parts.settings.lease)
+        return await insist(write, seconds=PATIENCE)
 
     async def _close(self, session: AsyncSession) -> Again | None:
         if self._mailing.expires_at <= clock.now():

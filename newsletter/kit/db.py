@@ -9,10 +9,9 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
 from typing import Any, ClassVar, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -31,6 +30,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
+
+from newsletter.kit.turnstile import Turnstile
 
 JSONValue: TypeAlias = "bool | int | float | str | Sequence[JSONValue] | Mapping[str, JSONValue] | None"
 JSONObject: TypeAlias = Mapping[str, JSONValue]
@@ -152,7 +153,10 @@ class Database:
         """``info`` is what every session of a unit of work starts with (`kit.jobs` finds its bell there)."""
         self.is_sqlite = url.startswith("sqlite")
         options: dict[str, Any] = (
-            {"connect_args": {"isolation_level": None}} if self.is_sqlite else {"pool_pre_ping": True}
+            {"connect_args": {"isolation_level": None}}
+            if self.is_sqlite
+            # Above the number of statements we have, so that none is prepared twice.
+            else {"pool_pre_ping": True, "connect_args": {"prepared_statement_cache_size": 500}}
         )
         self.engine = create_async_engine(
             url,
@@ -161,12 +165,13 @@ class Database:
             pool_timeout=30,
             # Errors end up in logs; the values of a statement are people's addresses.
             hide_parameters=True,
-            json_serializer=partial(json.dumps, ensure_ascii=False, separators=(",", ":")),
+            json_serializer=json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode,
             **options,
         )
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _pragmas)
             event.listen(self.engine.sync_engine, "begin", _begin)
+        self._turn = Turnstile.of(url).turn if self.is_sqlite else nullcontext
         reader = self.engine.execution_options(**{_DEFERRED: True})
         self._write = async_sessionmaker(
             self.engine, expire_on_commit=False, autoflush=True, info=dict(info or {})
@@ -180,7 +185,7 @@ class Database:
         A failed commit raises here, so code after the block runs only when the data is on
         disk. Hooks of `after_commit` run then.
         """
-        async with self._write() as session:
+        async with self._turn(), self._write() as session:
             async with session.begin():
                 yield session
             for hook in session.info.pop(_AFTER_COMMIT, ()):
@@ -216,7 +221,7 @@ async def insist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
     while True:
         try:
             return await attempt()
-        except (DBAPIError, OSError) as error:
+        except (DBAPIError, OSError, PoolTimeout) as error:
             if not is_outage(error) or time.monotonic() >= give_up:
                 raise
             log.warning("the database is away; trying again", error=type(error).__name__)

@@ -25,7 +25,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit import ids
-from newsletter.kit.db import Base, Database, after_commit, db_in, db_now, insert, status_type, text
+from newsletter.kit.db import (
+    Base,
+    Database,
+    after_commit,
+    db_in,
+    db_now,
+    insert,
+    insist,
+    status_type,
+    text,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +44,13 @@ RETRY_SECONDS = (1, 5, 15, 60, 120, 300, 600, 1800, 3600)
 _ROWS_PER_INSERT = 500
 RING_AGAIN = 15.0
 """Seconds after which a rung job that nobody took is rung again."""
+RINGS_AGAIN = 100
+"""Jobs of one kind that are rung again at most: more would only pile up in a broker whose workers
+are busy, and where rings were lost, each job that is taken makes room for the next."""
+PATIENCE = 60.0
+"""Seconds to wait for a database that is away when a job has ended; then its lease runs out."""
+BEAT_AGAIN = 1.0
+"""Seconds until a renewal that failed is tried again, at most."""
 
 
 class JobStatus(StrEnum):
@@ -188,6 +205,7 @@ async def _claim(db: Database, job_id: UUID, lease: float) -> Job | None:
             lease_until=db_in(lease),
             token=Job.token + 1,
             attempts=Job.attempts + 1,
+            rung_at=None,
             unique_key=None,
         )
         .returning(Job)
@@ -206,33 +224,47 @@ async def _renew(db: Database, job: Job, lease: float) -> bool:
 
 async def _done(db: Database, job: Job, again: Again | None) -> None:
     mine = (Job.id == job.id) & (Job.token == job.token)
-    async with db.unit_of_work() as session:
-        if again is None:
-            await session.execute(delete(Job).where(mine))
-        else:
-            await session.execute(
-                update(Job)
-                .where(mine)
-                .values(status=JobStatus.queued, run_at=db_in(again.seconds), rung_at=None, attempts=0)
-            )
+
+    async def write() -> None:
+        async with db.unit_of_work() as session:
+            if again is None:
+                await session.execute(delete(Job).where(mine))
+            else:
+                await session.execute(
+                    update(Job)
+                    .where(mine)
+                    .values(
+                        status=JobStatus.queued,
+                        run_at=db_in(again.seconds),
+                        rung_at=None,
+                        lease_until=None,
+                        attempts=0,
+                    )
+                )
+
+    await insist(write, seconds=PATIENCE)
 
 
 async def _failed(db: Database, job: Job, handler: Handler, error: Exception) -> None:
     is_dead = job.attempts > handler.max_errors
     wait = RETRY_SECONDS[min(job.attempts, len(RETRY_SECONDS)) - 1]
     log.error("job failed", attempt=job.attempts, is_dead=is_dead, exc_info=error)
-    async with db.unit_of_work() as session:
-        await session.execute(
-            update(Job)
-            .where(Job.id == job.id, Job.token == job.token)
-            .values(
-                status=JobStatus.dead if is_dead else JobStatus.queued,
-                run_at=db_in(wait),
-                rung_at=None,
-                lease_until=None,
-                error=f"{type(error).__name__}: {error}"[:2000],
+
+    async def write() -> None:
+        async with db.unit_of_work() as session:
+            await session.execute(
+                update(Job)
+                .where(Job.id == job.id, Job.token == job.token)
+                .values(
+                    status=JobStatus.dead if is_dead else JobStatus.queued,
+                    run_at=db_in(wait),
+                    rung_at=None,
+                    lease_until=None,
+                    error=f"{type(error).__name__}: {error}"[:2000],
+                )
             )
-        )
+
+    await insist(write, seconds=PATIENCE)
 
 
 @contextlib.asynccontextmanager
@@ -246,11 +278,13 @@ async def keep_alive(every: float, renew: Callable[[], Awaitable[bool]]) -> Asyn
 
     async def beat() -> None:
         nonlocal is_lost
+        wait = every
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(wait)
             try:
-                is_lost = not await renew()
+                is_lost, wait = not await renew(), every
             except Exception as error:
+                wait = min(every, BEAT_AGAIN)
                 log.warning("a lease could not be renewed", error=repr(error))
             if is_lost and owner is not None:
                 owner.cancel()
@@ -278,17 +312,20 @@ async def ring_due(db: Database, bell: Bell, limit: int = 500) -> int:
 
     Returns how many it rang for. Two sweepers at once do no harm: a job is claimed once.
     """
-    waiting = (
-        (Job.status == JobStatus.queued)
-        & (Job.run_at <= db_now())
-        & or_(Job.rung_at.is_(None), Job.rung_at < db_in(-RING_AGAIN))
-    )
-    abandoned = (Job.status == JobStatus.running) & (Job.lease_until < db_now())
-    due = select(Job.id).where(or_(waiting, abandoned)).order_by(Job.run_at).limit(limit)
+    is_due = (Job.status == JobStatus.queued) & (Job.run_at <= db_now())
+    is_abandoned = (Job.status == JobStatus.running) & (Job.lease_until < db_now())
+    found = select(Job.id, Job.rung_at).where(or_(is_due, is_abandoned))
     async with db.read() as session:
-        # Most passes find nothing; only those that do take the write lock.
-        if not (await session.execute(due.limit(1))).first():
+        # Most passes find nothing; only those that do look closer and take the write lock.
+        if not (await session.execute(found.limit(1))).first():
             return 0
+    ranked = found.add_columns(
+        func.row_number()
+        .over(partition_by=(Job.name, Job.rung_at.is_(None)), order_by=(Job.run_at, Job.id))
+        .label("rank")
+    ).subquery()
+    was_lost = (ranked.c.rung_at < db_in(-RING_AGAIN)) & (ranked.c.rank <= RINGS_AGAIN)
+    due = select(ranked.c.id).where(or_(ranked.c.rung_at.is_(None), was_lost)).limit(limit)
     async with db.unit_of_work() as session:
         statement = (
             update(Job)

@@ -1,0 +1,170 @@
+"""Starts what is measured: the service in either size, a sink, and the bare references."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.services import Postgres, Redis
+
+PLAN = """
+[bench]
+calls = { default = 100000000, campaigns = 100000000, sends = 100000000, batches = 100000000 }
+generations = 0
+has_raw_events = true
+"""
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, a key for a live project of it, and the process that sends."""
+
+    url: str
+    key: str
+    sender_pid: int
+
+    def client(self) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=120)
+
+
+@contextmanager
+def process(
+    arguments: list[str], environment: dict[str, str], folder: Path
+) -> Iterator[subprocess.Popen[str]]:
+    """A child of this process, ended by its id."""
+    with (folder / "log").open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@contextmanager
+def sink(folder: Path) -> Iterator[int]:
+    """The port of a fresh sink."""
+    with process(["bench.sink"], dict(os.environ), folder) as child:
+        assert child.stdout is not None
+        yield int(child.stdout.readline())
+
+
+@contextmanager
+def bare(folder: Path) -> Iterator[str]:
+    """A Litestar application with one route that only answers, on the same server."""
+    port = free_port()
+    with process(["bench.bare", str(port)], dict(os.environ), folder):
+        url = f"http://127.0.0.1:{port}"
+        wait_until_up(f"{url}/bare")
+        yield url
+
+
+@contextmanager
+def service(folder: Path, smtp_port: int, *, distributed: bool) -> Iterator[Service]:
+    """The service on SQLite in one process, or on Postgres and Redis with one worker."""
+    with ExitStack() as stack:
+        plans = folder / "plans.toml"
+        plans.write_text(PLAN, encoding="utf-8")
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("NEWSLETTER_")
+        }
+        environment |= {
+            "NEWSLETTER_DATA_DIR": str(folder),
+            "NEWSLETTER_PLANS_FILE": str(plans),
+            "NEWSLETTER_SMTP_URL": f"smtp+plain://127.0.0.1:{smtp_port}",
+            "NEWSLETTER_SECRET_KEY": "a-key-for-benchmarks-only-0123456789",
+            "NEWSLETTER_LOG_LEVEL": "warning",
+        }
+        if distributed:
+            postgres = stack.enter_context(Postgres())
+            environment["NEWSLETTER_DATABASE_URL"] = postgres.create_database("bench")
+            environment["NEWSLETTER_REDIS_URL"] = stack.enter_context(Redis()).url
+        run(["newsletter", "db", "upgrade"], environment)
+        made = json.loads(
+            run(
+                [
+                    *("newsletter", "accounts", "create", "--json", "--plan", "bench", "--name", "Bench"),
+                    *("--email", "news@example.com", "--postal-address", "1 Main Street"),
+                ],
+                environment,
+            )
+        )
+        port = free_port()
+        arguments = ["newsletter", "serve", "--port", str(port), *(["--no-worker"] if distributed else [])]
+        server = stack.enter_context(process(arguments, environment, folder))
+        sender = server
+        if distributed:
+            sender = stack.enter_context(process(["newsletter", "worker"], environment, folder))
+        url = f"http://127.0.0.1:{port}"
+        wait_until_up(f"{url}/healthz")
+        yield Service(url, made["api_key"], sender.pid)
+
+
+def fill_list(client: httpx.Client, count: int) -> str:
+    """A list of ``count`` subscribers, through the batch endpoint."""
+    list_id: str = answer(client.post("/lists", json={"name": "Bench"}))["id"]
+    for start in range(0, count, 1000):
+        rows = [
+            {"email": f"reader{number}@example.com", "first_name": f"Reader {number}"}
+            for number in range(start, min(start + 1000, count))
+        ]
+        answer(client.post("/subscribers/batch", json={"list_id": list_id, "subscribers": rows}))
+    return list_id
+
+
+def answer(response: httpx.Response) -> dict[str, Any]:
+    response.raise_for_status()
+    data: dict[str, Any] = response.json()["data"]
+    return data
+
+
+def run(arguments: list[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_up(url: str) -> None:
+    """Raises `TimeoutError` when nothing answers within `START_SECONDS`."""
+    give_up = time.monotonic() + START_SECONDS
+    while time.monotonic() < give_up:
+        try:
+            httpx.get(url, timeout=1)
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(url)
