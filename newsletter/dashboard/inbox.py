@@ -5,6 +5,7 @@ URL of its own and shown in a frame, so that neither can its style reach the pag
 anything in it run.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -149,7 +150,7 @@ class InboxController(Controller):
         html = opened.read(content).html
         if html is None:
             raise _gone()
-        return Response(html, media_type=MediaType.HTML, headers=FOREIGN_HEADERS)
+        return Response(_opening_beside(html), media_type=MediaType.HTML, headers=FOREIGN_HEADERS)
 
     @get("/{token:str}/{id:str}/raw")
     async def raw(
@@ -183,6 +184,13 @@ async def _content(db: Database, signer: Signer, token: str, message_id: str) ->
     if row is None:
         raise _gone()
     return opened.inflate(row.raw)
+
+
+def _opening_beside(html: str) -> str:
+    """A link of the mail opens a tab of its own: most pages refuse to be shown in a frame."""
+    base = '<base target="_blank">'
+    found = re.search(r"<head\b[^>]*>", html, re.IGNORECASE)
+    return html[: found.end()] + base + html[found.end() :] if found else base + html
 
 
 def _private(text: str) -> UUID:

@@ -69,6 +69,8 @@ async def test_a_mail_s_html_is_boxed_in_and_its_images_show(
     assert "default-src 'none'" in policy
     assert "img-src https: http: data:" in policy
     assert "https://cdn.example.com/cup.png" in framed.text
+    # Its links open beside the frame, in which most pages refuse to be shown.
+    assert '<head><base target="_blank">' in framed.text
     # The page around it must not hold the mail's HTML itself.
     around = await browser.get(f"{url}/{mail['id']}")
     assert "cdn.example.com" not in around.text
