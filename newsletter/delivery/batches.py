@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery import ledger, service
-from newsletter.delivery.ledger import Books, Decision
+from newsletter.delivery.ledger import Books, Decision, LostBatch
 from newsletter.delivery.models import (
     Batch,
     BatchStatus,
@@ -65,7 +65,7 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
         if batch is None:
             return None
         mailing = await session.get_one(Mailing, batch.mailing_id)
-        books = Books(mailing.id, batch.id, batch.token, mailing.quota_owner_id, mailing.quota_period)
+        books = Books(mailing.id, batch.id, batch.token, lease, mailing.quota_owner_id, mailing.quota_period)
         decided = await _settle_orphans(session, mailing, books, batch)
         if not decided and batch.crashes >= max_crashes:
             await _halve(session, books, batch)
@@ -73,22 +73,26 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
         return Claim(mailing, books, batch.first_seq, batch.last_seq, batch.outages)
 
 
-async def is_leased(db: Database, batch_id: UUID) -> bool:
+async def seconds_leased(db: Database, batch_id: UUID) -> float | None:
+    """Seconds until another may take the batch from its owner; None where it has none."""
     async with db.read() as session:
-        statement = select(Batch.status).where(Batch.id == batch_id)
-        return (await session.execute(statement)).scalar_one_or_none() is BatchStatus.leased
+        statement = select(Batch.lease_until, db_now()).where(
+            Batch.id == batch_id, Batch.status == BatchStatus.leased
+        )
+        found = (await session.execute(statement)).one_or_none()
+    if found is None or found[0] is None:
+        return None
+    return max(0.0, (found[0] - found[1]).total_seconds())
 
 
-async def renew(db: Database, books: Books, lease: float) -> bool:
+async def renew(db: Database, books: Books) -> bool:
     """Prolongs the lease; False when it went to another."""
-    statement = (
-        update(Batch)
-        .where(Batch.id == books.batch_id, Batch.token == books.token)
-        .values(lease_until=db_in(lease), renewed_at=db_now())
-        .returning(Batch.id)
-    )
-    async with db.unit_of_work() as session:
-        return (await session.execute(statement)).first() is not None
+    try:
+        async with db.unit_of_work() as session:
+            await ledger.fence(session, books)
+    except LostBatch:
+        return False
+    return True
 
 
 async def release(session: AsyncSession, books: Books, *, outages: int = 0) -> None:

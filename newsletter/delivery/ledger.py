@@ -90,6 +90,8 @@ class Books:
     mailing_id: UUID
     batch_id: UUID
     token: int
+    lease: float
+    """Seconds that each write keeps the batch for its worker."""
     quota_owner_id: UUID
     quota_period: str
 
@@ -100,11 +102,12 @@ class LostBatch(Exception):
 
 async def fence(session: AsyncSession, books: Books) -> None:
     """The first statement of every write of a worker. Raises `LostBatch` when its lease went
-    to another, and holds the batch's row so that nobody can take it before the commit."""
+    to another, and holds the batch's row so that nobody can take it before the commit. A lease
+    that ran out while the database was away is still ours when nobody else took it."""
     statement = (
         update(Batch)
         .where(Batch.id == books.batch_id, Batch.token == books.token)
-        .values(renewed_at=db_now())
+        .values(renewed_at=db_now(), lease_until=db_in(books.lease))
         .returning(Batch.id)
     )
     if (await session.execute(statement)).first() is None:

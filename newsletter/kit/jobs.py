@@ -314,22 +314,27 @@ async def ring_due(db: Database, bell: Bell, limit: int = 500) -> int:
     """
     is_due = (Job.status == JobStatus.queued) & (Job.run_at <= db_now())
     is_abandoned = (Job.status == JobStatus.running) & (Job.lease_until < db_now())
-    found = select(Job.id, Job.rung_at).where(or_(is_due, is_abandoned))
+    was_lost = Job.rung_at < db_in(-RING_AGAIN)
+    rank = func.row_number().over(
+        partition_by=(Job.name, Job.rung_at.is_(None)), order_by=(Job.run_at, Job.id)
+    )
+    waiting = select(
+        Job.id, Job.rung_at.is_(None).label("is_new"), was_lost.label("was_lost"), rank.label("rank")
+    ).where(or_(is_due, is_abandoned))
+    queue = waiting.subquery()
+    chosen = select(queue.c.id).where(or_(queue.c.is_new, queue.c.was_lost & (queue.c.rank <= RINGS_AGAIN)))
     async with db.read() as session:
-        # Most passes find nothing; only those that do look closer and take the write lock.
-        if not (await session.execute(found.limit(1))).first():
-            return 0
-    ranked = found.add_columns(
-        func.row_number()
-        .over(partition_by=(Job.name, Job.rung_at.is_(None)), order_by=(Job.run_at, Job.id))
-        .label("rank")
-    ).subquery()
-    was_lost = (ranked.c.rung_at < db_in(-RING_AGAIN)) & (ranked.c.rank <= RINGS_AGAIN)
-    due = select(ranked.c.id).where(or_(ranked.c.rung_at.is_(None), was_lost)).limit(limit)
+        # Most passes find nothing; only those that do take the write lock.
+        found = (await session.scalars(chosen.order_by(queue.c.rank).limit(limit))).all()
+    if not found:
+        return 0
     async with db.unit_of_work() as session:
+        still = select(Job.id).where(
+            Job.id.in_(found), or_(is_due, is_abandoned), or_(Job.rung_at.is_(None), was_lost)
+        )
         statement = (
             update(Job)
-            .where(Job.id.in_(due.with_for_update(skip_locked=True).scalar_subquery()))
+            .where(Job.id.in_(still.with_for_update(skip_locked=True).scalar_subquery()))
             .values(rung_at=db_now())
             .returning(Job.id, Job.name)
         )
