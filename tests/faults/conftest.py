@@ -1,0 +1,154 @@
+"""Installations with a list of readers in them, made once and copied for each test."""
+
+import asyncio
+import itertools
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from newsletter.kit.db import Database
+from tests.conftest import SIZE
+from tests.faults.campaign import Campaign
+from tests.faults.processes import API, Installation, Worker
+from tests.faults.sink import Sink
+from tests.services import Postgres, Redis, require
+
+LISTS = {"embedded": (300, 2_000), "distributed": (300, 2_000, 10_000)}[SIZE]
+"""Lists by their number of readers."""
+LEASE = 4.0
+"""Seconds; short, so that what a dead process held is soon taken over."""
+BLOCK = 64
+TWO_BLOCKS = 2 * BLOCK
+"""The most messages that one killed process may leave unknown."""
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A database to copy: an account, and a list of each size."""
+
+    place: str
+    key: str
+    lists: dict[int, str]
+
+
+@pytest.fixture(scope="session")
+def durable_postgres() -> Iterator[Postgres]:
+    """With fsync, as in production; tests stop and kill it."""
+    require(Postgres)
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lossy_redis() -> Iterator[Redis]:
+    """Tests kill it with everything in it."""
+    require(Redis)
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seeded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seeded:
+    folder = tmp_path_factory.mktemp("seeded")
+    if SIZE == "distributed":
+        postgres: Postgres = request.getfixturevalue("durable_postgres")
+        redis: Redis = request.getfixturevalue("lossy_redis")
+        installation = Installation(folder, postgres.create_database("seeded"), redis.url, {})
+        place = "seeded"
+    else:
+        path = folder / "newsletter.db"
+        installation = Installation(folder, f"sqlite+aiosqlite:///{path}", None, {})
+        place = str(path)
+    installation.command("db", "upgrade")
+    key = installation.create_account()
+    with installation.api() as api:
+        lists = asyncio.run(_fill_lists(api.url, key))
+        api.terminate()
+    return Seeded(place, key, lists)
+
+
+async def _fill_lists(url: str, key: str) -> dict[int, str]:
+    made = {}
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=f"{url}/api/v1", headers=headers, timeout=60) as client:
+        for size in LISTS:
+            answer = await client.post("/lists", json={"name": f"{size} readers"})
+            assert answer.status_code == 201, answer.text
+            made[size] = answer.json()["data"]["id"]
+            for first in range(1, size + 1, 1_000):
+                rows = [
+                    {"email": f"reader{number}@example.com", "first_name": f"Reader {number}"}
+                    for number in range(first, min(first + 1_000, size + 1))
+                ]
+                body = {"list_id": made[size], "subscribers": rows}
+                answer = await client.post("/subscribers/batch", json=body)
+                assert answer.status_code == 200, answer.text
+    return made
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    with Sink() as server:
+        yield server
+
+
+@dataclass
+class World:
+    """One installation of this test alone. Every process that it starts ends with the test."""
+
+    installation: Installation
+    seeded: Seeded
+    sink: Sink
+    db: Database
+    stack: ExitStack
+
+    def set(self, **options: object) -> None:
+        """Changes settings for the processes that are started from now on."""
+        texts = {name.upper(): str(value) for name, value in options.items()}
+        merged = {**self.installation.options, **texts}
+        self.installation = replace(self.installation, options=merged)
+
+    async def start(self, workers: int = 0) -> tuple[API, list[Worker]]:
+        """An API and so many workers, started at once. The embedded mode needs none: it has its own."""
+        api = self.installation.api()
+        processes = [self.installation.worker() for _ in range(workers)]
+        for process in (api, *processes):
+            self.stack.callback(process.close)
+        await asyncio.gather(*(asyncio.to_thread(process.start) for process in (api, *processes)))
+        return api, processes
+
+    def campaign(self, size: int) -> Campaign:
+        return Campaign(self.db, self.sink, self.seeded.key, self.seeded.lists[size])
+
+
+@pytest.fixture
+async def world(
+    request: pytest.FixtureRequest, seeded: Seeded, sink: Sink, tmp_path: Path
+) -> AsyncIterator[World]:
+    redis_url = None
+    if SIZE == "distributed":
+        postgres: Postgres = request.getfixturevalue("durable_postgres")
+        redis: Redis = request.getfixturevalue("lossy_redis")
+        postgres.start()
+        redis.start()
+        redis.flush()
+        redis_url = redis.url
+        name = f"fault{next(_numbers)}"
+        url = postgres.create_database(name, template=seeded.place)
+    else:
+        copy = tmp_path / "newsletter.db"
+        shutil.copyfile(seeded.place, copy)
+        url = f"sqlite+aiosqlite:///{copy}"
+    options = {"SMTP_URL": sink.url, "DELIVERY_LEASE": str(LEASE), "DELIVERY_BLOCK_SIZE": str(BLOCK)}
+    db = Database(url)
+    with ExitStack() as stack:
+        installation = Installation(tmp_path, url, redis_url, options)
+        yield World(installation, seeded, sink, db, stack)
+    await db.close()
