@@ -152,7 +152,7 @@ class LimitSettings(BaseSettings):
     """The largest body of a request; 413 above it."""
     html_bytes: int = Field(500_000, ge=1_000)
     """The largest ``html`` of a campaign or template."""
-    batch_rows: int = Field(1_000, ge=1)
+    batch_rows: int = Field(1_000, ge=1, le=10_000)
     """The most rows in one ``/subscribers/batch``."""
     custom_fields: int = Field(100, ge=0)
     """The most custom fields of one project."""

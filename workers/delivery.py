@@ -31,6 +31,6 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
 
     # A batch is never given up: its mailing could not close.
     return {
-        "delivery.send_batch": Handler(send_batch, max_errors=1_000_000),
+        "delivery.send_batch": Handler(send_batch, max_errors=None),
         "delivery.forget": Handler(forget),
     }

@@ -23,4 +23,4 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
             payload["number"],
         )
 
-    return {"webhooks.fan_out": Handler(fan_out), "webhooks.attempt": Handler(attempt)}
+    return {"webhooks.fan_out": Handler(fan_out), "webhooks.attempt": Handler(attempt, max_errors=None)}

@@ -144,9 +144,7 @@ async def note_use(session: AsyncSession, key_id: UUID) -> None:
 
 
 async def listed(session: AsyncSession, project: Project) -> list[APIKey]:
-    rows = await session.scalars(
-        select(APIKey).where(APIKey.project_id == project.id).order_by(APIKey.id)
-    )
+    rows = await session.scalars(select(APIKey).where(APIKey.project_id == project.id).order_by(APIKey.id))
     return list(rows)
 
 

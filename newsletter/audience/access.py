@@ -5,28 +5,16 @@ from uuid import UUID
 
 from newsletter.accounts.project import Principal
 from newsletter.kit import ids
-from newsletter.kit.errors import Forbidden, NotFound, ValidationFailed
+from newsletter.kit.errors import Forbidden, ValidationFailed
 
 MAX_SEARCH = 200
 
 
-def path_id(prefix: str, text: str) -> UUID:
-    """Raises `NotFound` for what is no such id."""
-    try:
-        return ids.private(prefix, text)
-    except ValueError:
-        raise NotFound() from None
-
-
 def list_of_query(principal: Principal, text: str | None) -> UUID | None:
     """Raises `ValidationFailed` for what is no list's id, `Forbidden` for a list outside the key's."""
-    if text is None:
-        return None
-    try:
-        list_id = ids.private("lst", text)
-    except ValueError as error:
-        raise ValidationFailed.of("list_id", str(error)) from None
-    allow(principal, list_id)
+    list_id = ids.in_query("lst", "list_id", text)
+    if list_id is not None:
+        allow(principal, list_id)
     return list_id
 
 

@@ -76,8 +76,13 @@ def lists(project: Project, allowed: Collection[UUID] = ()) -> Select[MailingLis
     return statement.order_by(MailingList.id.desc())
 
 
-async def find_list(session: AsyncSession, project: Project, list_id: UUID) -> MailingList | None:
+async def find_list(
+    session: AsyncSession, project: Project, list_id: UUID, *, share: bool = False
+) -> MailingList | None:
+    """``share`` keeps the list from being deleted until the transaction ends."""
     statement = select(MailingList).where(MailingList.project_id == project.id, MailingList.id == list_id)
+    if share:
+        statement = statement.with_for_update(read=True)
     return (await session.scalars(statement)).one_or_none()
 
 

@@ -17,7 +17,6 @@ from newsletter.audience.access import (
     allow_everywhere,
     chosen_lists,
     list_of_query,
-    path_id,
     search_text,
 )
 from newsletter.audience.lists import ListUse
@@ -42,7 +41,7 @@ from newsletter.audience.schemas import (
     SubscriberUpdate,
 )
 from newsletter.audience.service import Target
-from newsletter.kit import address, paging
+from newsletter.kit import address, ids, paging
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NotFound, ValidationFailed
@@ -355,7 +354,7 @@ class SubscriberController(Controller):
         self, db: DB, vault: Secrets, principal: Caller, once: OnceOnly, subscriber: FromPath[str]
     ) -> Data[Erased]:
         allow_everywhere(principal)
-        whom = path_id("sub", subscriber)
+        whom = ids.in_path("sub", subscriber)
         async with db.unit_of_work() as session:
             erased = await service.erase(session, vault, principal.project, whom, key_id=principal.key_id)
             out = Data[Erased](data=Erased(erased=erased))
@@ -384,7 +383,7 @@ class SubscriberController(Controller):
 
 
 def _list(principal: Principal, text: str) -> UUID:
-    list_id = path_id("lst", text)
+    list_id = ids.in_path("lst", text)
     allow(principal, list_id)
     return list_id
 
@@ -405,7 +404,7 @@ def _allow_status(principal: Principal, body: SubscriberPut | SubscriberUpdate) 
 
 
 async def _find(session: AsyncSession, principal: Principal, text: str) -> Subscriber:
-    row = await queries.find_subscriber(session, principal.project, path_id("sub", text))
+    row = await queries.find_subscriber(session, principal.project, ids.in_path("sub", text))
     if row is None:
         raise NotFound()
     allow(principal, row.list_id)

@@ -17,6 +17,7 @@ from newsletter.campaigns.models import Campaign, CampaignStatus, CreationMethod
 from newsletter.campaigns.schemas import CampaignCreate
 from newsletter.copywriting import service as copywriting
 from newsletter.copywriting.service import Desk, Written
+from newsletter.copywriting.writer import AIFailed
 from newsletter.kit import clock, ids
 from newsletter.kit.address import domain_of
 from newsletter.kit.db import Database
@@ -67,17 +68,21 @@ async def drafted(
     async with AsyncExitStack() as stack:
         written = None
         subject, preheader, body = data.subject, data.preheader, data.html or ""
+        # What the caller gave is checked before the model is asked, with no body in ai mode.
+        compiled = await compiled_in(frame, subject, preheader, body)
         if data.ai is not None:
-            written = await _write(db, stack, principal, studio, data, frame)
+            written = await _write(db, stack, principal, studio, data.ai.prompt, data, frame)
             copy = written.draft
             subject, preheader, body = copy.subject, copy.preheader, copy.body
-        compiled = await compiled_in(frame, subject, preheader, body)
+            compiled = await _compiled_copy(frame, subject, preheader, body)
         yield Ready(data, frame, compiled, subject, preheader, sanitise_body(body), written)
 
 
 async def insert(session: AsyncSession, principal: Principal, ready: Ready) -> Campaign:
     """Writes the campaign and settles what it cost. Raises `CampaignLimitReached`."""
     project, data = principal.project, ready.data
+    if await audience.find_list(session, project, data.list_id, share=True) is None:
+        raise ValidationFailed.of("list_id", "is not a list of this project")
     limit = principal.plan.limits[Resource.campaigns]
     if not await plans.use(session, project.quota_owner_id, Resource.campaigns, 1, limit):
         raise errors.CampaignLimitReached()
@@ -168,18 +173,25 @@ async def check_from(session: AsyncSession, principal: Principal, from_email: st
         raise Forbidden("This key may not send from that domain.")
 
 
+async def _compiled_copy(frame: Frame, subject: str, preheader: str, body: str) -> Compiled:
+    """What a model wrote and no template can hold is the model's failure, not the caller's."""
+    try:
+        return await compiled_in(frame, subject, preheader, body)
+    except ValidationFailed as error:
+        raise AIFailed("The model wrote a mail that cannot be rendered. Try again.") from error
+
+
 async def _write(
     db: Database,
     stack: AsyncExitStack,
     principal: Principal,
     studio: Studio,
+    prompt: str,
     data: CampaignCreate,
     frame: Frame,
 ) -> Written:
-    if data.ai is None:
-        raise ValueError("nothing to write about")
     order = copywriting.Order(
-        prompt=data.ai.prompt,
+        prompt=prompt,
         subject=data.subject,
         preheader=data.preheader,
         custom_fields=frame.fields,

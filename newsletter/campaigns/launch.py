@@ -97,7 +97,7 @@ async def start(
     from_email = check_sender(row, own_sender(campaign), settings)
     if not campaign.subject:
         raise errors.SubjectMissing()
-    listed = await audience.find_list(session, project, campaign.list_id)
+    listed = await audience.find_list(session, project, campaign.list_id, share=True)
     if listed is None:
         raise errors.ListGone()
     order = Order(

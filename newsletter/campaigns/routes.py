@@ -1,11 +1,11 @@
 """``/campaigns``."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
 from newsletter.campaigns import drafting, launch, queries, service
@@ -23,7 +23,7 @@ from newsletter.campaigns.schemas import (
 )
 from newsletter.kit import address, ids, paging
 from newsletter.kit.db import Database
-from newsletter.kit.errors import Forbidden, NotFound, ValidationFailed
+from newsletter.kit.errors import Forbidden, ValidationFailed
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import Data, Page
 from newsletter.plans.catalogue import CallClass
@@ -46,7 +46,7 @@ class CampaignController(Controller):
         page: FromQuery[int] = 1,
         per_page: FromQuery[int] = 20,
     ) -> Page[CampaignSummary]:
-        chosen = queries.listed(principal, status, id_filter("lst", "list_id", list_id))
+        chosen = queries.listed(principal, status, ids.in_query("lst", "list_id", list_id))
         async with db.read() as session:
             rows, meta = await paging.numbered(session, chosen, page, per_page)
             return Page(data=await queries.shown_many(session, rows), meta=meta)
@@ -99,8 +99,7 @@ class CampaignController(Controller):
         campaign_id: FromPath[str],
     ) -> Data[CampaignOut]:
         async with db.read() as session:
-            campaign = await queries.one(session, principal.project, key_of(campaign_id))
-            check_list(principal, campaign)
+            campaign = await seen(session, principal, campaign_id)
             return Data(data=await queries.shown(session, campaign))
 
     @patch(
@@ -121,11 +120,9 @@ class CampaignController(Controller):
         version = version_of(if_match)
         if data.scheduled_at is not None:
             need_send(principal)
-        key, changes = (
-            key_of(campaign_id),
-            await checked_changes(db, principal, studio, key_of(campaign_id), data),
-        )
+        changes = await checked_changes(db, principal, studio, campaign_id, data)
         async with db.unit_of_work() as session:
+            key = ids.in_path("cmp", campaign_id)
             campaign = await service.update(session, principal.project, key, changes, version=version)
             return Data(data=await queries.shown(session, campaign))
 
@@ -142,8 +139,8 @@ class CampaignController(Controller):
         campaign_id: FromPath[str],
     ) -> None:
         async with db.unit_of_work() as session:
-            check_list(principal, await queries.one(session, principal.project, key_of(campaign_id)))
-            await service.delete(session, principal.project, key_of(campaign_id))
+            campaign = await seen(session, principal, campaign_id)
+            await service.delete(session, principal.project, campaign.id)
 
     @post(
         "/{campaign_id:str}/send",
@@ -196,8 +193,8 @@ class CampaignController(Controller):
         campaign_id: FromPath[str],
     ) -> Data[CampaignOut]:
         async with db.unit_of_work() as session:
-            check_list(principal, await queries.one(session, principal.project, key_of(campaign_id)))
-            campaign = await service.cancel(session, principal.project, key_of(campaign_id))
+            found = await seen(session, principal, campaign_id)
+            campaign = await service.cancel(session, principal.project, found.id)
             out = Data[CampaignOut](data=await queries.shown(session, campaign))
             await once.keep(session, 200, out)
         return out
@@ -219,8 +216,7 @@ class CampaignController(Controller):
         data: JSONBody[CampaignTest],
     ) -> Data[TestSent]:
         async with db.read() as session:
-            campaign = await queries.one(session, principal.project, key_of(campaign_id))
-            check_list(principal, campaign)
+            campaign = await seen(session, principal, campaign_id)
             await drafting.check_from(session, principal, campaign.from_email)
             frame = await service.frame_of(session, principal.project, campaign, studio)
         mail = await service.compile_campaign(frame, campaign)
@@ -252,10 +248,9 @@ class CampaignController(Controller):
         campaign_id: FromPath[str],
         subscriber_id: FromQuery[str | None] = None,
     ) -> Data[Preview]:
-        reader = id_filter("sub", "subscriber_id", subscriber_id)
+        reader = ids.in_query("sub", "subscriber_id", subscriber_id)
         async with db.read() as session:
-            campaign = await queries.one(session, principal.project, key_of(campaign_id))
-            check_list(principal, campaign)
+            campaign = await seen(session, principal, campaign_id)
             frame = await service.frame_of(session, principal.project, campaign, studio)
             values = await service.sample_values(
                 session, principal.project, campaign, reader, studio.settings.public_url
@@ -276,16 +271,14 @@ async def _send(
     campaign_id: str,
     data: CampaignSend | None,
 ) -> Data[CampaignOut]:
-    key = key_of(campaign_id)
     async with db.read() as session:
-        campaign = await queries.one(session, principal.project, key)
-        check_list(principal, campaign)
+        campaign = await seen(session, principal, campaign_id)
         await drafting.check_from(session, principal, campaign.from_email)
         launch.check_sendable(campaign)
         frame = await service.frame_of(session, principal.project, campaign, studio)
     mail = await service.compile_campaign(frame, campaign)
     async with db.unit_of_work() as session:
-        locked = await queries.one(session, principal.project, key, lock=True)
+        locked = await queries.one(session, principal.project, campaign.id, lock=True)
         launch.check_sendable(locked)
         service.check_version(locked, campaign.version)
         if data is not None and data.scheduled_at is not None:
@@ -300,7 +293,7 @@ async def _send(
 
 
 async def checked_changes(
-    db: Database, principal: Principal, studio: Studio, campaign_id: UUID, data: CampaignUpdate
+    db: Database, principal: Principal, studio: Studio, campaign_id: str, data: CampaignUpdate
 ) -> dict[str, Any]:
     """The columns to change, once the changed campaign is known to compile."""
     drafting.check_size(data.html, studio.settings)
@@ -311,8 +304,7 @@ async def checked_changes(
         if required in changes and changes[required] is None:
             raise ValidationFailed.of(required, "must not be null")
     async with db.read() as session:
-        campaign = await queries.one(session, principal.project, campaign_id)
-        check_list(principal, campaign)
+        campaign = await seen(session, principal, campaign_id)
         if data.list_id is not None:
             await drafting.check_list(session, principal, data.list_id)
         await drafting.check_from(session, principal, data.from_email or campaign.from_email)
@@ -325,23 +317,6 @@ async def checked_changes(
         changes.get("content", campaign.content),
     )
     return changes
-
-
-def key_of(text: str) -> UUID:
-    try:
-        return ids.private("cmp", text)
-    except ValueError:
-        raise NotFound() from None
-
-
-def id_filter(prefix: str, field: str, text: str | None) -> UUID | None:
-    """An id of the query string; like any bad field it is 422."""
-    if text is None:
-        return None
-    try:
-        return ids.private(prefix, text)
-    except ValueError as error:
-        raise ValidationFailed.of(field, str(error)) from None
 
 
 def version_of(if_match: str | None) -> int | None:
@@ -358,6 +333,9 @@ def need_send(principal: Principal) -> None:
         raise Forbidden("This key lacks the scope 'send'; create the campaign as a draft.")
 
 
-def check_list(principal: Principal, campaign: Campaign) -> None:
+async def seen(session: AsyncSession, principal: Principal, campaign_id: str) -> Campaign:
+    """The campaign that a path names. Raises `NotFound`, or `Forbidden` for a list outside the key's."""
+    campaign = await queries.one(session, principal.project, ids.in_path("cmp", campaign_id))
     if not principal.may_use_list(campaign.list_id):
         raise Forbidden("This key may not use that campaign's list.")
+    return campaign

@@ -13,6 +13,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from newsletter.kit.errors import NotFound, ValidationFailed
+
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _lock = threading.Lock()
@@ -60,6 +62,24 @@ def public(prefix: str, value: UUID) -> str:
 def private(prefix: str, text: str) -> UUID:
     """Raises `ValueError` when ``text`` is not an id of this kind."""
     return UUID(bytes=decode(prefix, text))
+
+
+def in_path(prefix: str, text: str) -> UUID:
+    """An id of a path; what is none names nothing that exists. Raises `NotFound`."""
+    try:
+        return private(prefix, text)
+    except ValueError:
+        raise NotFound() from None
+
+
+def in_query(prefix: str, field: str, text: str | None) -> UUID | None:
+    """An id of the query string. Raises `ValidationFailed` on ``field``, like any bad field."""
+    if text is None:
+        return None
+    try:
+        return private(prefix, text)
+    except ValueError as error:
+        raise ValidationFailed.of(field, str(error)) from None
 
 
 class IdField:

@@ -33,6 +33,7 @@ from newsletter.kit.db import (
     db_now,
     insert,
     insist,
+    is_outage,
     status_type,
     text,
 )
@@ -107,10 +108,11 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What a job does. ``max_errors`` bounds how often it may raise before it is dead."""
+    """What a job does. ``max_errors`` bounds how often it may raise before it is dead; None:
+    it is tried for ever. That the database was away is no error of the job's."""
 
     run: Callable[[Mapping[str, Any]], Awaitable[Again | None]]
-    max_errors: int = len(RETRY_SECONDS)
+    max_errors: int | None = len(RETRY_SECONDS)
 
 
 async def enqueue(
@@ -246,7 +248,9 @@ async def _done(db: Database, job: Job, again: Again | None) -> None:
 
 
 async def _failed(db: Database, job: Job, handler: Handler, error: Exception) -> None:
-    is_dead = job.attempts > handler.max_errors
+    counted = 0 if is_outage(error) else 1
+    limit = handler.max_errors
+    is_dead = counted == 1 and limit is not None and job.attempts > limit
     wait = RETRY_SECONDS[min(job.attempts, len(RETRY_SECONDS)) - 1]
     log.error("job failed", attempt=job.attempts, is_dead=is_dead, exc_info=error)
 
@@ -260,6 +264,7 @@ async def _failed(db: Database, job: Job, handler: Handler, error: Exception) ->
                     run_at=db_in(wait),
                     rung_at=None,
                     lease_until=None,
+                    attempts=job.attempts - 1 + counted,
                     error=f"{type(error).__name__}: {error}"[:2000],
                 )
             )

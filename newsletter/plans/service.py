@@ -99,14 +99,10 @@ async def give_back(session: AsyncSession, owner_id: UUID, resource: Resource, u
         )
 
 
-async def usage(
-    session: AsyncSession, owner_id: UUID, resource: Resource, limit: int | None
-) -> Usage:
+async def usage(session: AsyncSession, owner_id: UUID, resource: Resource, limit: int | None) -> Usage:
     period = period_of(resource)
     row = (
-        await session.execute(
-            select(Counter.used, Counter.reserved).where(*_key(owner_id, resource, period))
-        )
+        await session.execute(select(Counter.used, Counter.reserved).where(*_key(owner_id, resource, period)))
     ).one_or_none()
     return Usage(row.used if row else 0, row.reserved if row else 0, limit, period)
 

@@ -1,7 +1,6 @@
 """``/sandbox/messages``: the mail of a test project, which is kept instead of sent."""
 
 from typing import Literal, TypeAlias
-from uuid import UUID
 
 from litestar import Controller, Response, delete, get
 from litestar.di import NamedDependency
@@ -66,7 +65,7 @@ class SandboxController(Controller):
     ) -> Response[Data[SandboxMessageOut]] | Response[bytes]:
         service.require_sandbox(principal.project)
         async with db.read() as session:
-            row = await queries.one(session, principal.project, _private(id))
+            row = await queries.one(session, principal.project, ids.in_path("sbx", id))
         if row is None:
             raise NotFound()
         content = opened.inflate(row.raw)
@@ -99,10 +98,3 @@ def _shown(row: SandboxMessage, content: bytes) -> SandboxMessageOut:
             "size": mail.size,
         }
     )
-
-
-def _private(text: str) -> UUID:
-    try:
-        return ids.private("sbx", text)
-    except ValueError:
-        raise NotFound() from None

@@ -1,7 +1,5 @@
 """``/templates``: the shelf of a project, and previews of what is on it."""
 
-from uuid import UUID
-
 from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
@@ -9,7 +7,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from newsletter.accounts.project import Principal
 from newsletter.kit import ids
 from newsletter.kit.db import Database
-from newsletter.kit.errors import NotFound, ValidationFailed
+from newsletter.kit.errors import ValidationFailed
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import Data, Page
 from newsletter.settings import Settings
@@ -103,7 +101,7 @@ class TemplateController(Controller):
         template_id: FromPath[str],
     ) -> Data[TemplateOut]:
         async with db.read() as session:
-            source = await queries.one(session, principal.project, shelf, _private(template_id))
+            source = await queries.one(session, principal.project, shelf, ids.in_path("tpl", template_id))
         return Data(data=TemplateOut.model_validate(source))
 
     @patch(
@@ -125,7 +123,7 @@ class TemplateController(Controller):
     ) -> Data[TemplateOut]:
         project = principal.project
         async with db.read() as session:
-            before = await queries.one(session, project, shelf, _private(template_id))
+            before = await queries.one(session, project, shelf, ids.in_path("tpl", template_id))
             after = service.changed(before, data)
             fields = await custom_fields.names(session, project)
             frame = await service.frame_of(session, project, after, fields)
@@ -150,7 +148,7 @@ class TemplateController(Controller):
         template_id: FromPath[str],
     ) -> None:
         async with db.unit_of_work() as session:
-            await service.remove(session, principal.project, shelf, _private(template_id))
+            await service.remove(session, principal.project, shelf, ids.in_path("tpl", template_id))
 
     @post(
         "/{template_id:str}/render",
@@ -173,7 +171,7 @@ class TemplateController(Controller):
     ) -> Data[Rendered]:
         project, wanted = principal.project, data or TemplateRender()
         async with db.read() as session:
-            source = await queries.one(session, project, shelf, _private(template_id))
+            source = await queries.one(session, project, shelf, ids.in_path("tpl", template_id))
             fields = await custom_fields.names(session, project)
             frame = await service.frame_of(session, project, source, fields)
         mail = await service.render(frame, wanted, settings)
@@ -182,10 +180,3 @@ class TemplateController(Controller):
         async with db.unit_of_work() as session:
             await once.keep(session, 200, out)
         return out
-
-
-def _private(template_id: str) -> UUID:
-    try:
-        return ids.private("tpl", template_id)
-    except ValueError:
-        raise NotFound() from None

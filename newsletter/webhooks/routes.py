@@ -1,7 +1,5 @@
 """``/webhooks``: endpoints, their deliveries, test calls and replays."""
 
-from uuid import UUID
-
 from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
@@ -10,7 +8,6 @@ from newsletter.accounts.project import Principal
 from newsletter.kit import ids, paging
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
-from newsletter.kit.errors import NotFound
 from newsletter.kit.http import GuardedClient
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import CursorMeta, CursorPage, Data, Page
@@ -71,7 +68,7 @@ class WebhookController(Controller):
         self, db: NamedDependency[Database], principal: NamedDependency[Principal], id: FromPath[str]
     ) -> Data[EndpointOut]:
         async with db.read() as session:
-            row = await queries.endpoint(session, principal.project, _endpoint_id(id))
+            row = await queries.endpoint(session, principal.project, ids.in_path("whe", id))
             return Data(data=EndpointOut.model_validate(row))
 
     @patch(
@@ -88,7 +85,7 @@ class WebhookController(Controller):
         data: JSONBody[EndpointUpdate],
     ) -> Data[EndpointOut]:
         async with db.unit_of_work() as session:
-            row = await service.update(session, principal.project, _endpoint_id(id), data)
+            row = await service.update(session, principal.project, ids.in_path("whe", id), data)
             return Data(data=EndpointOut.model_validate(row))
 
     @delete(
@@ -101,7 +98,7 @@ class WebhookController(Controller):
         self, db: NamedDependency[Database], principal: NamedDependency[Principal], id: FromPath[str]
     ) -> None:
         async with db.unit_of_work() as session:
-            await service.remove(session, principal.project, _endpoint_id(id))
+            await service.remove(session, principal.project, ids.in_path("whe", id))
 
     @post(
         "/{id:str}/test",
@@ -122,7 +119,7 @@ class WebhookController(Controller):
     ) -> Data[TestCallOut]:
         """Signed like a real call and made at once, also where the endpoint is not active.
         It is neither recorded nor retried, and does not count as a failure."""
-        made = await calls.test(db, egress, vault, principal.project, _endpoint_id(id), data.event_type)
+        made = await calls.test(db, egress, vault, principal.project, ids.in_path("whe", id), data.event_type)
         out = Data[TestCallOut](
             data=TestCallOut(
                 event_id=made.event_id,
@@ -155,7 +152,7 @@ class WebhookController(Controller):
         paging.check(1, per_page)
         before = paging.read_cursor(cursor)
         async with db.read() as session:
-            endpoint = await queries.endpoint(session, principal.project, _endpoint_id(id))
+            endpoint = await queries.endpoint(session, principal.project, ids.in_path("whe", id))
             rows = await queries.deliveries(
                 session, endpoint.id, status=status, before=before, limit=per_page
             )
@@ -179,7 +176,7 @@ class WebhookController(Controller):
     ) -> Data[DeliveryDetail]:
         async with db.read() as session:
             row = await queries.delivery(
-                session, principal.project, _endpoint_id(id), _delivery_id(delivery_id)
+                session, principal.project, ids.in_path("whe", id), ids.in_path("whd", delivery_id)
             )
             made = [AttemptOut.model_validate(call) for call in await queries.attempts(session, row.id)]
             shown = DeliveryOut.model_validate(row)
@@ -204,22 +201,8 @@ class WebhookController(Controller):
         is tried now and keeps its place in the schedule."""
         async with db.unit_of_work() as session:
             row = await service.replay(
-                session, principal.project, _endpoint_id(id), _delivery_id(delivery_id)
+                session, principal.project, ids.in_path("whe", id), ids.in_path("whd", delivery_id)
             )
             out = Data[DeliveryOut](data=DeliveryOut.model_validate(row))
             await once.keep(session, 202, out)
         return out
-
-
-def _endpoint_id(text: str) -> UUID:
-    try:
-        return ids.private("whe", text)
-    except ValueError:
-        raise NotFound("There is no such webhook endpoint in this project.") from None
-
-
-def _delivery_id(text: str) -> UUID:
-    try:
-        return ids.private("whd", text)
-    except ValueError:
-        raise NotFound("There is no such delivery to this webhook endpoint.") from None
