@@ -1,0 +1,93 @@
+"""What docs/coming-from.md names exists, and it names all that the other services have."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client import Client
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/coming-from.md").read_text(encoding="utf-8")
+REFERENCE = ROOT.parent / "shared/reference"
+CALL = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^\s`?]*)`")
+
+SERVICES = {
+    "Maily": "maily",
+    "Mailers.io": "mailers-io",
+    "your-app": "your-app",
+    "MailerLogic": "mailerlogic",
+    "MailRivo": "mailrivo",
+}
+
+
+def rows(service: str) -> list[list[str]]:
+    """The cells of a service's table: there, here, remark."""
+    section = re.search(rf"^## {re.escape(service)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    lines = [line for line in section.group(1).splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:]]
+
+
+def blank(path: str) -> str:
+    """A path whose parameters have no names."""
+    return re.sub(r"\{[^}]*\}|:\w+", "{}", path)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_call_named_as_ours_is_a_route(client: Client, service: str) -> None:
+    document: Any = (await client.get("http://news.test/api/openapi.json")).json()
+    routes = {
+        (method.upper(), blank(path.removeprefix("/api/v1")))
+        for path, operations in document["paths"].items()
+        for method in operations
+    }
+    named = [call for row in rows(service) for cell in row[1:] for call in CALL.findall(cell)]
+    assert named
+    assert [(method, path) for method, path in named if (method, blank(path)) not in routes] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_row_says_what_there_is_here(service: str) -> None:
+    table = rows(service)
+    assert all(len(row) == 3 and row[0] and row[1] for row in table), table
+    assert len({row[0] for row in table}) == len(table)
+
+
+def theirs(service: str) -> set[tuple[str, str]]:
+    """The calls in a table's first column."""
+    return {(method, blank(path)) for row in rows(service) for method, path in CALL.findall(row[0])}
+
+
+def reference(service: str) -> str:
+    path = REFERENCE / f"{SERVICES[service]}.txt"
+    if not path.exists():
+        pytest.skip(f"the reference page {path.name} is not here")
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_call_of_mailers_io_has_its_row() -> None:
+    listed = re.findall(r"^- (GET|POST|DELETE)\n\n?(/v1/\S+)$", reference("Mailers.io"), re.MULTILINE)
+    assert len(listed) == 25
+    assert {(method, blank(path)) for method, path in listed} == theirs("Mailers.io")
+
+
+def test_every_path_of_your_app_has_its_row() -> None:
+    text = reference("your-app")
+    headings = re.findall(r"^(?:\}|.*?)?(/api/v1/[a-z/:]+?)(?=[A-Z])", text, re.MULTILINE)
+    assert len(headings) >= 10
+    assert {blank(path) for path in headings} <= {path for _, path in theirs("your-app")}
+
+
+def test_every_call_shown_by_maily_has_its_row() -> None:
+    shown = re.findall(r"curl (?:-X (\w+) )?\"?https://[^/]+/api/v1(/[^\s?\"]+)", reference("Maily"))
+    calls = {(method or "GET", re.sub(r"/[^/]+@[^/]+", "/{}", path)) for method, path in shown}
+    assert len(calls) == 6
+    assert calls <= theirs("Maily")
+
+
+def test_every_call_shown_by_mailerlogic_has_its_row() -> None:
+    shown = re.findall(r"curl -i -X (\w+) \\\n\s+'?https://[^/]+(/[^\s?']+)", reference("MailerLogic"))
+    assert len(shown) == 2
+    assert set(shown) <= theirs("MailerLogic")
