@@ -88,10 +88,11 @@ def _validation(request: AnyRequest, error: ValidationException) -> Answer:
     problems = error.extra if isinstance(error.extra, list) else []
     fields: dict[str, list[str]] = {}
     for problem in problems:
-        field = str(problem.get("key", "")) or "body"
-        fields.setdefault("body" if field == "data" else field, []).append(
-            _plain(str(problem.get("message", "is invalid")))
-        )
+        field = str(problem.get("key", "data"))
+        if field == "data":  # The whole body, which Litestar calls so: missing, or no object.
+            fields["body"] = ["must be a JSON object"]
+        else:
+            fields.setdefault(field, []).append(_plain(str(problem.get("message", "is invalid"))))
     if not fields:
         fields["body"] = [_plain(str(error.detail))]
     return respond(request, ValidationFailed(errors=fields))
@@ -104,6 +105,10 @@ def _client(request: AnyRequest, error: ClientException) -> Answer:
         return respond(request, UnsupportedMedia())
     # What is left of Litestar's own 400s are bodies that it could not decode.
     return respond(request, MalformedJSON())
+
+
+def _malformed(request: AnyRequest, error: RecursionError) -> Answer:
+    return respond(request, MalformedJSON("The body nests too deeply."))
 
 
 def _http(request: AnyRequest, error: HTTPException) -> Answer:
@@ -144,6 +149,8 @@ HANDLERS: ExceptionHandlersMap = {
     MethodNotAllowedException: _http,
     ClientException: _client,
     HTTPException: _http,
+    # Only a body can nest deeper than the decoder goes.
+    RecursionError: _malformed,
     PoolTimeout: _database,
     DBAPIError: _database,
     OSError: _database,

@@ -19,7 +19,7 @@ from newsletter.accounts.project import Principal
 from newsletter.api.errors import send_error
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
-from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited, Unauthenticated
+from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited, Unauthenticated, UnsupportedMedia
 from newsletter.kit.ratelimit import Limiter, Verdict
 from newsletter.plans.catalogue import CallClass, Catalogue
 
@@ -53,7 +53,7 @@ class Gate(ASGIMiddleware):
                 headers["RateLimit-Reset"] = str(verdict.reset)
             await send(message)
 
-        refusal = self._refusal(handler, principal, verdict)
+        refusal = self._refusal(scope, handler, principal, verdict)
         if refusal is not None or principal is None:
             await send_error(scope, receive, send_limited, refusal or Unauthenticated())
             return
@@ -64,12 +64,14 @@ class Gate(ASGIMiddleware):
         await next_app(scope, receive, send_limited)
 
     def _refusal(
-        self, handler: BaseRouteHandler, principal: Principal | None, verdict: Verdict
+        self, scope: Scope, handler: BaseRouteHandler, principal: Principal | None, verdict: Verdict
     ) -> NewsletterError | None:
         if not verdict.is_allowed:
             return RateLimited(retry_after=verdict.reset)
         if principal is None:
             return Unauthenticated()
+        if not _is_json(scope):
+            return UnsupportedMedia()
         wanted = str(handler.opt["scope"])
         return None if principal.has_scope(wanted) else Forbidden(f"This key lacks the scope '{wanted}'.")
 
@@ -92,6 +94,16 @@ class Gate(ASGIMiddleware):
         else:
             owner, plan = f"key:{principal.key_id}", principal.plan
         return await self._limiter.hit(f"{owner}:{kind.value}", plan.calls[kind])
+
+
+def _is_json(scope: Scope) -> bool:
+    """Whether the body, where there is one, says that it is JSON; saying nothing counts as JSON."""
+    headers = {
+        name: value for name, value in scope["headers"] if name.startswith((b"content-", b"transfer-"))
+    }
+    has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+    kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+    return not has_body or kind == b"application/json" or kind.endswith(b"+json")
 
 
 def _presented_key(scope: Scope) -> tuple[str | None, bool]:

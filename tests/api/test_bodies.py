@@ -1,0 +1,43 @@
+"""Bodies that no handler should ever see."""
+
+import pytest
+
+from tests.client import Client
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"", b"nope", b'{"name": NaN}', b"\xff\xfe", b'{"name": "x"', b"[" * 2000]
+)
+async def test_what_is_no_json_is_malformed(client: Client, body: bytes) -> None:
+    response = await client.request(
+        "POST", "/lists", content=body, headers={"Content-Type": "application/json"}
+    )
+    expected = (422, "validation_failed") if body == b"" else (400, "malformed_json")
+    assert (response.status_code, response.json()["error"]["code"]) == expected
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+async def test_another_media_type_is_415(client: Client, kind: str) -> None:
+    await client.error(
+        "POST",
+        "/lists",
+        415,
+        "unsupported_media_type",
+        content=b'{"name": "x"}',
+        headers={"Content-Type": kind},
+    )
+
+
+async def test_a_missing_body_is_named_plainly(client: Client) -> None:
+    error = await client.error("POST", "/lists", 422, "validation_failed")
+    assert error["errors"] == {"body": ["must be a JSON object"]}
+
+
+@pytest.mark.parametrize("body", [[], "text", 1, None])
+async def test_a_body_that_is_no_object_is_named_plainly(client: Client, body: object) -> None:
+    error = await client.error("POST", "/lists", 422, "validation_failed", json=body)
+    assert error["errors"] == {"body": ["must be a JSON object"]}
+
+
+async def test_a_body_above_the_limit_is_413(client: Client) -> None:
+    await client.error("POST", "/lists", 413, "payload_too_large", json={"name": "x" * 5_000_001})
