@@ -39,7 +39,9 @@ async def run(settings: Settings, host: str, port: int, *, once: bool) -> None:
             key = await _open_account(own)
             sent = await _unless(ended, _tour(console, own, url, key))
             tell(console, sent, url, key)
-            if not once:
+            if once:
+                console.print("The service ends here. Without --once it stays up for these calls.")
+            else:
                 console.print("[bold]The service stays up. Ctrl-C ends it.[/]")
                 await ended.wait()
                 console.print("\nStopping.")

@@ -31,6 +31,7 @@ def test_a_topic_becomes_a_campaign_and_the_writer_is_named(tmp_path: Path) -> N
     assert "Subject" in output
     assert "Hello Ingrid," in output
     assert "25 mails" in output
+    assert "The service ends here." in output
     assert run.stderr == ""
 
 
