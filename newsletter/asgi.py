@@ -1,7 +1,7 @@
 """``create_app()`` for any ASGI server."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -21,12 +21,9 @@ from newsletter.dashboard.inbox import InboxController
 from newsletter.runtime import Runtime
 from newsletter.templates.service import CustomFields
 
-Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
-
-def create_app(runtime: Runtime, lifespan: Sequence[Lifespan] = ()) -> ASGIApp:
-    """The API on this runtime. ``lifespan`` is what else lives as long as the server does:
-    in the embedded mode, the workers."""
+def create_app(runtime: Runtime) -> ASGIApp:
+    """The API on this runtime, which it closes when the server ends."""
     gate = Gate(runtime.db, runtime.vault, runtime.plans, runtime.limiter)
     v1 = Router(
         "/api/v1",
@@ -58,7 +55,7 @@ def create_app(runtime: Runtime, lifespan: Sequence[Lifespan] = ()) -> ASGIApp:
                 "list_use": ListUse(campaigns.uses_list),
                 "studio": runtime.studio,
                 "shelf": runtime.shelf,
-                "custom_fields": CustomFields(audience.custom_field_names),
+                "field_names": CustomFields(audience.custom_field_names),
                 "egress": runtime.egress,
                 "links": runtime.links,
                 "metrics": metrics,
@@ -67,7 +64,7 @@ def create_app(runtime: Runtime, lifespan: Sequence[Lifespan] = ()) -> ASGIApp:
         exception_handlers=errors.HANDLERS,
         openapi_config=openapi.configured(runtime.settings, runtime.plans),
         request_max_body_size=runtime.settings.limits.body_bytes,
-        lifespan=[closing, *lifespan],
+        lifespan=[closing],
         logging_config=None,
     )
     return RequestContext(app, metrics)

@@ -129,6 +129,7 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
         await prepare(settings)
         broker = make_broker(settings.broker_url)
         bell = BrokerBell(broker)
+        stack.callback(broker.close)
         stack.callback(bell.close)
         config = uvicorn.Config(
             create_app(Runtime(settings, bell)),
@@ -163,11 +164,13 @@ async def work(settings: Settings) -> None:
     """Works, without an API, until SIGTERM or SIGINT."""
     await prepare(settings)
     async with ending() as ended:
-        workers = await asyncio.to_thread(_start_workers, settings, make_broker(settings.broker_url))
+        broker = make_broker(settings.broker_url)
+        workers = await asyncio.to_thread(_start_workers, settings, broker)
         try:
             await ended.wait()
         finally:
             await asyncio.to_thread(workers.stop)
+            broker.close()
 
 
 def _start_workers(settings: Settings, broker: Broker) -> Workers:

@@ -1,5 +1,6 @@
 """The outermost layer of every request: its id, its log line, and headers of every answer."""
 
+import asyncio
 import re
 import time
 
@@ -8,8 +9,10 @@ from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from newsletter.api.errors import send_error
 from newsletter.api.metrics import Metrics
 from newsletter.kit import ids
+from newsletter.kit.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -35,12 +38,12 @@ class RequestContext:
         scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        started, status = time.perf_counter(), 500
+        started, status, is_started = time.perf_counter(), 500, False
 
         async def send_named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, is_started = message["status"], True
                 headers = MutableScopeHeaders.from_message(message)
                 headers["X-Request-Id"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -50,6 +53,13 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_named)
+        except asyncio.CancelledError:
+            # The server is stopping, and this call took longer than its grace.
+            if is_started:
+                raise
+            await send_error(
+                scope, receive, send_named, Unavailable("The service is stopping.", retry_after=5)
+            )
         finally:
             method, route = str(scope.get("method")), str(scope.get("path_template") or "none")
             seconds = time.perf_counter() - started

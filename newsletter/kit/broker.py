@@ -65,5 +65,6 @@ class BrokerBell:
                 log.warning("the broker cannot be reached; the sweeper will ring", error=repr(error))
 
     def close(self) -> None:
+        """Drops what was not rung yet: the sweeper of the next process rings for it. The broker
+        is closed by whoever made it, as bells may share one."""
         self._thread.shutdown(wait=True, cancel_futures=True)
-        self._broker.close()

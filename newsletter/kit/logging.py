@@ -44,5 +44,7 @@ def configure(level: str, style: Literal["auto", "json", "console"]) -> None:
     # These write addresses, URLs with keys, or a line per request at info level.
     for noisy in ("uvicorn.access", "httpx", "httpx2", "httpcore", "openai", "alembic", "aiosmtplib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Each of our workers adds the same middleware to the one broker, which is as it should be.
+    logging.getLogger("dramatiq.broker").setLevel(logging.ERROR)
     for noisy in ("premailer", "cssutils", "CSSUTILS"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -1,0 +1,35 @@
+"""What every answer carries, and how a call ends when the server does."""
+
+import asyncio
+from typing import Any, cast
+
+from litestar.types import Receive, Scope, Send
+
+from newsletter.api.context import RequestContext
+from newsletter.api.metrics import Metrics
+from tests.client import Client
+
+
+async def test_a_harmless_request_id_of_the_caller_is_kept(client: Client) -> None:
+    response = await client.request("GET", "/project", headers={"X-Request-Id": "order-12345"})
+    assert response.headers["X-Request-Id"] == "order-12345"
+    other = await client.request("GET", "/project", headers={"X-Request-Id": "a b\tc"})
+    assert other.headers["X-Request-Id"].startswith("req_")
+
+
+async def test_a_call_that_outlives_the_server_gets_a_coded_503() -> None:
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(60)
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = cast(Scope, {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
+    call = asyncio.create_task(RequestContext(hang, Metrics())(scope, cast(Receive, None), send))
+    await asyncio.sleep(0.01)
+    call.cancel()
+    await call
+    assert sent[0]["status"] == 503
+    assert b'"unavailable"' in sent[1]["body"]
