@@ -146,7 +146,9 @@ async def close_if_done(session: AsyncSession, mailing_id: UUID) -> bool:
     Takes the mailing's row lock first: of two last batches that end together, the second
     sees the first. Raises `BooksDoNotBalance` when counters and rows disagree.
     """
-    locked = select(Mailing).where(Mailing.id == mailing_id).with_for_update()
+    # A plain FOR UPDATE would wait for the key shares that a batch's second update in one
+    # transaction takes by its foreign key, and two batches that end together for each other.
+    locked = select(Mailing).where(Mailing.id == mailing_id).with_for_update(key_share=True)
     mailing = (await session.scalars(locked.execution_options(populate_existing=True))).one_or_none()
     if mailing is None or mailing.status is MailingStatus.closed:
         return False

@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 INSIST_EVERY = 0.5
 """Seconds between two tries of `insist`."""
 
+_OUTAGES = ("08", "40", "53", "57P", "58")
+"""SQLSTATEs: connection, deadlock, disk or memory full, restart, a system call that failed."""
 _DEFERRED = "newsletter_deferred"
 _AFTER_COMMIT = "after_commit"
 
@@ -229,14 +231,15 @@ async def insist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database was away, full, locked or restarting, rather than asked nonsense."""
+    """Whether the database was away, full, locked or restarting, or gave this transaction up for
+    another, rather than asked nonsense. Nothing was written; the same may succeed later."""
     if isinstance(error, DBAPIError):
         return (
             error.connection_invalidated
             or isinstance(error, (OperationalError, InterfaceError))
             or (
                 # asyncpg speaks of a restart (57P01…03) in an error that SQLAlchemy leaves unclassified.
-                str(getattr(error.orig, "sqlstate", "") or "").startswith(("57P", "08", "53"))
+                str(getattr(error.orig, "sqlstate", "") or "").startswith(_OUTAGES)
             )
         )
     return isinstance(error, (OSError, PoolTimeout))

@@ -186,6 +186,26 @@ async def test_books_that_do_not_balance_are_never_closed(launch: Launch, runtim
     assert (await sent.mailing()).status is MailingStatus.running
 
 
+async def test_the_last_batches_may_end_at_the_same_moment(launch: Launch, runtime: Runtime) -> None:
+    sent = await launch(40)
+    claims = [await claim(sent, index) for index in range(len(await sent.batches()))]
+    for each in claims:
+        async with runtime.db.unit_of_work() as session:
+            skipped = [Decision(seq, Outcome.skipped) for seq in range(each.first_seq, each.last_seq + 1)]
+            await ledger.write(session, each.books, skipped)
+    together = asyncio.Barrier(len(claims))
+
+    async def end(claimed: batches.Claim) -> None:
+        async with runtime.db.unit_of_work() as session:
+            await ledger.fence(session, claimed.books)
+            if not runtime.db.is_sqlite:  # There, the second waits for the first from here on.
+                await together.wait()
+            await batches.finish(session, claimed.books)
+
+    await asyncio.gather(*(end(each) for each in claims))
+    assert (await sent.mailing()).status is MailingStatus.closed
+
+
 async def test_a_second_run_of_a_finished_batch_changes_nothing(
     launch: Launch, runtime: Runtime, smtp_sink: Sink
 ) -> None:
