@@ -118,7 +118,6 @@ async def _take(
     reserved: int = 0,
 ) -> bool:
     period = period_of(resource) if period is None else period
-    await _ensure(session, owner_id, resource, period)
     statement = (
         update(Counter)
         .where(*_key(owner_id, resource, period))
@@ -127,6 +126,10 @@ async def _take(
     )
     if limit is not None:
         statement = statement.where(Counter.used + Counter.reserved + used + reserved <= limit)
+    if (await session.execute(statement)).first() is not None:
+        return True
+    # Full, or the first of its period: the row is made when it is missing, and asked again.
+    await _ensure(session, owner_id, resource, period)
     return (await session.execute(statement)).first() is not None
 
 
