@@ -40,13 +40,6 @@ async def plan_name(session: AsyncSession, project: Project) -> str:
     return (await session.execute(select(Account.plan).where(Account.id == project.account_id))).scalar_one()
 
 
-async def projects_of(session: AsyncSession, account_id: UUID) -> list[ProjectRow]:
-    rows = await session.scalars(
-        select(ProjectRow).where(ProjectRow.account_id == account_id).order_by(ProjectRow.id)
-    )
-    return list(rows)
-
-
 async def kinds_of_projects(session: AsyncSession) -> tuple[bool, bool]:
     """Whether there are any projects, and any live ones, in the whole installation."""
     kinds = set(await session.scalars(select(ProjectRow.is_test).distinct()))

@@ -18,13 +18,7 @@ from newsletter.templates.escaping import clean_copy, clean_line
 from newsletter.templates.inlining import inline
 from newsletter.templates.layouts import LayoutInvalid, settle
 from newsletter.templates.markers import Markers
-from newsletter.templates.merge import (
-    BUILT_IN_FIELDS,
-    LINK_FIELDS,
-    MergeTagInvalid,
-    Piece,
-    Tag,
-)
+from newsletter.templates.merge import BUILT_IN_FIELDS, MergeTagInvalid, Piece, Tag
 from newsletter.templates.sanitise import sanitise
 from newsletter.templates.slots import MergeTemplate
 
@@ -98,12 +92,6 @@ class Compiled:
             # A value or condition that leaves nothing leaves no gap either.
             text = re.sub(r"\n{3,}", "\n\n", text)
         return Merged(self.subject.merge(values), self.preheader.merge(values), self.html.merge(values), text)
-
-    @property
-    def personal_fields(self) -> frozenset[str]:
-        """The subscriber's fields that it reads."""
-        parts = (self.subject, self.preheader, self.html, self.text)
-        return frozenset[str]().union(*(part.names for part in parts)) - LINK_FIELDS
 
     @property
     def is_plain(self) -> bool:

@@ -17,8 +17,7 @@ from newsletter.templates.expressions import Const, Expression, ExpressionInvali
 from newsletter.templates.slots import Branch, MergeTemplate, Node, Slot, compact, fold
 
 BUILT_IN_FIELDS = frozenset({"first_name", "last_name", "email", "unsubscribe_url", "view_in_browser_url"})
-LINK_FIELDS = frozenset({"unsubscribe_url", "view_in_browser_url"})
-"""Built-in fields that the sender makes; the rest is read from the subscriber."""
+"""The sender makes the links; the rest is read from the subscriber."""
 MAX_TAGS = 2_000
 """Tags in one text."""
 MAX_IF_DEPTH = 10
@@ -56,7 +55,6 @@ _TAG = re.compile(
     r"|\{%-?\s*(?P<word>if|elif|elsif|else|endif)\b(?P<test>" + _BODY + r")-?%\}"
 )
 _STRAY = re.compile(r"\{[{%#]|[%}#]\}")
-_OPENING = re.compile(r"\{[{%]")
 _ANY_TAG = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}|\{#[^{}]*#\}")
 _ENCODED_TAG = re.compile(r"%7B%7B((?:(?!%7B|%7D)[\w%.+|:'-])*)%7D%7D", re.IGNORECASE)
 
@@ -194,12 +192,6 @@ def check(text: str, allowed: Collection[str]) -> None:
     require_names(pieces, allowed)
     require_no_stray(pieces)
     nest(pieces)
-
-
-def names_used(text: str) -> frozenset[str]:
-    """The fields that the tags of ``text`` read; raises `MergeTagInvalid`."""
-    tags = (piece for piece in split(text) if isinstance(piece, Tag))
-    return frozenset(name for tag in tags for name in expressions.names(tag.expression))
 
 
 def strip_unknown(text: str, allowed: Collection[str]) -> tuple[str, list[str]]:

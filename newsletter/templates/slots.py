@@ -76,10 +76,6 @@ class MergeTemplate:
         parts[1::2] = filled
         return "".join(parts)
 
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(_names(self.nodes))
-
     def to_json(self) -> list[object]:
         return [_node_to_json(node) for node in self.nodes]
 
@@ -143,17 +139,6 @@ def _run(nodes: Sequence[Node], values: Mapping[str, str]) -> Iterator[str]:
                 if test is None or expressions.is_true(expressions.evaluate(test, values)):
                     yield from _run(inner, values)
                     break
-
-
-def _names(nodes: Sequence[Node]) -> Iterator[str]:
-    for node in nodes:
-        if isinstance(node, Slot):
-            yield from expressions.names(node.expression)
-        elif isinstance(node, Branch):
-            for test, inner in node.cases:
-                if test is not None:
-                    yield from expressions.names(test)
-                yield from _names(inner)
 
 
 def _node_to_json(node: Node) -> object:

@@ -12,6 +12,7 @@ from newsletter.copywriting.sandbox_phrases import PHRASES
 from newsletter.copywriting.voice import VoiceCard
 from newsletter.llm import Usage
 from newsletter.templates import merge
+from tests.templates.samples import names_used
 
 NAUGHTY = Path(__file__).parents[2].parent / "shared" / "corpora" / "naughty-strings.json"
 
@@ -106,7 +107,7 @@ def test_every_language_gives_a_whole_letter(locale: str, brief: Brief) -> None:
             assert "Acme" in draft.body
             assert "{{ first_name | default:" in draft.body
             merge.check(draft.body, brief.fields)
-            assert merge.names_used(draft.body) == {"first_name"}
+            assert names_used(draft.body) == {"first_name"}
             assert draft.removed_links == draft.removed_tags == ()
             assert len(draft.notes) == 1, "its own phrases pass all checks"
 
@@ -122,7 +123,7 @@ def test_no_given_text_is_markup_or_a_tag(brief: Brief) -> None:
     draft = sandbox_writer.write(replace(brief, prompt=evil, brand_name=evil, voice=voice))
     assert "<script" not in draft.body
     assert "<b>" not in draft.body
-    assert merge.names_used(draft.body) == {"first_name"}
+    assert names_used(draft.body) == {"first_name"}
     assert "\u202e" not in draft.subject + draft.preheader + draft.body
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from newsletter.templates import expressions, merge
 from newsletter.templates.branding import Branding
 from newsletter.templates.compile import Compiled, Content, compile_content
 
@@ -54,6 +55,12 @@ def compiled(
 
 def html_of(body: str, values: Mapping[str, str] | None = None, **options: object) -> str:
     return compiled(body, **options).merge({**LINKS, **(values or {})}).html  # type: ignore[arg-type]
+
+
+def names_used(text: str) -> set[str]:
+    """The fields that the merge tags of a text read."""
+    tags = (piece for piece in merge.split(text) if isinstance(piece, merge.Tag))
+    return {name for tag in tags for name in expressions.names(tag.expression)}
 
 
 class Page(HTMLParser):

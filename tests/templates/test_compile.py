@@ -285,15 +285,6 @@ def test_naughty_strings_and_attacks_stay_values(everywhere: Compiled) -> None:
         assert_inert(everywhere, value[:1_000])
 
 
-def test_the_fields_it_reads_are_known() -> None:
-    mail = compiled(
-        "<p>{{ first_name }}{% if plan == 'x' %}{{ city }}{% endif %} {{ brand_name }}</p>",
-        subject="{{ email }}",
-        fields=frozenset({"plan", "city", "unused"}),
-    )
-    assert mail.personal_fields == {"first_name", "plan", "city", "email"}
-
-
 def test_the_compiled_mail_survives_json_and_fills_alike(everywhere: Compiled) -> None:
     again = Compiled.from_json(json.loads(json.dumps(everywhere.to_json())))
     assert again == everywhere

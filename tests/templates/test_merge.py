@@ -10,7 +10,7 @@ from newsletter.templates import merge
 from newsletter.templates.escaping import Place, escape
 from newsletter.templates.merge import BUILT_IN_FIELDS, MergeTagInvalid
 from newsletter.templates.slots import MergeTemplate
-from tests.templates.samples import corpus
+from tests.templates.samples import corpus, names_used
 
 FIELDS = BUILT_IN_FIELDS | {"plan", "age", "city"}
 
@@ -119,8 +119,8 @@ def test_the_line_of_a_broken_tag_counts_tags_that_span_lines() -> None:
     assert raised.value.line == 4
 
 
-def test_names_used() -> None:
-    used = merge.names_used("{{ a | default: b }}{% if c == 'd' %}{{ 'e' if f else g }}{% endif %}")
+def test_every_name_that_an_expression_reads_is_found() -> None:
+    used = names_used("{{ a | default: b }}{% if c == 'd' %}{{ 'e' if f else g }}{% endif %}")
     assert used == {"a", "b", "c", "f", "g"}
 
 
