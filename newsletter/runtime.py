@@ -22,7 +22,8 @@ from newsletter.kit.jobs import Bell
 from newsletter.kit.ratelimit import Limiter, make_limiter
 from newsletter.kit.resources import Resources
 from newsletter.kit.tokens import Signer
-from newsletter.llm import Model, OpenAIModel
+from newsletter.llm import Model
+from newsletter.llm.client import connect
 from newsletter.plans import catalogue
 from newsletter.providers.base import Provider
 from newsletter.providers.smtp.provider import SMTPProvider
@@ -81,15 +82,7 @@ class Runtime:
     @cached_property
     def model(self) -> Model | None:
         """None where no model is configured."""
-        ai = self.settings.ai
-        if not ai.is_configured:
-            return None
-        return OpenAIModel(
-            ai.model,
-            api_key=ai.api_key.get_secret_value() if ai.api_key else None,
-            base_url=ai.base_url,
-            max_answer_bytes=ai.max_answer_bytes,
-        )
+        return connect(self.settings.ai)
 
     @cached_property
     def studio(self) -> Studio:

@@ -1,7 +1,7 @@
 """Writes a newsletter with a language model, in a bounded number of calls and seconds.
 
 Every request to the server counts as a call, also one that only taught us its dialect
-(`newsletter.llm.Dialect`) or was refused because the server is busy. One repair round
+(`newsletter.llm.dialect.Dialect`) or was refused because the server is busy. One repair round
 quotes what is wrong with an answer. What ends without a draft is `AIFailed`.
 """
 

@@ -8,7 +8,7 @@ from newsletter.copywriting.draft import Brief
 from newsletter.copywriting.prompts import Task
 from newsletter.copywriting.voice import VoiceCard
 from newsletter.kit.resources import Resources
-from newsletter.llm import OpenAIModel
+from newsletter.llm.client import OpenAIModel
 from newsletter.settings import AISettings
 from tests.fake_model import FakeModel
 

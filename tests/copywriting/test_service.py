@@ -22,7 +22,8 @@ from newsletter.copywriting.service import (
 from newsletter.copywriting.writer import AIFailed, AINotConfigured
 from newsletter.kit import clock
 from newsletter.kit.db import Database, db_in
-from newsletter.llm import Model, OpenAIModel
+from newsletter.llm import Model
+from newsletter.llm.client import OpenAIModel
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
 from newsletter.settings import AISettings

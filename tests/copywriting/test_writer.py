@@ -12,7 +12,8 @@ from newsletter.copywriting import writer
 from newsletter.copywriting.draft import Brief, Draft
 from newsletter.copywriting.prompts import Task
 from newsletter.copywriting.writer import AIFailed, AINotConfigured
-from newsletter.llm import OpenAIModel, Usage
+from newsletter.llm import Usage
+from newsletter.llm.client import OpenAIModel
 from newsletter.settings import AISettings
 from tests import fake_model as fakes
 from tests.fake_model import Behaviour, FakeModel

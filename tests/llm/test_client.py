@@ -15,14 +15,13 @@ from newsletter.llm import (
     Message,
     Misconfigured,
     ModelError,
-    OpenAIModel,
     Refused,
     Retryable,
-    Rung,
     TooLong,
     Truncated,
-    connect,
 )
+from newsletter.llm.client import OpenAIModel, connect
+from newsletter.llm.dialect import Rung
 from newsletter.settings import AISettings
 from tests import fake_model as fakes
 from tests.fake_model import Behaviour, FakeModel

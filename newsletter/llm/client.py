@@ -1,222 +1,32 @@
-"""Any server that speaks the OpenAI chat completions API, behind a small protocol.
-
-One `complete` is one HTTP request, never more: whoever calls counts calls, decides about
-another one and knows what is left of the time. Refusals of the server are this tree:
-
-    ModelError
-    ├── Retryable       429, 5xx, a cut connection, a time-out, an empty or garbled answer
-    │   └── Adapted     the server does not know an option; the next call goes without it
-    ├── Refused         the model declined, or a content filter did
-    ├── Truncated       the answer ended at the limit of its length
-    ├── TooLong         more bytes than we read, or more prompt than the model takes
-    └── Misconfigured   key, address, name of the model or credit: an operator must act
-"""
+"""The client of the OpenAI chat completions API; the only module that knows ``openai``."""
 
 import asyncio
 import json
 import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from enum import IntEnum
-from typing import Literal, Protocol
-from urllib.parse import urlsplit
 
 import httpx2
 import openai
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from newsletter.llm import (
+    Adapted,
+    Answer,
+    Message,
+    Misconfigured,
+    ModelError,
+    Refused,
+    Retryable,
+    TooLong,
+    Truncated,
+    Usage,
+)
+from newsletter.llm.dialect import Dialect
 from newsletter.settings import AISettings
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What has been asked of a model. Tokens are as its server counts them, 0 where it does not."""
-
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.calls + other.calls,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model wrote: text, and nothing is known about it yet."""
-
-    text: str
-    usage: Usage
-    model: str
-    """The model that answered, as its server names it; often more exact than what was asked for."""
-
-
-class ModelError(Exception):
-    """A call that gave no answer. The message may be shown to a customer.
-
-    ``detail`` is for the operator's log: it may quote the server.
-    """
-
-    def __init__(self, message: str, *, detail: str = "", usage: Usage | None = None) -> None:
-        self.message = message
-        self.detail = detail or message
-        self.usage = usage or Usage(calls=1)
-        super().__init__(message)
-
-
-class Retryable(ModelError):
-    """The same call may succeed later; ``retry_after`` is in seconds where the server named a time."""
-
-    def __init__(
-        self, message: str, *, detail: str = "", usage: Usage | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message, detail=detail, usage=usage)
-        self.retry_after = retry_after
-
-
-class Adapted(Retryable):
-    """The server refused an option that we can do without, and the next call leaves it out."""
-
-
-class Refused(ModelError):
-    pass
-
-
-class Truncated(ModelError):
-    pass
-
-
-class TooLong(ModelError):
-    pass
-
-
-class Misconfigured(ModelError):
-    pass
-
-
-class Model(Protocol):
-    """A language model. One object serves one event loop and may be used concurrently."""
-
-    @property
-    def name(self) -> str:
-        """The model that is asked for."""
-
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        schema: Mapping[str, object],
-        *,
-        temperature: float | None,
-        max_tokens: int,
-        seconds: float,
-    ) -> Answer:
-        """One request, ``seconds`` at most. Raises `ModelError`.
-
-        The answer should be JSON by ``schema``, but no server is trusted to enforce it:
-        the caller validates.
-        """
-
-    async def aclose(self) -> None: ...
-
-
-class Rung(IntEnum):
-    """How the server is told to answer in JSON, from the best way to none.
-
-    Self-hosted servers differ: some answer 500 to ``json_schema``, some know neither. The
-    prompt always describes the format as well, so the last rung works everywhere.
-    """
-
-    JSON_SCHEMA = 0
-    JSON_OBJECT = 1
-    PLAIN = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """What is known of a server's likes, learned from its refusals and kept for its lifetime."""
-
-    rung: Rung = Rung.JSON_SCHEMA
-    has_lengths: bool = True
-    """Whether the schema may say ``minLength`` and ``maxLength``."""
-    tokens_field: str = "max_tokens"
-    has_temperature: bool = True
-    refusals: int = 0
-
-    @classmethod
-    def of(cls, base_url: str | None) -> "Dialect":
-        """The first guess. OpenAI's own current models refuse ``max_tokens`` and any temperature
-        but 1; every other server knows both."""
-        host = (urlsplit(base_url).hostname or "") if base_url else "openai.com"
-        if host == "openai.com" or host.endswith(".openai.com"):
-            return cls(tokens_field="max_completion_tokens", has_temperature=False)
-        return cls()
-
-    def options(
-        self, schema: Mapping[str, object], temperature: float | None, max_tokens: int
-    ) -> dict[str, object]:
-        """The optional part of the request's body."""
-        options: dict[str, object] = {self.tokens_field: max_tokens}
-        if self.has_temperature and temperature is not None:
-            options["temperature"] = temperature
-        known = schema if self.has_lengths else _without_lengths(schema)
-        if self.rung is Rung.JSON_SCHEMA:
-            named = {"name": "answer", "strict": True, "schema": known}
-            options["response_format"] = {"type": "json_schema", "json_schema": named}
-        elif self.rung is Rung.JSON_OBJECT:
-            options["response_format"] = {"type": "json_object", "schema": known}
-        return options
-
-    def after(self, complaint: str) -> "Dialect | None":
-        """The dialect to try next when a request was refused with this text; None when the
-        text names nothing that could be left out.
-
-        A first refusal changes what it names. A second one leaves out everything optional
-        but the limit of the length (without it some servers stop after 16 tokens). So the
-        third request to a server never seen before can be answered, and three requests are
-        what a generation has.
-        """
-        text = complaint.casefold()
-        changed = self
-        if self.has_lengths and ("maxlength" in text or "minlength" in text):
-            changed = replace(changed, has_lengths=False)
-        elif self.rung is not Rung.PLAIN and any(word in text for word in _FORMAT_WORDS):
-            changed = replace(changed, rung=Rung(self.rung + 1))
-        if "max_tokens" in text and self.tokens_field == "max_tokens":
-            # Models that refuse max_tokens are the reasoning ones, which refuse temperature too.
-            changed = replace(changed, tokens_field="max_completion_tokens", has_temperature=False)
-        elif "max_completion_tokens" in text and self.tokens_field == "max_completion_tokens":
-            changed = replace(changed, tokens_field="max_tokens")
-        if "temperature" in text and self.has_temperature:
-            changed = replace(changed, has_temperature=False)
-        if changed == self:
-            return None
-        if self.refusals >= 1:
-            changed = replace(changed, rung=Rung.PLAIN, has_temperature=False)
-        return replace(changed, refusals=self.refusals + 1)
-
-
-_FORMAT_WORDS = ("response_format", "json_schema", "json_object", "structured output", "grammar")
-
-
-def _without_lengths(value: Mapping[str, object]) -> dict[str, object]:
-    return {
-        key: _without_lengths(inner) if isinstance(inner, Mapping) else inner
-        for key, inner in value.items()
-        if key not in ("minLength", "maxLength")
-    }
 
 
 class OpenAIModel:
