@@ -71,14 +71,14 @@ class TemplateController(Controller):
         principal: NamedDependency[Principal],
         once: NamedDependency[Once],
         shelf: NamedDependency[Shelf],
-        custom_fields: NamedDependency[CustomFields],
+        field_names: NamedDependency[CustomFields],
         settings: NamedDependency[Settings],
         data: JSONBody[TemplateCreate],
     ) -> Data[TemplateOut]:
         project = principal.project
         source = service.new(data)
         async with db.read() as session:
-            fields = await custom_fields.names(session, project)
+            fields = await field_names.names(session, project)
             frame = await service.frame_of(session, project, source, fields)
         await service.check(frame, settings.limits)
         async with db.unit_of_work() as session:
@@ -116,7 +116,7 @@ class TemplateController(Controller):
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
         shelf: NamedDependency[Shelf],
-        custom_fields: NamedDependency[CustomFields],
+        field_names: NamedDependency[CustomFields],
         settings: NamedDependency[Settings],
         template_id: FromPath[str],
         data: JSONBody[TemplateUpdate],
@@ -125,7 +125,7 @@ class TemplateController(Controller):
         async with db.read() as session:
             before = await queries.one(session, project, shelf, ids.in_path("tpl", template_id))
             after = service.changed(before, data)
-            fields = await custom_fields.names(session, project)
+            fields = await field_names.names(session, project)
             frame = await service.frame_of(session, project, after, fields)
         if data.sent("mjml") or data.sent("variables"):
             await service.check(frame, settings.limits)
@@ -164,7 +164,7 @@ class TemplateController(Controller):
         principal: NamedDependency[Principal],
         once: NamedDependency[Once],
         shelf: NamedDependency[Shelf],
-        custom_fields: NamedDependency[CustomFields],
+        field_names: NamedDependency[CustomFields],
         settings: NamedDependency[Settings],
         template_id: FromPath[str],
         data: JSONBody[TemplateRender | None] = None,
@@ -172,7 +172,7 @@ class TemplateController(Controller):
         project, wanted = principal.project, data or TemplateRender()
         async with db.read() as session:
             source = await queries.one(session, project, shelf, ids.in_path("tpl", template_id))
-            fields = await custom_fields.names(session, project)
+            fields = await field_names.names(session, project)
             frame = await service.frame_of(session, project, source, fields)
         mail = await service.render(frame, wanted, settings)
         subject = mail.subject if wanted.subject is not None else None
