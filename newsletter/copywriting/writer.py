@@ -47,13 +47,13 @@ _log = structlog.get_logger(__name__)
 
 
 class AIFailed(NewsletterError):
+    """Its cause is the last problem."""
+
     code, status = "ai_failed", 502
     summary = "The language model gave no usable draft. The unit is given back; try again later."
 
     usage: Usage = Usage()
     """What was spent before it failed."""
-    reason: str = ""
-    """One word for the ledger: the class of the last problem."""
 
 
 class AINotConfigured(NewsletterError):
@@ -85,7 +85,7 @@ async def write(model: Model, task: Task, brief: Brief, limits: AISettings) -> D
     except TimeoutError:
         attempt.trouble = Retryable(f"The language model gave no draft within {limits.deadline:g} seconds.")
     if attempt.copy is None:
-        raise attempt.failure()
+        raise attempt.failure() from attempt.trouble
     return attempt.draft(attempt.copy)
 
 
@@ -224,7 +224,6 @@ class _Generation:
             text = "The language model was not asked."
         failure = AIFailed(f"{text} {_advice(trouble)}", retry_after=retry_after)
         failure.usage = self.usage
-        failure.reason = type(trouble).__name__.lower()
         return failure
 
 

@@ -119,7 +119,7 @@ async def test_a_coded_error_for(
     error = raised.value
     assert (error.status, error.code) == (502, "ai_failed")
     assert error.usage.calls == len(fake_server.requests) == calls
-    assert error.reason == reason
+    assert type(error.__cause__).__name__.lower() == reason
     assert len(error.message) > 40
 
 
