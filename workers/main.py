@@ -7,6 +7,7 @@ middleware makes a loop per worker, and an async engine belongs to one loop.)
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
@@ -28,8 +29,10 @@ from workers.sweeper import Sweeper
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-STOP_SECONDS = 8.0
+STOP_SECONDS = 6.0
 """What work in flight gets to finish when the process is asked to end; in all it takes under 10."""
+CLOSE_SECONDS = 1.0
+"""What each part gets to close then, whatever it waits for: a database or broker may be away."""
 OTHER_THREADS = 2
 """Threads for all jobs that are neither mail nor webhooks."""
 
@@ -67,18 +70,40 @@ class Workers:
     def stop(self) -> None:
         """Claims nothing more, lets what is in flight end, and returns within 10 seconds."""
         self._stopping.set()
-        self._wait_for(self._sweeper.stop())
+        self._close(self._sweeper.stop(), "the sweeper")
         _, unfinished = wait(list(self._in_flight), timeout=STOP_SECONDS)
         for future in unfinished:
             future.cancel()
-        for worker in self._workers:
-            worker.stop(timeout=1_000)
-        self._wait_for(self._runtime.aclose())
+        self._stop_threads()
+        self._close(self._runtime.aclose(), "the connections")
         self._bell.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         log.info("workers stopped", unfinished=len(unfinished))
+
+    def _stop_threads(self) -> None:
+        """All at once. A thread that waits for a broker which is away ends with the process."""
+        stopping = [threading.Thread(target=self._stop_worker, args=(each,)) for each in self._workers]
+        for thread in stopping:
+            thread.daemon = True
+            thread.start()
+        end = time.monotonic() + 2 * CLOSE_SECONDS
+        for thread in stopping:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _stop_worker(self, worker: dramatiq.Worker) -> None:
+        try:
+            worker.stop(timeout=int(CLOSE_SECONDS * 500))
+        except Exception as error:
+            # Messages that were fetched cannot be given back; the sweeper rings for their jobs.
+            log.warning("the broker is away", error=repr(error))
+
+    def _close(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        try:
+            asyncio.run_coroutine_threadsafe(work, self._loop).result(CLOSE_SECONDS)
+        except TimeoutError:
+            log.warning("did not close in time", part=what)
 
     def _groups(self, handlers: Mapping[str, Handler]) -> dict[tuple[str, ...], int]:
         """Queues that share threads, and how many."""

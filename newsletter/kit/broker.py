@@ -4,12 +4,14 @@ A message carries a job's id and nothing else. Dramatiq's retries, time limits a
 are left out: the job row keeps all of that.
 """
 
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeAlias
 
 import dramatiq
+import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
@@ -28,29 +30,32 @@ def make_broker(url: str) -> Broker:
     """A broker without any middleware. Connects on first use, not here."""
     if url == "memory://":
         return StubBroker(middleware=[])
-    return RedisBroker(  # type: ignore[no-untyped-call]
-        url=url,
-        middleware=[],
-        namespace="newsletter",
-        socket_connect_timeout=2,
-        socket_timeout=30,
-        socket_keepalive=True,
-    )
+    client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5, socket_keepalive=True)
+    return RedisBroker(client=client, middleware=[], namespace="newsletter")  # type: ignore[no-untyped-call]
 
 
 class BrokerBell:
-    """Rings in a thread of its own, so that neither a request nor a commit waits for the broker."""
+    """Rings in a thread of its own, so that neither a request nor a commit waits for the broker.
+
+    The thread ends with the process, whatever the broker does.
+    """
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bell")
+        self._rings: SimpleQueue[Sequence[Ring] | None] = SimpleQueue()
         self._quiet_until = 0.0
+        self._thread = threading.Thread(target=self._work, name="bell", daemon=True)
+        self._thread.start()
 
     def __call__(self, rings: Sequence[Ring]) -> None:
         if rings and time.monotonic() >= self._quiet_until:
-            self._thread.submit(self._ring, list(rings))
+            self._rings.put(list(rings))
 
-    def _ring(self, rings: list[Ring]) -> None:
+    def _work(self) -> None:
+        while (rings := self._rings.get()) is not None:
+            self._ring(rings)
+
+    def _ring(self, rings: Sequence[Ring]) -> None:
         for ring in rings:
             if time.monotonic() < self._quiet_until:
                 return
@@ -65,6 +70,7 @@ class BrokerBell:
                 log.warning("the broker cannot be reached; the sweeper will ring", error=repr(error))
 
     def close(self) -> None:
-        """Drops what was not rung yet: the sweeper of the next process rings for it. The broker
-        is closed by whoever made it, as bells may share one."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Lets what was rung get through, for a second at most."""
+        self._rings.put(None)
+        self._thread.join(1)
+        self._broker.close()

@@ -1,15 +1,19 @@
 """Processes end in the middle of a send: killed, asked to end, or frozen beyond their lease."""
 
-
 import pytest
 
+from newsletter.delivery.models import Outcome
 from tests.conftest import SIZE
+from tests.faults.campaign import wait_for
 from tests.faults.conftest import TWO_BLOCKS, World
 
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.skipif(SIZE != "distributed", reason="needs the distributed size (Postgres and Redis)"),
 ]
+
+CONNECTIONS = 4
+"""Of one worker to the sending server; each may have one message on the wire."""
 
 
 async def test_a_worker_is_killed_in_the_middle_of_a_send(world: World) -> None:
@@ -18,6 +22,87 @@ async def test_a_worker_is_killed_in_the_middle_of_a_send(world: World) -> None:
     await campaign.start(api.url)
     await campaign.received(2_000)
     victim.kill()
-    verdict = await campaign.end(60)
-    assert verdict.unknown <= TWO_BLOCKS
+    verdict = await campaign.end()
     assert verdict.sent + verdict.unknown == 10_000
+    assert verdict.unknown <= TWO_BLOCKS
+
+
+async def test_the_only_worker_is_killed_again_and_again(world: World) -> None:
+    api, [worker] = await world.start(workers=1)
+    campaign = world.campaign(2_000)
+    await campaign.start(api.url)
+    kills = 3
+    for number in range(1, kills + 1):
+        await campaign.received(400 * number)
+        worker.kill()
+        worker.start()
+    verdict = await campaign.end()
+    assert verdict.sent + verdict.unknown == 2_000
+    assert verdict.unknown <= kills * TWO_BLOCKS
+
+
+async def test_the_api_is_killed_in_the_middle_of_a_send(world: World) -> None:
+    api, _ = await world.start(workers=2)
+    campaign = world.campaign(10_000)
+    await campaign.start(api.url)
+    await campaign.received(2_000)
+    api.kill()
+    verdict = await campaign.end()
+    assert (verdict.sent, verdict.unknown) == (10_000, 0)
+    api.start()
+    async with campaign.http(api.url) as client:
+        shown = (await client.get(f"/campaigns/{campaign.id}")).json()["data"]
+        usage = (await client.get("/account/usage")).json()["data"]
+    assert (shown["status"], shown["emails_sent"], shown["emails_unknown"]) == ("sent", 10_000, 0)
+    assert (usage["mails"]["used"], usage["mails"]["reserved"]) == (10_000, 0)
+
+
+async def test_a_worker_that_is_asked_to_end_leaves_nothing_unknown(world: World) -> None:
+    api, [first, second] = await world.start(workers=2)
+    campaign = world.campaign(2_000)
+    await campaign.start(api.url)
+    await campaign.received(300)
+    status, seconds = first.terminate()
+    assert status == 0
+    assert seconds < 10
+    campaign.figures["exit_seconds"] = round(seconds, 1)
+    verdict = await campaign.end()
+    assert (verdict.sent, verdict.unknown) == (2_000, 0)
+    assert second.is_running
+
+
+async def test_an_api_that_is_asked_to_end_does_so(world: World) -> None:
+    api, _ = await world.start(workers=1)
+    campaign = world.campaign(300)
+    await campaign.start(api.url)
+    status, seconds = api.terminate()
+    assert status == 0
+    assert seconds < 10
+    assert (await campaign.end()).sent == 300
+
+
+async def test_a_worker_that_slept_beyond_its_lease_sends_nothing_more(world: World) -> None:
+    api, [sleeper] = await world.start(workers=1)
+    campaign = world.campaign(2_000)
+    world.sink.faults.delay = 0.01
+    await campaign.start(api.url)
+    await campaign.received(200)
+    sleeper.freeze()
+    rescuer = world.installation.worker()
+    world.stack.callback(rescuer.close)
+    rescuer.start()
+
+    async def is_taken_over() -> bool:
+        return await campaign.count(Outcome.unknown) > 0
+
+    await wait_for(is_taken_over, 30, "the lease runs out and another takes the batch")
+    unknown = {
+        address for address, outcome in (await campaign.outcomes()).items() if outcome is Outcome.unknown
+    }
+    taken = world.sink.copies()
+    sleeper.thaw()
+    verdict = await campaign.end()
+    late = {address for address in world.sink.copies() if address in unknown and address not in taken}
+    assert len(late) <= CONNECTIONS
+    assert verdict.sent + verdict.unknown == 2_000
+    assert verdict.unknown <= TWO_BLOCKS
