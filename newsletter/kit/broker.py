@@ -70,7 +70,7 @@ class BrokerBell:
                 log.warning("the broker cannot be reached; the sweeper will ring", error=repr(error))
 
     def close(self) -> None:
-        """Lets what was rung get through, for a second at most."""
+        """Lets what was rung get through, for a second at most. The broker is closed by whoever
+        made it: bells may share one."""
         self._rings.put(None)
         self._thread.join(1)
-        self._broker.close()

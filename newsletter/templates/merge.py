@@ -5,6 +5,7 @@ strings. The braces of a tag never reach a reader: what is no valid tag is an er
 person (`check`) and is removed for a language model (`strip_unknown`).
 """
 
+import contextlib
 import html
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -210,11 +211,9 @@ def strip_unknown(text: str, allowed: Collection[str]) -> tuple[str, list[str]]:
         return match.group()
 
     text = _ANY_TAG.sub(keep_valid, decode_links(text[:MAX_TEXT_CHARS]))
-    try:
+    with contextlib.suppress(MergeTagInvalid):
         check(text, allowed)
         return text, removed
-    except MergeTagInvalid:
-        pass
     # Conditions that do not close, or loose braces: keep the plain fields, drop the rest.
     kept: list[str] = []
     end = 0
