@@ -40,6 +40,11 @@ class Profile:
     resubscribe: Resubscribe
     default_template_id: UUID | None
 
+    @property
+    def brand_name(self) -> str:
+        """What readers know the project by."""
+        return self.from_name or self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

@@ -12,7 +12,6 @@ from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Principal, Project
 from newsletter.audience import queries as audience
 from newsletter.campaigns import errors, launch
-from newsletter.campaigns.launch import From
 from newsletter.campaigns.models import Campaign, CampaignStatus, CreationMethod
 from newsletter.campaigns.schemas import CampaignCreate
 from newsletter.copywriting import service as copywriting
@@ -126,9 +125,8 @@ async def _check(session: AsyncSession, principal: Principal, studio: Studio, da
     if used.limit is not None and used.used >= used.limit:
         raise errors.CampaignLimitReached()
     if data.send and data.scheduled_at is None:
-        row = await accounts.profile(session, project)
-        own = From(data.from_email, data.from_name, data.reply_to)
-        from_email = launch.check_sender(row, own, studio.settings)
+        profile = await accounts.profile(session, project)
+        from_email = launch.check_sender(profile, data.from_email, studio.settings)
         if data.ai is None and not data.subject:
             raise errors.SubjectMissing()
         await launch.check_quota(session, project, data.list_id, from_email, principal.plan)

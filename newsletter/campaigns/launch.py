@@ -1,9 +1,8 @@
 """What a launch needs, checked before anything is spent, and the launch itself."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
@@ -25,27 +24,21 @@ from newsletter.templates.compile import Compiled
 SENDABLE = frozenset({CampaignStatus.draft, CampaignStatus.scheduled})
 
 
-@dataclass(frozen=True, slots=True)
-class From:
-    """The sender that a campaign names for itself; what is None comes from the project."""
-
-    email: str | None
-    name: str | None
-    reply_to: str | None
-
-
 def schedule_key(campaign_id: UUID) -> str:
     """The one waiting launch of a campaign."""
     return f"campaigns.launch:{campaign_id}"
 
 
-def check_sender(row: Profile, own: From, settings: Settings) -> str:
-    """The address that the campaign is sent from. Raises the 409 that names what is missing."""
-    from_email = own.email or row.from_email
+def check_sender(profile: Profile, own_email: str | None, settings: Settings) -> str:
+    """The address that a campaign is sent from: its own, else the project's.
+
+    Raises the 409 that names what is missing.
+    """
+    from_email = own_email or profile.from_email
     if from_email is None:
         raise errors.SenderMissing()
-    if not row.is_test:
-        if not row.postal_address:
+    if not profile.is_test:
+        if not profile.postal_address:
             raise errors.PostalAddressMissing()
         if settings.smtp.url is None:
             raise errors.SendingServerMissing()
@@ -77,7 +70,7 @@ def check_sendable(campaign: Campaign) -> None:
         raise errors.AlreadySent()
 
 
-def recipients(project: Project, list_id: UUID, from_email: str):  # type: ignore[no-untyped-def]
+def recipients(project: Project, list_id: UUID, from_email: str) -> Select[UUID, str, str]:
     chosen = audience.recipients(project, list_id)
     return suppressions.without(chosen, project.id, list_id, domain_of(from_email))
 
@@ -93,11 +86,9 @@ async def start(
 ) -> None:
     """Launches a campaign whose row is locked. Raises the 409 or 429 that stands in its way."""
     check_sendable(campaign)
-    row = await accounts.profile(session, project)
-    from_email = check_sender(row, own_sender(campaign), settings)
-    if not campaign.subject:
-        raise errors.SubjectMissing()
+    profile = await accounts.profile(session, project)
     listed = await audience.find_list(session, project, campaign.list_id, share=True)
+    sender = sender_of(campaign, profile, settings, list_name=listed.name if listed else None)
     if listed is None:
         raise errors.ListGone()
     order = Order(
@@ -105,18 +96,13 @@ async def start(
         source_id=campaign.id,
         list_id=campaign.list_id,
         content=compiled.to_json(),
-        sender=Sender(
-            from_email=from_email,
-            from_name=campaign.from_name or row.from_name,
-            reply_to=campaign.reply_to or row.reply_to,
-            list_name=listed.name,
-        ),
+        sender=sender,
     )
     started = await delivery.start(
         session,
         project,
         order,
-        recipients(project, campaign.list_id, from_email),
+        recipients(project, campaign.list_id, sender.from_email),
         mail_limit=plan.limits[Resource.mails],
         settings=settings.delivery,
     )
@@ -129,8 +115,17 @@ async def start(
     await session.flush()
 
 
-def own_sender(campaign: Campaign) -> From:
-    return From(campaign.from_email, campaign.from_name, campaign.reply_to)
+def sender_of(campaign: Campaign, profile: Profile, settings: Settings, *, list_name: str | None) -> Sender:
+    """Who the campaign is from. Raises the 409 that names what is missing of sender or subject."""
+    from_email = check_sender(profile, campaign.from_email, settings)
+    if not campaign.subject:
+        raise errors.SubjectMissing()
+    return Sender(
+        from_email=from_email,
+        from_name=campaign.from_name or profile.from_name,
+        reply_to=campaign.reply_to or profile.reply_to,
+        list_name=list_name,
+    )
 
 
 def touch(campaign: Campaign) -> None:

@@ -21,7 +21,7 @@ from newsletter.delivery import service as delivery
 from newsletter.delivery.letter import merge_values
 from newsletter.delivery.models import MailingKind
 from newsletter.delivery.queries import Counts
-from newsletter.delivery.service import Order, Sender, Started
+from newsletter.delivery.service import Order, Started
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids, jobs
@@ -133,17 +133,9 @@ async def send_test(
     settings: Settings,
 ) -> Started:
     """Sends a copy to a few addresses: a mailing of its own, which leaves the campaign as it is."""
-    row = await accounts.profile(session, project)
-    from_email = launch.check_sender(row, launch.own_sender(campaign), settings)
-    if not campaign.subject:
-        raise errors.SubjectMissing()
+    profile = await accounts.profile(session, project)
     listed = await audience.find_list(session, project, campaign.list_id)
-    sender = Sender(
-        from_email=from_email,
-        from_name=campaign.from_name or row.from_name,
-        reply_to=campaign.reply_to or row.reply_to,
-        list_name=listed.name if listed else None,
-    )
+    sender = launch.sender_of(campaign, profile, settings, list_name=listed.name if listed else None)
     order = Order(MailingKind.test, campaign.id, campaign.list_id, mail.to_json(), sender)
     limit = plan.limits[Resource.mails]
     return await delivery.start_to(

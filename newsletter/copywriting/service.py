@@ -266,14 +266,14 @@ async def _give_back(db: Database, generation_id: UUID, error: BaseException) ->
 
 
 async def _brief(session: AsyncSession, project: Project, order: Order) -> Brief:
-    row = await accounts.profile(session, project)
-    links = [row.website_url, *row.branding.get("social_links", {}).values()]
+    profile = await accounts.profile(session, project)
+    links = [profile.website_url, *profile.branding.get("social_links", {}).values()]
     return Brief(
         prompt=order.prompt,
         voice=await queries.voice(session, project),
-        brand_name=row.from_name or row.name,
-        website_url=row.website_url,
-        locale=row.locale,
+        brand_name=profile.brand_name,
+        website_url=profile.website_url,
+        locale=profile.locale,
         fields=frozenset({"first_name", "last_name"}) | order.custom_fields,
         known_links=frozenset(link for link in links if link),
         subject=order.subject,

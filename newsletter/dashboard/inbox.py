@@ -118,7 +118,7 @@ class InboxController(Controller):
     ) -> Response[str]:
         async with db.read() as session:
             owner = await _owner(session, signer, token)
-            row = await queries.one(session, owner.project, _private(id))
+            row = await queries.find(session, owner.project, _private(id))
         if row is None:
             raise _gone()
         mail = opened.read(opened.inflate(row.raw))
@@ -173,14 +173,14 @@ async def _owner(session: AsyncSession, signer: Signer, token: str) -> Owner:
     project = await accounts.project_by_id(session, project_id)
     if project is None or not project.is_test:
         raise NotFound("This project has no inbox.")
-    row = await accounts.profile(session, project)
-    return Owner(project, row.name, ZoneInfo(row.time_zone))
+    profile = await accounts.profile(session, project)
+    return Owner(project, profile.name, ZoneInfo(profile.time_zone))
 
 
 async def _content(db: Database, signer: Signer, token: str, message_id: str) -> bytes:
     async with db.read() as session:
         owner = await _owner(session, signer, token)
-        row = await queries.one(session, owner.project, _private(message_id))
+        row = await queries.find(session, owner.project, _private(message_id))
     if row is None:
         raise _gone()
     return opened.inflate(row.raw)

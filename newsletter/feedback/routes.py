@@ -109,8 +109,8 @@ async def _source(request: Request[Any, Any, Any]) -> str:
 async def _sender(session: AsyncSession, standing: Standing) -> str:
     project = await accounts.project_by_id(session, standing.project_id)
     # A subscriber's project is there: the foreign key says so.
-    row = await accounts.profile(session, project) if project else None
-    return (row.from_name or row.name) if row else ""
+    profile = await accounts.profile(session, project) if project else None
+    return profile.brand_name if profile else ""
 
 
 def _left(standing: Standing) -> str:

@@ -20,7 +20,7 @@ def listed(project: Project, *, to: str | None = None, after: UUID | None = None
     return statement.order_by(SandboxMessage.id.desc())
 
 
-async def one(session: AsyncSession, project: Project, message_id: UUID) -> SandboxMessage | None:
+async def find(session: AsyncSession, project: Project, message_id: UUID) -> SandboxMessage | None:
     statement = select(SandboxMessage).where(
         SandboxMessage.project_id == project.id, SandboxMessage.id == message_id
     )

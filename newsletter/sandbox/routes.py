@@ -65,7 +65,7 @@ class SandboxController(Controller):
     ) -> Response[Data[SandboxMessageOut]] | Response[bytes]:
         service.require_sandbox(principal.project)
         async with db.read() as session:
-            row = await queries.one(session, principal.project, ids.in_path("sbx", id))
+            row = await queries.find(session, principal.project, ids.in_path("sbx", id))
         if row is None:
             raise NotFound()
         content = opened.inflate(row.raw)

@@ -54,7 +54,7 @@ async def find(session: AsyncSession, project: Project, shelf: Shelf, template_i
     starter = shelf.find(template_id)
     if starter is not None:
         return of_starter(starter, default)
-    row = await own(session, project, template_id)
+    row = await find_own(session, project, template_id)
     return of_row(row, default) if row else None
 
 
@@ -66,7 +66,7 @@ async def one(session: AsyncSession, project: Project, shelf: Shelf, template_id
     return source
 
 
-async def own(
+async def find_own(
     session: AsyncSession, project: Project, template_id: UUID, *, lock: bool = False
 ) -> Template | None:
     """A template that the project made. ``lock`` keeps it from being deleted meanwhile."""
@@ -78,8 +78,8 @@ async def own(
 
 async def default_id(session: AsyncSession, project: Project, shelf: Shelf) -> UUID:
     """What a campaign without ``template_id`` uses."""
-    row = await accounts.profile(session, project)
-    return row.default_template_id or shelf.default_id
+    profile = await accounts.profile(session, project)
+    return profile.default_template_id or shelf.default_id
 
 
 async def listed(

@@ -103,8 +103,8 @@ async def frame(
 
 async def frame_of(session: AsyncSession, project: Project, source: Source, fields: frozenset[str]) -> Frame:
     """The same for a template that need not be saved yet."""
-    row = await accounts.profile(session, project)
-    return Frame(source.id, source.mjml, source.variables, _branding(row), fields)
+    profile = await accounts.profile(session, project)
+    return Frame(source.id, source.mjml, source.variables, _branding(profile), fields)
 
 
 async def compile_in(
@@ -231,7 +231,7 @@ async def update(
     only the whole that was checked is saved.
     """
     if not before.is_system:
-        row = await queries.own(session, project, before.id, lock=True)
+        row = await queries.find_own(session, project, before.id, lock=True)
         if row is None:
             raise NotFound()
         if row.updated_at != before.updated_at:
@@ -280,13 +280,13 @@ def _columns(source: Source) -> dict[str, Any]:
     }
 
 
-def _branding(row: Profile) -> Branding:
-    given = {name: value for name, value in row.branding.items() if value is not None}
+def _branding(profile: Profile) -> Branding:
+    given = {name: value for name, value in profile.branding.items() if value is not None}
     return Branding(
-        brand_name=row.from_name or row.name,
-        website_url=row.website_url,
-        postal_address=row.postal_address,
-        locale=row.locale,
+        brand_name=profile.brand_name,
+        website_url=profile.website_url,
+        postal_address=profile.postal_address,
+        locale=profile.locale,
         **given,
     )
 
