@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from newsletter.accounts.models import Resubscribe
 from newsletter.kit.address import EmailAddress
 from newsletter.kit.ids import IdField
-from newsletter.kit.schema import Body, Line, Schema, Time
+from newsletter.kit.schema import Body, Line, Schema, Switch, Time
 
 AccountId = Annotated[UUID, IdField("acc")]
 ProjectId = Annotated[UUID, IdField("prj")]
@@ -51,11 +51,19 @@ def _colour(text: str) -> str:
     return text.lower()
 
 
+def _without_tags(text: str) -> str:
+    if "{{" in text or "{%" in text:
+        raise ValueError("is not personalised; merge tags work in subject, preheader and body")
+    return text
+
+
 WebURL = Annotated[Line, Field(max_length=2000), AfterValidator(_web_url)]
 TimeZone = Annotated[str, Field(max_length=64), AfterValidator(_time_zone)]
 Locale = Annotated[str, Field(max_length=35), AfterValidator(_locale)]
 Colour = Annotated[str, AfterValidator(_colour)]
 Name = Annotated[Line, Field(min_length=1, max_length=200)]
+ShownName = Annotated[Line, Field(max_length=200), AfterValidator(_without_tags)]
+"""A name that readers see in their mail program."""
 
 
 class Branding(Body):
@@ -76,7 +84,7 @@ class ProjectUpdate(Body):
 
     name: Name = ""
     from_email: EmailAddress | None = None
-    from_name: Annotated[Line, Field(max_length=200)] | None = None
+    from_name: ShownName | None = None
     reply_to: EmailAddress | None = None
     website_url: WebURL | None = None
     postal_address: Annotated[Line, Field(max_length=500)] | None = None
@@ -84,8 +92,8 @@ class ProjectUpdate(Body):
     time_zone: TimeZone = "UTC"
     locale: Locale = "en"
     resubscribe: Resubscribe = Resubscribe.allow
-    track_opens: bool = False
-    track_clicks: bool = False
+    track_opens: Switch = False
+    track_clicks: Switch = False
 
 
 class ProjectOut(Schema):

@@ -88,7 +88,8 @@ def _validation(request: AnyRequest, error: ValidationException) -> Answer:
     problems = error.extra if isinstance(error.extra, list) else []
     fields: dict[str, list[str]] = {}
     for problem in problems:
-        field = str(problem.get("key", "data"))
+        # Pydantic's mark of a bad name, as against a bad value under it.
+        field = str(problem.get("key", "data")).removesuffix(".[key]")
         if field == "data":  # The whole body, which Litestar calls so: missing, or no object.
             fields["body"] = ["must be a JSON object"]
         else:

@@ -7,9 +7,20 @@ from ipaddress import ip_address
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
-from newsletter.accounts.schemas import Locale, TimeZone
+from newsletter.accounts.schemas import Locale, ShownName, TimeZone
 from newsletter.audience.models import ConsentAction, Status
 from newsletter.kit import clock
 from newsletter.kit.address import EmailAddress
@@ -34,6 +45,15 @@ def _field_name(name: str) -> str:
     if name in BUILT_IN_FIELDS:
         raise ValueError("is a built-in merge tag; choose another name")
     return name
+
+
+def _one_of_them(value: object, check: ValidatorFunctionWrapHandler) -> Scalar:
+    """One sentence in the place of one for each kind of scalar that the value is not."""
+    try:
+        scalar: Scalar = check(value)
+    except ValidationError:
+        raise ValueError("must be a text, a number, true, false or null") from None
+    return scalar
 
 
 def _scalar(value: Scalar) -> Scalar:
@@ -69,7 +89,7 @@ def _single(opt_in: str) -> str:
 PersonName = Annotated[Line, Field(max_length=200, examples=["Alice"])]
 Tag = Annotated[Line, Field(min_length=1, max_length=100)]
 FieldName = Annotated[str, AfterValidator(_field_name)]
-CustomFields = dict[FieldName, Annotated[Scalar, AfterValidator(_scalar)]]
+CustomFields = dict[FieldName, Annotated[Scalar, WrapValidator(_one_of_them), AfterValidator(_scalar)]]
 OptIn = Annotated[
     str, AfterValidator(_single), Field(json_schema_extra={"enum": ["single"], "examples": ["single"]})
 ]
@@ -78,7 +98,7 @@ OptIn = Annotated[
 class ListIn(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Newsletter"}]})
 
-    name: Annotated[Line, Field(min_length=1, max_length=200)]
+    name: Annotated[ShownName, Field(min_length=1)]
     description: Annotated[str, Field(max_length=2000)] | None = None
     opt_in: OptIn = "single"
 
@@ -86,7 +106,7 @@ class ListIn(Body):
 class ListUpdate(Body):
     """Fields that are left out stay as they are; null clears the description."""
 
-    name: Annotated[Line, Field(min_length=1, max_length=200)] = ""
+    name: Annotated[ShownName, Field(min_length=1)] = ""
     description: Annotated[str, Field(max_length=2000)] | None = None
     opt_in: OptIn = "single"
 

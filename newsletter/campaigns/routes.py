@@ -297,12 +297,11 @@ async def checked_changes(
 ) -> dict[str, Any]:
     """The columns to change, once the changed campaign is known to compile."""
     drafting.check_size(data.html, studio.settings)
-    changes: dict[str, Any] = data.model_dump(exclude_unset=True)
-    if "html" in changes:
-        changes["content"] = sanitise_body(changes.pop("html"))
-    for required in ("list_id", "name", "template_id", "content"):
-        if required in changes and changes[required] is None:
-            raise ValidationFailed.of(required, "must not be null")
+    # Not `model_dump`, which writes ids as callers see them.
+    changes: dict[str, Any] = {field: getattr(data, field) for field in data.model_fields_set}
+    required = ("list_id", "name", "template_id", "html")
+    if nulls := [field for field in required if field in changes and changes[field] is None]:
+        raise ValidationFailed(errors={field: ["must not be null"] for field in nulls})
     async with db.read() as session:
         campaign = await seen(session, principal, campaign_id)
         if data.list_id is not None:
@@ -314,8 +313,10 @@ async def checked_changes(
         frame,
         changes.get("subject", campaign.subject),
         changes.get("preheader", campaign.preheader),
-        changes.get("content", campaign.content),
+        changes.get("html", campaign.content),
     )
+    if "html" in changes:
+        changes["content"] = sanitise_body(changes.pop("html"))
     return changes
 
 

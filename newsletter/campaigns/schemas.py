@@ -6,11 +6,12 @@ from uuid import UUID
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from newsletter.accounts.schemas import ShownName
 from newsletter.campaigns.models import CampaignStatus, CreationMethod
 from newsletter.kit import clock
 from newsletter.kit.address import EmailAddress
 from newsletter.kit.ids import IdField
-from newsletter.kit.schema import Body, Line, Schema, Time
+from newsletter.kit.schema import Body, Line, Schema, Switch, Time
 
 CampaignId = Annotated[UUID, IdField("cmp")]
 ListId = Annotated[UUID, IdField("lst")]
@@ -20,7 +21,6 @@ SubscriberId = Annotated[UUID, IdField("sub")]
 Subject = Annotated[Line, Field(min_length=1, max_length=300, examples=["Our new pricing tiers"])]
 Preheader = Annotated[Line, Field(max_length=150, examples=["Plus a free 14-day trial."])]
 Name = Annotated[Line, Field(min_length=1, max_length=200)]
-SenderName = Annotated[Line, Field(max_length=200)]
 
 
 def _in_future(at: datetime | None) -> datetime | None:
@@ -54,9 +54,9 @@ class CampaignCreate(Body):
     template_id: TemplateId | None = None
     """The project's default template when left out."""
     from_email: EmailAddress | None = None
-    from_name: SenderName | None = None
+    from_name: ShownName | None = None
     reply_to: EmailAddress | None = None
-    send: bool = False
+    send: Switch = False
     """Send at once."""
     scheduled_at: Time | None = None
     """Send then; an instant in the future, with its zone. Wins over ``send``."""
@@ -87,7 +87,7 @@ class CampaignUpdate(Body):
     preheader: Preheader | None = None
     template_id: TemplateId | None = None
     from_email: EmailAddress | None = None
-    from_name: SenderName | None = None
+    from_name: ShownName | None = None
     reply_to: EmailAddress | None = None
     html: Annotated[str, Field(min_length=1)] | None = None
     scheduled_at: Time | None = None

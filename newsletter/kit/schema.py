@@ -1,34 +1,66 @@
 """The base of every schema at an edge, and the envelopes around them."""
 
+import re
 import unicodedata
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, field_validator
-from pydantic.functional_validators import AfterValidator
+from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 from newsletter.kit.clock import rfc3339
 
 T = TypeVar("T")
 
+
+def _written_out(at: object) -> object:
+    """Refuses seconds since 1970, which say neither their unit nor that they mean an instant."""
+    if isinstance(at, datetime) or (isinstance(at, str) and re.match(r"\d{4}-\d\d-\d\d", at)):
+        return at
+    raise ValueError("must be a date and time with zone, such as 2026-11-21T09:00:00Z (RFC 3339)")
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be between the years 1 and 9999 in UTC") from None
+
+
 Time = Annotated[
     AwareDatetime,
-    AfterValidator(lambda at: at.astimezone(UTC)),
+    BeforeValidator(_written_out),
+    AfterValidator(_in_utc),
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
 ]
 """An instant: RFC 3339 with a zone coming in, UTC going out."""
 
 
+# Line separators, and the controls of writing direction that stay in force beyond their text.
+_TURNING = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
 def _one_line(text: str) -> str:
     """Refuses what could break a mail header or turn text around on a screen."""
     for letter in text:
-        if unicodedata.category(letter) == "Cc" or letter in "\u2028\u2029\u202a\u202b\u202c\u202d\u202e":
+        if unicodedata.category(letter) == "Cc" or letter in _TURNING:
             raise ValueError("must be one line without control characters")
     return text.strip()
 
 
 Line = Annotated[str, AfterValidator(_one_line)]
 """Text that ends up in a header or beside others on one line: no control characters."""
+
+
+def _true_or_false(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+# Pydantic's own `StrictBool` is lax where Litestar asks it to be, which is everywhere.
+Switch = Annotated[bool, BeforeValidator(_true_or_false)]
+"""On or off; 1, "yes" and "true" are refused."""
 
 
 class Schema(BaseModel):

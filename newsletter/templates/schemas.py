@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from newsletter.kit.address import EmailAddress
 from newsletter.kit.ids import IdField
-from newsletter.kit.schema import Body, Line, Schema, Time
+from newsletter.kit.schema import Body, Line, Schema, Switch, Time
 from newsletter.templates.branding import LAYOUT_NAMES
 from newsletter.templates.layouts import CONTENT
 from newsletter.templates.merge import BUILT_IN_FIELDS
@@ -53,7 +53,7 @@ class TemplateCreate(Body):
     mjml: MJML
     """MJML with ``{{ content }}`` where the body goes."""
     variables: Annotated[tuple[Variable, ...], Field(max_length=50)] = ()
-    is_default: bool = False
+    is_default: Switch = False
     """Whether campaigns without ``template_id`` use it from now on."""
 
     _names = field_validator("variables")(_each_once)
@@ -67,7 +67,7 @@ class TemplateUpdate(Body):
     description: Description = ""
     mjml: MJML = ""
     variables: Annotated[tuple[Variable, ...], Field(max_length=50)] = ()
-    is_default: bool = False
+    is_default: Switch = False
 
     _names = field_validator("variables")(_each_once)
 

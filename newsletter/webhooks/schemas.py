@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from newsletter.events.vocabulary import EventType
 from newsletter.kit.http import check_url
 from newsletter.kit.ids import IdField
-from newsletter.kit.schema import Body, Line, Schema, Time
+from newsletter.kit.schema import Body, Line, Schema, Switch, Time
 from newsletter.webhooks.models import DeliveryStatus, SignatureStyle
 
 EndpointId = Annotated[UUID, IdField("whe")]
@@ -39,7 +39,7 @@ class EndpointCreate(Body):
     """The events to get; empty: all, those to come included."""
     description: Description | None = None
     signature_style: SignatureStyle = SignatureStyle.standard
-    is_active: bool = True
+    is_active: Switch = True
 
 
 class EndpointUpdate(Body):
@@ -49,7 +49,7 @@ class EndpointUpdate(Body):
     events: Events = Field(default_factory=list)
     description: Description | None = None
     signature_style: SignatureStyle = SignatureStyle.standard
-    is_active: bool = True
+    is_active: Switch = True
 
 
 class EndpointOut(Schema):

@@ -41,3 +41,35 @@ async def test_a_body_that_is_no_object_is_named_plainly(client: Client, body: o
 
 async def test_a_body_above_the_limit_is_413(client: Client) -> None:
     await client.error("POST", "/lists", 413, "payload_too_large", json={"name": "x" * 5_000_001})
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        # The name of a dependency of ours, once: Litestar then takes the error for the server's.
+        ({"custom_fields": "text"}, "custom_fields"),
+        ({"custom_fields": []}, "custom_fields"),
+        ({"custom_fields": {"Colour of choice": "red"}}, "custom_fields.Colour of choice"),
+        ({"custom_fields": {"colour": ["red"]}}, "custom_fields.colour"),
+        ({"first_name": "Ada\u2067"}, "first_name"),
+        ({"consent": {"source": "form", "at": 1600000000}}, "consent.at"),
+        ({"consent": {"source": "form", "at": "1600000000"}}, "consent.at"),
+        ({"consent": {"source": "form", "at": "0001-01-01T00:00:00+23:59"}}, "consent.at"),
+        ({"consent": {"source": "form", "at": "9999-12-31T23:59:59-23:59"}}, "consent.at"),
+    ],
+)
+async def test_one_sentence_says_what_is_wrong_with_a_field(
+    client: Client, change: dict[str, object], field: str
+) -> None:
+    made = await client.data("POST", "/lists", 201, json={"name": "Newsletter"})
+    body = {"list_id": made["id"], "email": "ada@example.com"} | change
+    error = await client.error("POST", "/subscribers", 422, "validation_failed", json=body)
+    assert list(error["errors"]) == [field]
+    assert len(error["errors"][field]) == 1
+
+
+@pytest.mark.parametrize("value", [1, 0, "true", "no", None])
+async def test_only_true_and_false_are_switches(client: Client, value: object) -> None:
+    body = {"url": "https://example.com/hook", "is_active": value}
+    error = await client.error("POST", "/webhooks", 422, "validation_failed", json=body)
+    assert list(error["errors"]) == ["is_active"]

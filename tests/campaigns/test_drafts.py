@@ -34,15 +34,19 @@ async def test_a_campaign_is_a_draft_by_default(draft: Make) -> None:
         ({"html": "<p>{{ nobody }}</p>"}, "html"),
         ({"preheader": "x" * 151}, "preheader"),
         ({"from_name": "Acme\nBcc: x@example.com"}, "from_name"),
+        ({"from_name": "{{ first_name }}"}, "from_name"),
         ({"from_email": "not an address"}, "from_email"),
         ({"scheduled_at": "2020-01-01T00:00:00Z"}, "scheduled_at"),
         ({"scheduled_at": "2099-01-01T00:00:00"}, "scheduled_at"),
         ({"scheduled_at": "tomorrow"}, "scheduled_at"),
+        ({"scheduled_at": 4070908800}, "scheduled_at"),
+        ({"scheduled_at": "9999-12-31T23:59:59-23:59"}, "scheduled_at"),
         ({"list_id": "1"}, "list_id"),
         ({"list_id": ids.public("lst", ids.uuid7())}, "list_id"),
         ({"template_id": ids.public("tpl", ids.uuid7())}, "template_id"),
         ({"sent": True}, "sent"),
         ({"send": "perhaps"}, "send"),
+        ({"send": 1}, "send"),
     ],
 )
 async def test_a_bad_field_is_named(
@@ -116,6 +120,37 @@ async def test_a_change_that_does_not_compile_is_refused(client: Client, draft: 
     path = f"/campaigns/{(await draft())['id']}"
     error = await client.error("PATCH", path, 422, "validation_failed", json={"html": "<p>{{ nope }}</p>"})
     assert list(error["errors"]) == ["html"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"html": None}, "html"),
+        ({"html": "<p>{{ first_name | nope }}</p>"}, "html"),
+        ({"name": None}, "name"),
+        ({"list_id": None}, "list_id"),
+        ({"template_id": None}, "template_id"),
+        ({"template_id": ids.public("tpl", ids.uuid7())}, "template_id"),
+        ({"from_name": "{% if x %}"}, "from_name"),
+    ],
+)
+async def test_a_bad_change_is_named(
+    client: Client, draft: Make, change: dict[str, object], field: str
+) -> None:
+    path = f"/campaigns/{(await draft())['id']}"
+    error = await client.error("PATCH", path, 422, "validation_failed", json=change)
+    assert list(error["errors"]) == [field]
+
+
+async def test_a_draft_moves_to_another_list_and_template(client: Client, draft: Make) -> None:
+    column = "<mj-column><mj-text>{{ content }}</mj-text></mj-column>"
+    mjml = f"<mjml><mj-body><mj-section>{column}</mj-section></mj-body></mjml>"
+    template = await client.data("POST", "/templates", 201, json={"name": "Own", "mjml": mjml})
+    change = {"list_id": await make_list(client), "template_id": template["id"]}
+    path = f"/campaigns/{(await draft())['id']}"
+    changed = await client.data("PATCH", path, json=change)
+    assert {field: changed[field] for field in change} == change
+    assert (await client.data("GET", path))["list_id"] == change["list_id"]
 
 
 async def test_only_a_draft_is_deleted(client: Client, draft: Make) -> None:
