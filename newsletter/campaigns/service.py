@@ -203,9 +203,9 @@ async def sample_values(
 ) -> dict[str, str]:
     """What a preview is merged with: a subscriber's own values, or those of nobody in particular.
 
-    Its links lead to pages that exist and change nothing. Raises `NotFound`.
+    Raises `NotFound`.
     """
-    links = {"unsubscribe_url": f"{public_url}/u/preview", "view_in_browser_url": f"{public_url}/v/preview"}
+    links = templates.preview_links(public_url)
     if subscriber_id is None:
         return {"email": "reader@example.com", "first_name": "Alex", "last_name": "Reader"} | links
     people = await audience.merge_data(session, project.id, [subscriber_id])

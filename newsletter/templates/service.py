@@ -22,6 +22,7 @@ from newsletter.settings import LimitSettings, Settings
 from newsletter.templates import lint, queries
 from newsletter.templates.branding import Branding
 from newsletter.templates.compile import Compiled, Content, Merged, TemplateInvalid, compile_content
+from newsletter.templates.expressions import as_text
 from newsletter.templates.merge import BUILT_IN_FIELDS, MergeTagInvalid
 from newsletter.templates.models import Template
 from newsletter.templates.queries import Shelf, Source
@@ -173,11 +174,16 @@ async def render(frame: Frame, wanted: TemplateRender, settings: Settings) -> Me
         values=wanted.variables,
         template_field="mjml",
     )
-    links = {
-        "unsubscribe_url": f"{settings.public_url}/u/preview",
-        "view_in_browser_url": f"{settings.public_url}/v/preview",
+    return compiled.merge(_values(wanted.subscriber) | preview_links(settings.public_url))
+
+
+def preview_links(public_url: str) -> dict[str, str]:
+    """The links of a mail that nobody is sent: they lead to pages that exist and change nothing."""
+    # The token is `newsletter.delivery.links.PREVIEW`, which stands above.
+    return {
+        "unsubscribe_url": f"{public_url}/u/preview",
+        "view_in_browser_url": f"{public_url}/v/preview",
     }
-    return compiled.merge(_values(wanted.subscriber) | links)
 
 
 def new(body: TemplateCreate) -> Source:
@@ -293,11 +299,7 @@ def _branding(profile: Profile) -> Branding:
 
 def _values(reader: SampleSubscriber) -> dict[str, str]:
     given = reader.model_dump(exclude={"custom_fields"}) | reader.custom_fields
-    return {name: _plain(value) for name, value in given.items() if value is not None}
-
-
-def _plain(value: str | float) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return {name: as_text(value) for name, value in given.items() if value is not None}
 
 
 def _at(line: int | None, message: str) -> str:
