@@ -7,7 +7,8 @@ from newsletter.accounts.keys import SCOPES
 from newsletter.accounts.routes import AccountController, ProjectController
 from newsletter.api.docs import docs, static
 from newsletter.api.health import expose, healthz, readyz
-from newsletter.audience.routes import ListController, SubscriberController
+from newsletter.audience.routes.lists import ListController
+from newsletter.audience.routes.subscribers import ListSubscriberController, SubscriberController
 from newsletter.campaigns.routes import CampaignController
 from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
@@ -20,6 +21,7 @@ V1: tuple[type[Controller], ...] = (
     ProjectController,
     AccountController,
     ListController,
+    ListSubscriberController,
     SubscriberController,
     TemplateController,
     BrandVoiceController,

@@ -10,6 +10,13 @@ from newsletter.kit.errors import Forbidden, ValidationFailed
 MAX_SEARCH = 200
 
 
+def list_of_path(principal: Principal, text: str) -> UUID:
+    """Raises `NotFound` for what is no list's id, `Forbidden` for a list outside the key's."""
+    list_id = ids.in_path("lst", text)
+    allow(principal, list_id)
+    return list_id
+
+
 def list_of_query(principal: Principal, text: str | None) -> UUID | None:
     """Raises `ValidationFailed` for what is no list's id, `Forbidden` for a list outside the key's."""
     list_id = ids.in_query("lst", "list_id", text)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts.project import Project
 from newsletter.audience import queries, quota
 from newsletter.audience.models import MailingList, Subscriber
-from newsletter.audience.schemas import ListIn, ListUpdate
+from newsletter.audience.schemas import ListCreate, ListUpdate
 from newsletter.audience.transitions import COUNTED
 from newsletter.kit import clock, ids
 from newsletter.kit.errors import Conflict, NotFound, ValidationFailed
@@ -34,7 +34,7 @@ class ListInUse(Conflict):
     summary = "A campaign that is not over uses this list. Delete or cancel the campaign first."
 
 
-async def create_list(session: AsyncSession, project: Project, body: ListIn) -> MailingList:
+async def create_list(session: AsyncSession, project: Project, body: ListCreate) -> MailingList:
     now = clock.now()
     row = MailingList(
         id=ids.uuid7(),

@@ -95,7 +95,7 @@ OptIn = Annotated[
 ]
 
 
-class ListIn(Body):
+class ListCreate(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Newsletter"}]})
 
     name: Annotated[ShownName, Field(min_length=1)]
@@ -150,7 +150,7 @@ class SubscriberFields(Body):
     consent: ConsentIn | None = None
 
 
-class ListSubscriberIn(SubscriberFields):
+class ListSubscriberCreate(SubscriberFields):
     """A subscriber of the list in the path."""
 
     email: EmailAddress
@@ -162,14 +162,14 @@ class BatchRow(SubscriberFields):
     email: Annotated[str, Field(max_length=320)]
 
 
-class SubscriberIn(ListSubscriberIn):
+class SubscriberCreate(ListSubscriberCreate):
     list_id: ListId
 
 
 ChosenStatus = Literal["active", "unsubscribed", "bounced", "complained"]
 
 
-class SubscriberPut(SubscriberIn):
+class SubscriberPut(SubscriberCreate):
     status: ChosenStatus = "active"
     """Left out: the known status stays, a new subscriber is active. ``active`` does not bring
     back who bounced or complained. ``bounced`` and ``complained`` hold for the address on all lists."""

@@ -12,7 +12,7 @@ from newsletter.audience.announce import announce
 from newsletter.audience.consents import Change, Evidence
 from newsletter.audience.models import Status, Subscriber
 from newsletter.audience.schemas import (
-    ListSubscriberIn,
+    ListSubscriberCreate,
     SubscriberFields,
     SubscriberPut,
     SubscriberUpdate,
@@ -32,7 +32,7 @@ _CONSENT_MISSING = "is required to bring this contact back: {source, ip?, at?, t
 
 
 async def subscribe(
-    session: AsyncSession, vault: Vault, target: Target, body: ListSubscriberIn, limits: LimitSettings
+    session: AsyncSession, vault: Vault, target: Target, body: ListSubscriberCreate, limits: LimitSettings
 ) -> Result:
     """Adds the address to the list, or updates what is known of it and brings it back.
 
@@ -99,7 +99,7 @@ async def _upsert(
     session: AsyncSession,
     vault: Vault,
     target: Target,
-    body: ListSubscriberIn,
+    body: ListSubscriberCreate,
     status: Status,
     limits: LimitSettings,
 ) -> Result:

@@ -9,7 +9,7 @@ from newsletter.accounts.project import Project
 from newsletter.audience import service
 from newsletter.audience.models import Status, Subscriber
 from newsletter.audience.quota import SubscriberLimitReached
-from newsletter.audience.schemas import ListIn, ListSubscriberIn
+from newsletter.audience.schemas import ListCreate, ListSubscriberCreate
 from newsletter.audience.service import Target
 from newsletter.kit import ids
 from newsletter.kit.db import Database
@@ -30,7 +30,7 @@ async def active(db: Database, project: Project) -> int:
 
 async def target(db: Database, project: Project, limit: int | None) -> Target:
     async with db.unit_of_work() as session:
-        row = await service.create_list(session, project, ListIn(name="x"))
+        row = await service.create_list(session, project, ListCreate(name="x"))
     return Target(project, row.id, limit, key_id=None)
 
 
@@ -40,7 +40,7 @@ async def test_of_two_hundred_at_once_on_a_hundred_left_exactly_a_hundred_get_in
     db, to = runtime.db, await target(runtime.db, project, 100)
 
     async def add(number: int) -> bool:
-        body = ListSubscriberIn(email=f"u{number}@example.com")
+        body = ListSubscriberCreate(email=f"u{number}@example.com")
         try:
             async with db.unit_of_work() as session:
                 await service.subscribe(session, runtime.vault, to, body, runtime.settings.limits)
@@ -79,7 +79,7 @@ async def test_all_ways_in_and_out_at_once_keep_the_count_exact(
         async with db.unit_of_work() as session:
             match number % 7:
                 case 0 | 1:
-                    body = ListSubscriberIn(email=email, custom_fields={f"f{number}": 1})
+                    body = ListSubscriberCreate(email=email, custom_fields={f"f{number}": 1})
                     await service.subscribe(session, vault, to, body, limits)
                 case 2:
                     rows = [{"email": each, "custom_fields": {f"g{number}": 1}} for each in reversed(people)]

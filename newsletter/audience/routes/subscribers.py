@@ -1,7 +1,6 @@
-"""``/lists`` and ``/subscribers``."""
+"""``/subscribers``, and the subscribers of one list."""
 
 from dataclasses import asdict
-from typing import TypeAlias
 from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post, put
@@ -16,11 +15,11 @@ from newsletter.audience.access import (
     allow,
     allow_everywhere,
     chosen_lists,
+    list_of_path,
     list_of_query,
     search_text,
 )
-from newsletter.audience.lists import ListUse
-from newsletter.audience.models import MailingList, Status, Subscriber
+from newsletter.audience.models import Status, Subscriber
 from newsletter.audience.queries import Filters
 from newsletter.audience.schemas import (
     BatchAnswer,
@@ -29,11 +28,8 @@ from newsletter.audience.schemas import (
     BatchOut,
     ConsentOut,
     Erased,
-    ListIn,
-    ListOut,
-    ListSubscriberIn,
-    ListUpdate,
-    SubscriberIn,
+    ListSubscriberCreate,
+    SubscriberCreate,
     SubscriberOut,
     SubscriberPage,
     SubscriberPageMeta,
@@ -50,75 +46,16 @@ from newsletter.kit.schema import CursorMeta, Data, Page
 from newsletter.plans.catalogue import CallClass, Resource
 from newsletter.settings import Settings
 
-DB: TypeAlias = NamedDependency[Database]
-Caller: TypeAlias = NamedDependency[Principal]
-OnceOnly: TypeAlias = NamedDependency[Once]
-Secrets: TypeAlias = NamedDependency[Vault]
-Configured: TypeAlias = NamedDependency[Settings]
-
 _KNOWN = {200: ResponseSpec(Data[SubscriberOut], description="Known before, and updated")}
 _READ = {"scope": "subscribers:read"}
 _WRITE = {"scope": "subscribers:write"}
 
 
-class ListController(Controller):
-    path = "/lists"
+class ListSubscriberController(Controller):
+    path = "/lists/{list_id:str}/subscribers"
     tags = ("Lists",)
 
-    @get(operation_id="list_lists", summary="List the lists, the newest first", opt={"scope": "lists:read"})
-    async def index(
-        self, db: DB, principal: Caller, page: FromQuery[int] = 1, per_page: FromQuery[int] = 20
-    ) -> Page[ListOut]:
-        async with db.read() as session:
-            chosen = queries.lists(principal.project, principal.list_ids)
-            found, meta = await paging.numbered(session, chosen, page, per_page)
-            shown = await queries.summaries(session, found)
-        return Page(data=[ListOut.model_validate(row) for row in shown], meta=meta)
-
-    @post(operation_id="create_list", summary="Create a list", opt={"scope": "lists:write"})
-    async def create(
-        self, db: DB, principal: Caller, once: OnceOnly, data: JSONBody[ListIn]
-    ) -> Data[ListOut]:
-        allow_everywhere(principal)
-        async with db.unit_of_work() as session:
-            row = await service.create_list(session, principal.project, data)
-            out = await _shown(session, row)
-            await once.keep(session, 201, out)
-        return out
-
-    @get("/{list_id:str}", operation_id="get_list", summary="Read a list", opt={"scope": "lists:read"})
-    async def read(self, db: DB, principal: Caller, list_id: FromPath[str]) -> Data[ListOut]:
-        wanted = _list(principal, list_id)
-        async with db.read() as session:
-            return await _shown(session, await service.get_list(session, principal.project, wanted))
-
-    @patch(
-        "/{list_id:str}", operation_id="update_list", summary="Change a list", opt={"scope": "lists:write"}
-    )
-    async def update(
-        self, db: DB, principal: Caller, list_id: FromPath[str], data: JSONBody[ListUpdate]
-    ) -> Data[ListOut]:
-        wanted = _list(principal, list_id)
-        async with db.unit_of_work() as session:
-            row = await service.update_list(session, principal.project, wanted, data)
-            return await _shown(session, row)
-
-    @delete(
-        "/{list_id:str}",
-        operation_id="delete_list",
-        summary="Delete a list with its subscribers",
-        description="409 `list_in_use` while a campaign that is not over uses it.",
-        opt={"scope": "lists:write"},
-    )
-    async def remove(
-        self, db: DB, principal: Caller, list_use: NamedDependency[ListUse], list_id: FromPath[str]
-    ) -> None:
-        wanted = _list(principal, list_id)
-        async with db.unit_of_work() as session:
-            await service.delete_list(session, principal.project, wanted, list_use)
-
     @post(
-        "/{list_id:str}/subscribers",
         operation_id="add_subscriber_to_list",
         summary="Add or update a subscriber of the list",
         description="As `POST /subscribers`. Many at once: `POST /subscribers/batch`.",
@@ -127,35 +64,39 @@ class ListController(Controller):
     )
     async def subscribe(
         self,
-        db: DB,
-        vault: Secrets,
-        settings: Configured,
-        principal: Caller,
-        once: OnceOnly,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
         list_id: FromPath[str],
-        data: JSONBody[ListSubscriberIn],
+        data: JSONBody[ListSubscriberCreate],
     ) -> Response[Data[SubscriberOut]]:
-        wanted = _list(principal, list_id)
+        wanted = list_of_path(principal, list_id)
         async with db.unit_of_work() as session:
             await service.get_list(session, principal.project, wanted)
             made = await service.subscribe(session, vault, _target(principal, wanted), data, settings.limits)
-            out = _subscriber(made.row)
+            out = _shown(made.row)
             await once.keep(session, 201 if made.is_new else 200, out)
         return Response(out, status_code=201 if made.is_new else 200)
 
     @delete(
-        "/{list_id:str}/subscribers/{subscriber_id:str}",
+        "/{subscriber_id:str}",
         operation_id="remove_subscriber_from_list",
         summary="Unsubscribe a subscriber of the list",
         opt=_WRITE,
     )
     async def unsubscribe(
-        self, db: DB, principal: Caller, list_id: FromPath[str], subscriber_id: FromPath[str]
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        list_id: FromPath[str],
+        subscriber_id: FromPath[str],
     ) -> None:
         """Unsubscribes, and is done at once for one who has left already. The record stays."""
-        wanted = _list(principal, list_id)
+        wanted = list_of_path(principal, list_id)
         async with db.unit_of_work() as session:
-            row = await _find(session, principal, subscriber_id)
+            row = await _named(session, principal, subscriber_id)
             if row.list_id != wanted:
                 raise NotFound()
             await service.unsubscribe(
@@ -176,8 +117,8 @@ class SubscriberController(Controller):
     )
     async def index(
         self,
-        db: DB,
-        principal: Caller,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
         list_id: FromQuery[str | None] = None,
         status: FromQuery[Status | None] = None,
         tag: FromQuery[str | None] = None,
@@ -224,17 +165,17 @@ class SubscriberController(Controller):
     )
     async def create(
         self,
-        db: DB,
-        vault: Secrets,
-        settings: Configured,
-        principal: Caller,
-        once: OnceOnly,
-        data: JSONBody[SubscriberIn],
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[SubscriberCreate],
     ) -> Response[Data[SubscriberOut]]:
         target = _target(principal, data.list_id)
         async with db.unit_of_work() as session:
             made = await service.subscribe(session, vault, target, data, settings.limits)
-            out = _subscriber(made.row)
+            out = _shown(made.row)
             await once.keep(session, 201 if made.is_new else 200, out)
         return Response(out, status_code=201 if made.is_new else 200)
 
@@ -247,13 +188,18 @@ class SubscriberController(Controller):
         opt=_WRITE,
     )
     async def upsert(
-        self, db: DB, vault: Secrets, settings: Configured, principal: Caller, data: JSONBody[SubscriberPut]
+        self,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        data: JSONBody[SubscriberPut],
     ) -> Response[Data[SubscriberOut]]:
         target = _target(principal, data.list_id)
         _allow_status(principal, data)
         async with db.unit_of_work() as session:
             made = await service.put(session, vault, target, data, settings.limits)
-        return Response(_subscriber(made.row), status_code=201 if made.is_new else 200)
+        return Response(_shown(made.row), status_code=201 if made.is_new else 200)
 
     @post(
         "/batch",
@@ -266,11 +212,11 @@ class SubscriberController(Controller):
     )
     async def batch(
         self,
-        db: DB,
-        vault: Secrets,
-        settings: Configured,
-        principal: Caller,
-        once: OnceOnly,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
         data: JSONBody[BatchIn],
     ) -> BatchAnswer:
         target = _target(principal, data.list_id)
@@ -284,23 +230,25 @@ class SubscriberController(Controller):
 
     # OpenAPI knows one name for one place in a path: an id here, an address where it says so.
     @get("/{subscriber:str}", operation_id="get_subscriber", summary="Read a subscriber", opt=_READ)
-    async def read(self, db: DB, principal: Caller, subscriber: FromPath[str]) -> Data[SubscriberOut]:
+    async def read(
+        self, db: NamedDependency[Database], principal: NamedDependency[Principal], subscriber: FromPath[str]
+    ) -> Data[SubscriberOut]:
         async with db.read() as session:
-            return _subscriber(await _find(session, principal, subscriber))
+            return _shown(await _named(session, principal, subscriber))
 
     @patch("/{subscriber:str}", operation_id="update_subscriber", summary="Change a subscriber", opt=_WRITE)
     async def update(
         self,
-        db: DB,
-        vault: Secrets,
-        settings: Configured,
-        principal: Caller,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
         subscriber: FromPath[str],
         data: JSONBody[SubscriberUpdate],
     ) -> Data[SubscriberOut]:
         _allow_status(principal, data)
         async with db.unit_of_work() as session:
-            found = await _find(session, principal, subscriber)
+            found = await _named(session, principal, subscriber)
             row = await service.change(
                 session,
                 vault,
@@ -311,7 +259,7 @@ class SubscriberController(Controller):
                 key_id=principal.key_id,
                 limits=settings.limits,
             )
-            return _subscriber(row)
+            return _shown(row)
 
     @delete(
         "/{subscriber:str}",
@@ -322,7 +270,11 @@ class SubscriberController(Controller):
         opt=_WRITE,
     )
     async def unsubscribe(
-        self, db: DB, principal: Caller, subscriber: FromPath[str], list_id: FromQuery[str | None] = None
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        subscriber: FromPath[str],
+        list_id: FromQuery[str | None] = None,
     ) -> None:
         wanted = list_of_query(principal, list_id)
         try:
@@ -351,7 +303,12 @@ class SubscriberController(Controller):
         opt=_WRITE,
     )
     async def erase(
-        self, db: DB, vault: Secrets, principal: Caller, once: OnceOnly, subscriber: FromPath[str]
+        self,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        subscriber: FromPath[str],
     ) -> Data[Erased]:
         allow_everywhere(principal)
         whom = ids.in_path("sub", subscriber)
@@ -369,23 +326,17 @@ class SubscriberController(Controller):
     )
     async def consents(
         self,
-        db: DB,
-        principal: Caller,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
         subscriber: FromPath[str],
         page: FromQuery[int] = 1,
         per_page: FromQuery[int] = 20,
     ) -> Page[ConsentOut]:
         async with db.read() as session:
-            row = await _find(session, principal, subscriber)
+            row = await _named(session, principal, subscriber)
             chosen = queries.consents(principal.project, row.id)
             found, meta = await paging.numbered(session, chosen, page, per_page)
         return Page(data=[ConsentOut.model_validate(each) for each in found], meta=meta)
-
-
-def _list(principal: Principal, text: str) -> UUID:
-    list_id = ids.in_path("lst", text)
-    allow(principal, list_id)
-    return list_id
 
 
 def _target(principal: Principal, list_id: UUID) -> Target:
@@ -403,7 +354,8 @@ def _allow_status(principal: Principal, body: SubscriberPut | SubscriberUpdate) 
         allow_everywhere(principal)
 
 
-async def _find(session: AsyncSession, principal: Principal, text: str) -> Subscriber:
+async def _named(session: AsyncSession, principal: Principal, text: str) -> Subscriber:
+    """The subscriber that a path names. Raises `NotFound`, or `Forbidden` for a list outside the key's."""
     row = await queries.find_subscriber(session, principal.project, ids.in_path("sub", text))
     if row is None:
         raise NotFound()
@@ -411,10 +363,5 @@ async def _find(session: AsyncSession, principal: Principal, text: str) -> Subsc
     return row
 
 
-async def _shown(session: AsyncSession, row: MailingList) -> Data[ListOut]:
-    [summary] = await queries.summaries(session, [row])
-    return Data(data=ListOut.model_validate(summary))
-
-
-def _subscriber(row: Subscriber) -> Data[SubscriberOut]:
+def _shown(row: Subscriber) -> Data[SubscriberOut]:
     return Data(data=SubscriberOut.model_validate(row))
