@@ -67,7 +67,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
         lifespan=[closing],
         logging_config=None,
     )
-    return RequestContext(app, metrics)
+    return RequestContext(gate.around(app), metrics)
 
 
 def _principal(request: AnyRequest) -> Principal:

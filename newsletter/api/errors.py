@@ -104,11 +104,15 @@ def _client(request: AnyRequest, error: ClientException) -> Answer:
         return respond(request, TooLarge())
     if error.status_code == 415:
         return respond(request, UnsupportedMedia())
+    if error.detail == "Invalid host header":
+        return respond(request, MalformedJSON("The Host header is not valid."))
     # What is left of Litestar's own 400s are bodies that it could not decode.
     return respond(request, MalformedJSON())
 
 
-def _malformed(request: AnyRequest, error: RecursionError) -> Answer:
+def _malformed(request: AnyRequest, error: RecursionError | UnicodeDecodeError) -> Answer:
+    if isinstance(error, UnicodeDecodeError):
+        return respond(request, MalformedJSON())
     return respond(request, MalformedJSON("The body nests too deeply."))
 
 
@@ -116,7 +120,9 @@ def _http(request: AnyRequest, error: HTTPException) -> Answer:
     if isinstance(error, NotFoundException):
         return respond(request, NotFound("There is nothing at this path."))
     if isinstance(error, MethodNotAllowedException):
-        return respond(request, MethodNotAllowed())
+        answer = respond(request, MethodNotAllowed())
+        answer.headers.update(error.headers or {})  # Allow, which RFC 9110 asks for.
+        return answer
     if error.status_code < 500:
         return _client(request, ClientException(status_code=error.status_code))
     return _unexpected(request, error)
@@ -150,9 +156,10 @@ HANDLERS: ExceptionHandlersMap = {
     MethodNotAllowedException: _http,
     ClientException: _client,
     HTTPException: _http,
-    # Only a body can nest deeper than the decoder goes.
+    # Only a body can nest deeper than the decoder goes, or have bytes that are no text.
     RecursionError: _malformed,
     PoolTimeout: _database,
+    UnicodeDecodeError: _malformed,
     DBAPIError: _database,
     OSError: _database,
     Exception: _unexpected,

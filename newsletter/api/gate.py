@@ -26,6 +26,8 @@ from newsletter.plans.catalogue import CallClass, Catalogue
 ANONYMOUS_PLAN = "free"
 """Calls without a valid key are limited by address, with the numbers of this plan."""
 
+_COUNTED = "newsletter_counted"
+
 
 class Gate(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
@@ -39,20 +41,14 @@ class Gate(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         handler = scope["route_handler"]
+        scope[_COUNTED] = True  # type: ignore[literal-required]
         if scope.get("method") == "OPTIONS":
             await next_app(scope, receive, send)
             return
         principal = await self._authenticate(scope)
-        verdict = await self._count(scope, handler, principal)
-
-        async def send_limited(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableScopeHeaders.from_message(message)
-                headers["RateLimit-Limit"] = str(verdict.limit)
-                headers["RateLimit-Remaining"] = str(verdict.remaining)
-                headers["RateLimit-Reset"] = str(verdict.reset)
-            await send(message)
-
+        kind = cast(CallClass, handler.opt.get("calls", CallClass.default))
+        verdict = await self._count(scope, kind, principal)
+        send_limited = _limited(send, verdict)
         refusal = self._refusal(scope, handler, principal, verdict)
         if refusal is not None or principal is None:
             await send_error(scope, receive, send_limited, refusal or Unauthenticated())
@@ -62,6 +58,32 @@ class Gate(ASGIMiddleware):
             project_id=str(principal.project.id), key_id=str(principal.key_id)
         )
         await next_app(scope, receive, send_limited)
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """Counts calls under ``/api/v1`` that no route takes, too: the gate stands inside the routes.
+
+        They count by address, as no key was looked at: their answer needs no database.
+        """
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            is_refused, answer = False, send
+
+            async def send_counted(message: Message) -> None:
+                nonlocal is_refused, answer
+                if message["type"] == "http.response.start" and _COUNTED not in scope:
+                    scope[_COUNTED] = True  # type: ignore[literal-required]
+                    verdict = await self._count(scope, CallClass.default, None)
+                    answer = _limited(send, verdict)
+                    if not verdict.is_allowed:
+                        is_refused = True
+                        await send_error(scope, receive, answer, RateLimited(retry_after=verdict.reset))
+                if not is_refused:
+                    await answer(message)
+
+            is_ours = scope["type"] == ScopeType.HTTP and f"{scope['path']}/".startswith("/api/v1/")
+            await app(scope, receive, send_counted if is_ours else send)
+
+        return counted
 
     def _refusal(
         self, scope: Scope, handler: BaseRouteHandler, principal: Principal | None, verdict: Verdict
@@ -86,14 +108,27 @@ class Gate(ASGIMiddleware):
                 await keys.note_use(session, principal.key_id)
         return principal
 
-    async def _count(self, scope: Scope, handler: BaseRouteHandler, principal: Principal | None) -> Verdict:
-        kind = cast(CallClass, handler.opt.get("calls", CallClass.default))
+    async def _count(self, scope: Scope, kind: CallClass, principal: Principal | None) -> Verdict:
         if principal is None:
             client = scope.get("client")
             owner, plan = f"address:{client[0] if client else 'unknown'}", self._plans[ANONYMOUS_PLAN]
         else:
             owner, plan = f"key:{principal.key_id}", principal.plan
         return await self._limiter.hit(f"{owner}:{kind.value}", plan.calls[kind])
+
+
+def _limited(send: Send, verdict: Verdict) -> Send:
+    """Sends with the headers that say how many calls are left."""
+
+    async def send_limited(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableScopeHeaders.from_message(message)
+            headers["RateLimit-Limit"] = str(verdict.limit)
+            headers["RateLimit-Remaining"] = str(verdict.remaining)
+            headers["RateLimit-Reset"] = str(verdict.reset)
+        await send(message)
+
+    return send_limited
 
 
 def _is_json(scope: Scope) -> bool:

@@ -6,6 +6,7 @@ from litestar import Request
 from litestar.datastructures import MutableScopeHeaders
 from litestar.di import NamedDependency
 from litestar.enums import ScopeType
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,7 +15,7 @@ from newsletter.api.errors import AnyRequest, send_error
 from newsletter.kit import idempotency
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
-from newsletter.kit.errors import NewsletterError, ValidationFailed
+from newsletter.kit.errors import NewsletterError, TooLarge, ValidationFailed
 from newsletter.kit.idempotency import Claim, Once, Stored
 
 _SCOPE_KEY = "newsletter_once"
@@ -54,7 +55,11 @@ class Idempotency(ASGIMiddleware):
             )
         principal: Principal = request.scope["user"]
         path = request.scope["path"] + "?" + request.scope["query_string"].decode("latin-1")
-        print_ = idempotency.fingerprint(request.method, path, await request.body())
+        try:
+            body = await request.body()
+        except RequestEntityTooLarge:
+            raise TooLarge() from None
+        print_ = idempotency.fingerprint(request.method, path, body)
         return await idempotency.begin(self._db, self._vault, principal.project.id, key, print_)
 
     async def _carry_out(
