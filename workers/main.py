@@ -29,9 +29,9 @@ from workers.sweeper import Sweeper
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-STOP_SECONDS = 6.0
+STOP_SECONDS = 5.0
 """What work in flight gets to finish when the process is asked to end; in all it takes under 10."""
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 0.8
 """What each part gets to close then, whatever it waits for: a database or broker may be away."""
 OTHER_THREADS = 2
 """Threads for all jobs that are neither mail nor webhooks."""
@@ -49,6 +49,7 @@ class Workers:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="workers", daemon=True)
         self._in_flight: set[Future[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._workers: list[dramatiq.Worker] = []
 
     def start(self) -> None:
@@ -72,8 +73,7 @@ class Workers:
         self._stopping.set()
         self._close(self._sweeper.stop(), "the sweeper")
         _, unfinished = wait(list(self._in_flight), timeout=STOP_SECONDS)
-        for future in unfinished:
-            future.cancel()
+        self._close(self._cancel(), "the work in flight")
         self._stop_threads()
         self._close(self._runtime.aclose(), "the connections")
         self._bell.close()
@@ -82,13 +82,20 @@ class Workers:
         self._loop.close()
         log.info("workers stopped", unfinished=len(unfinished))
 
+    async def _cancel(self) -> None:
+        """Ends what did not end by itself; each job gets to write what it knows."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def _stop_threads(self) -> None:
         """All at once. A thread that waits for a broker which is away ends with the process."""
         stopping = [threading.Thread(target=self._stop_worker, args=(each,)) for each in self._workers]
         for thread in stopping:
             thread.daemon = True
             thread.start()
-        end = time.monotonic() + 2 * CLOSE_SECONDS
+        end = time.monotonic() + CLOSE_SECONDS
         for thread in stopping:
             thread.join(max(0.0, end - time.monotonic()))
 
@@ -119,7 +126,7 @@ class Workers:
             if self._stopping.is_set():
                 return  # The row stays queued; whoever starts next takes it.
             work = jobs.run(self._runtime.db, UUID(job_id), handlers, lease)
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            future = asyncio.run_coroutine_threadsafe(self._noted(work), self._loop)
             self._in_flight.add(future)
             try:
                 future.result()
@@ -131,6 +138,15 @@ class Workers:
                 self._in_flight.discard(future)
 
         dramatiq.actor(actor_name=name, queue_name=_queue(name), broker=self._broker)(run)
+
+    async def _noted(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await work
+        finally:
+            self._tasks.discard(task)
 
     async def _free_leases(self) -> None:
         # One process at work means that every lease is of its previous life.

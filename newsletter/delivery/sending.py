@@ -17,6 +17,8 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
@@ -91,6 +93,14 @@ class Block:
     skipped: tuple[Decision, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A block on the wire, and what is known of it so far."""
+
+    task: asyncio.Task[None]
+    decisions: list[Decision]
+
+
 async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
     """Sends what is due of the batch. Returns when to come again, or None when it is done.
 
@@ -122,6 +132,8 @@ class _BatchRun:
         self._ours_until = asked_at + parts.settings.lease
         self._halt: Halt | None = None
         self._has_sent = False
+        self._on_the_wire: deque[Delivery] = deque()
+        self._lanes_held = 0
 
     async def renew(self) -> bool:
         asked_at = time.monotonic()
@@ -136,39 +148,61 @@ class _BatchRun:
         return self._parts.is_stopping() or time.monotonic() >= self._ours_until
 
     async def work(self) -> Again | None:
+        try:
+            return await self._take_turns()
+        except BaseException:
+            await self._save()
+            raise
+
+    async def _take_turns(self) -> Again | None:
         """Turns until nothing is left. A lane is held from before a block is opened until its
         outcomes are on disk; only a run that holds none waits for one, so none waits in a circle.
         """
-        lanes, running, block, held = self._parts.lanes, deque[asyncio.Task[list[Decision]]](), None, 0
-        try:
-            while True:
-                if block is None and self._halt is None:
-                    block = await self._prepare()
-                if block is None and not running:
-                    return await self._end()
-                results: list[Decision] = []
-                if block is not None and (not running or lanes.are_free):
-                    await lanes.take()
-                    held += 1
-                    is_open = True
-                else:
-                    results = await running.popleft()
-                    is_open = not lanes.are_wanted
-                opened = await self._turn(results, block if is_open else None)
-                if is_open:
-                    block = None
-                if opened is None:
-                    lanes.give_back()
-                    held -= 1
-                else:
-                    running.append(asyncio.create_task(self._deliver(opened)))
-        finally:
-            # Only on the way out of an error: what is in flight stays ``sending`` in the books.
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            for _ in range(held):
+        lanes, block = self._parts.lanes, None
+        while True:
+            if block is None and self._halt is None:
+                block = await self._prepare()
+            if block is None and not self._on_the_wire:
+                return await self._end()
+            done = None
+            if block is not None and (not self._on_the_wire or lanes.are_free):
+                await lanes.take()
+                self._lanes_held += 1
+                may_open = True
+            else:
+                done = self._on_the_wire[0]
+                await done.task
+                may_open = not lanes.are_wanted
+            opened = await self._turn(done.decisions if done else (), block if may_open else None)
+            if done is not None:
+                self._on_the_wire.popleft()
+            if may_open:
+                block = None
+            if opened is not None:
+                self._begin(opened)
+            else:
+                self._lanes_held -= 1
                 lanes.give_back()
+
+    def _begin(self, block: Block) -> None:
+        decisions: list[Decision] = []
+        task = asyncio.create_task(self._deliver(block, decisions))
+        self._on_the_wire.append(Delivery(task, decisions))
+
+    async def _save(self) -> None:
+        """On the way out of an error, or of a process that must end now: writes what is known, if
+        it can be written at once. What was on the wire stays ``sending`` in the books."""
+        for delivery in self._on_the_wire:
+            delivery.task.cancel()
+        await asyncio.gather(*(delivery.task for delivery in self._on_the_wire), return_exceptions=True)
+        for _ in range(self._lanes_held):
+            self._parts.lanes.give_back()
+        known = [decision for delivery in self._on_the_wire for decision in delivery.decisions]
+        if known:
+            try:
+                await self._record(known, None)
+            except (ledger.LostBatch, DBAPIError, OSError, PoolTimeout) as error:
+                log.warning("outcomes were lost", messages=len(known), error=repr(error))
 
     async def _prepare(self) -> Block | None:
         """Reads the next block and writes its mails; nothing is promised to the books yet, so
@@ -217,15 +251,14 @@ class _BatchRun:
 
     async def _turn(self, results: Sequence[Decision], block: Block | None) -> Block | None:
         """The one write of each round. Returns what of the block may be sent now."""
+        return await insist(lambda: self._record(results, block), seconds=PATIENCE)
 
-        async def write() -> Block | None:
-            async with self._parts.db.unit_of_work() as session:
-                await ledger.fence(session, self._books)
-                await ledger.write(session, self._books, results)
-                await self._suppress_refused(session, results)
-                return await self._open(session, block) if block else None
-
-        return await insist(write, seconds=PATIENCE)
+    async def _record(self, results: Sequence[Decision], block: Block | None) -> Block | None:
+        async with self._parts.db.unit_of_work() as session:
+            await ledger.fence(session, self._books)
+            await ledger.write(session, self._books, results)
+            await self._suppress_refused(session, results)
+            return await self._open(session, block) if block else None
 
     async def _open(self, session: AsyncSession, block: Block) -> Block | None:
         self._halt = self._halt or await self._read_halt(session)
@@ -270,13 +303,11 @@ class _BatchRun:
             return Halt.expired
         return Halt.stopping if self._parts.is_stopping() else None
 
-    async def _deliver(self, block: Block) -> list[Decision]:
+    async def _deliver(self, block: Block, decisions: list[Decision]) -> None:
         seqs = list(block.envelopes)
-        decisions = []
         envelopes = list(block.envelopes.values())
         async for index, result in self._provider.send_many(envelopes, self._must_stop):
             decisions.append(self._decide(block.recipients[seqs[index]], result))
-        return decisions
 
     def _decide(self, to: Recipient, result: Result) -> Decision:
         if isinstance(result, Receipt):

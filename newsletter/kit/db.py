@@ -6,6 +6,7 @@ transactions, 60 concurrent check-then-write transactions all "succeeded" and co
 """
 
 import asyncio
+import errno
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -243,6 +244,17 @@ def is_outage(error: BaseException) -> bool:
             )
         )
     return isinstance(error, (OSError, PoolTimeout))
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room to write, which somebody has to make."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    is_sqlite_full = "disk is full" in str(cause)
+    return is_sqlite_full or getattr(cause, "sqlstate", None) == "53100" or _errno(cause) == errno.ENOSPC
+
+
+def _errno(error: BaseException | None) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
 
 
 def _pragmas(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

@@ -14,7 +14,7 @@ import pytest
 from newsletter.kit.db import Database
 from tests.conftest import SIZE
 from tests.faults.campaign import Campaign
-from tests.faults.processes import API, Installation, Worker
+from tests.faults.processes import API, Installation, Newsletter
 from tests.faults.sink import Sink
 from tests.services import Postgres, Redis, require
 
@@ -25,6 +25,9 @@ LEASE = 4.0
 BLOCK = 64
 TWO_BLOCKS = 2 * BLOCK
 """The most messages that one killed process may leave unknown."""
+
+CONNECTIONS = 4
+"""Of one process to the sending server; each may have one message on the wire."""
 
 _numbers = itertools.count(1)
 
@@ -115,14 +118,28 @@ class World:
         merged = {**self.installation.options, **texts}
         self.installation = replace(self.installation, options=merged)
 
-    async def start(self, workers: int = 0) -> tuple[API, list[Worker]]:
-        """An API and so many workers, started at once. The embedded mode needs none: it has its own."""
+    async def start(self, workers: int = 0) -> tuple[API, list[Newsletter]]:
+        """An API and so many workers, started at once. In the embedded mode they are one process."""
         api = self.installation.api()
-        processes = [self.installation.worker() for _ in range(workers)]
-        for process in (api, *processes):
+        if self.installation.redis_url is None:
+            processes: list[Newsletter] = [api] * workers
+        else:
+            processes = [self.installation.worker() for _ in range(workers)]
+        each = {id(process): process for process in (api, *processes)}.values()
+        for process in each:
             self.stack.callback(process.close)
-        await asyncio.gather(*(asyncio.to_thread(process.start) for process in (api, *processes)))
+        await asyncio.gather(*(asyncio.to_thread(process.start) for process in each))
         return api, processes
+
+    async def move_to(self, folder: Path) -> tuple[API, Campaign]:
+        """The embedded installation on another disk, started."""
+        copy = folder / "newsletter.db"
+        shutil.copyfile(self.seeded.place, copy)
+        url = f"sqlite+aiosqlite:///{copy}"
+        self.installation = replace(self.installation, folder=folder, database_url=url)
+        self.db = Database(url)
+        api, _ = await self.start()
+        return api, self.campaign(2_000)
 
     def campaign(self, size: int) -> Campaign:
         return Campaign(self.db, self.sink, self.seeded.key, self.seeded.lists[size])

@@ -42,7 +42,7 @@ class Faults:
     busy: Chosen = nobody
     """``421`` to RCPT, and the connection is closed."""
     cut_before_the_dot: Chosen = nobody
-    """The connection is lost in the middle of the message; nothing is kept."""
+    """The connection is lost when the message should begin."""
     cut_after_the_dot: Chosen = nobody
     """The message is kept, and the connection lost before the answer."""
     hang: Chosen = nobody
@@ -149,8 +149,7 @@ class _Connection(asyncio.Protocol):
             self._recipient = line.partition("<")[2].partition(">")[0]
             self._meet_recipient()
         elif verb == "DATA":
-            self._is_data = True
-            self._say(b"354 go on")
+            self._meet_message()
         elif verb == "QUIT":
             self._say(b"221 bye")
             self._close()
@@ -168,12 +167,16 @@ class _Connection(asyncio.Protocol):
         else:
             self._say(b"250 OK")
 
-    def _take_message(self) -> bool:
-        faults = self._sink.faults
-        if self._buffer and faults.cut_before_the_dot(self._recipient):
+    def _meet_message(self) -> None:
+        if self._sink.faults.cut_before_the_dot(self._recipient):
             self._sink.dropped.append(self._recipient)
             self.abort()
-            return False
+        else:
+            self._is_data = True
+            self._say(b"354 go on")
+
+    def _take_message(self) -> bool:
+        faults = self._sink.faults
         end = self._buffer.find(b"\r\n.\r\n")
         if end < 0:
             return False

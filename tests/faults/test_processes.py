@@ -5,15 +5,12 @@ import pytest
 from newsletter.delivery.models import Outcome
 from tests.conftest import SIZE
 from tests.faults.campaign import wait_for
-from tests.faults.conftest import TWO_BLOCKS, World
+from tests.faults.conftest import CONNECTIONS, TWO_BLOCKS, World
 
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.skipif(SIZE != "distributed", reason="needs the distributed size (Postgres and Redis)"),
 ]
-
-CONNECTIONS = 4
-"""Of one worker to the sending server; each may have one message on the wire."""
 
 
 async def test_a_worker_is_killed_in_the_middle_of_a_send(world: World) -> None:
