@@ -37,7 +37,7 @@ class CampaignController(Controller):
     tags = ("Campaigns",)
 
     @get(operation_id="list_campaigns", summary="List campaigns", opt={"scope": "campaigns:read"})
-    async def list_(
+    async def index(
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
@@ -65,7 +65,7 @@ class CampaignController(Controller):
         data: JSONBody[CampaignCreate],
     ) -> Data[CampaignOut]:
         if data.send or data.scheduled_at:
-            need_send(principal)
+            _need_send(principal)
         async with (
             drafting.drafted(db, principal, studio, data) as ready,
             db.unit_of_work() as session,
@@ -99,7 +99,7 @@ class CampaignController(Controller):
         campaign_id: FromPath[str],
     ) -> Data[CampaignOut]:
         async with db.read() as session:
-            campaign = await seen(session, principal, campaign_id)
+            campaign = await _named(session, principal, campaign_id)
             return Data(data=await queries.shown(session, campaign))
 
     @patch(
@@ -117,10 +117,10 @@ class CampaignController(Controller):
         data: JSONBody[CampaignUpdate],
         if_match: Annotated[str | None, HeaderParameter(name="If-Match")] = None,
     ) -> Data[CampaignOut]:
-        version = version_of(if_match)
+        version = _version_of(if_match)
         if data.scheduled_at is not None:
-            need_send(principal)
-        changes = await checked_changes(db, principal, studio, campaign_id, data)
+            _need_send(principal)
+        changes = await _checked_changes(db, principal, studio, campaign_id, data)
         async with db.unit_of_work() as session:
             key = ids.in_path("cmp", campaign_id)
             campaign = await service.update(session, principal.project, key, changes, version=version)
@@ -132,15 +132,15 @@ class CampaignController(Controller):
         summary="Delete a draft",
         opt={"scope": "campaigns:write"},
     )
-    async def delete(
+    async def remove(
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
         campaign_id: FromPath[str],
     ) -> None:
         async with db.unit_of_work() as session:
-            campaign = await seen(session, principal, campaign_id)
-            await service.delete(session, principal.project, campaign.id)
+            campaign = await _named(session, principal, campaign_id)
+            await service.remove(session, principal.project, campaign.id)
 
     @post(
         "/{campaign_id:str}/send",
@@ -193,7 +193,7 @@ class CampaignController(Controller):
         campaign_id: FromPath[str],
     ) -> Data[CampaignOut]:
         async with db.unit_of_work() as session:
-            found = await seen(session, principal, campaign_id)
+            found = await _named(session, principal, campaign_id)
             campaign = await service.cancel(session, principal.project, found.id)
             out = Data[CampaignOut](data=await queries.shown(session, campaign))
             await once.keep(session, 200, out)
@@ -216,7 +216,7 @@ class CampaignController(Controller):
         data: JSONBody[CampaignTest],
     ) -> Data[TestSent]:
         async with db.read() as session:
-            campaign = await seen(session, principal, campaign_id)
+            campaign = await _named(session, principal, campaign_id)
             await drafting.check_from(session, principal, campaign.from_email)
             frame = await service.frame_of(session, principal.project, campaign, studio)
         mail = await service.compile_campaign(frame, campaign)
@@ -250,7 +250,7 @@ class CampaignController(Controller):
     ) -> Data[Preview]:
         reader = ids.in_query("sub", "subscriber_id", subscriber_id)
         async with db.read() as session:
-            campaign = await seen(session, principal, campaign_id)
+            campaign = await _named(session, principal, campaign_id)
             frame = await service.frame_of(session, principal.project, campaign, studio)
             values = await service.sample_values(
                 session, principal.project, campaign, reader, studio.settings.public_url
@@ -272,7 +272,7 @@ async def _send(
     data: CampaignSend | None,
 ) -> Data[CampaignOut]:
     async with db.read() as session:
-        campaign = await seen(session, principal, campaign_id)
+        campaign = await _named(session, principal, campaign_id)
         await drafting.check_from(session, principal, campaign.from_email)
         launch.check_sendable(campaign)
         frame = await service.frame_of(session, principal.project, campaign, studio)
@@ -292,7 +292,7 @@ async def _send(
     return out
 
 
-async def checked_changes(
+async def _checked_changes(
     db: Database, principal: Principal, studio: Studio, campaign_id: str, data: CampaignUpdate
 ) -> dict[str, Any]:
     """The columns to change, once the changed campaign is known to compile."""
@@ -303,7 +303,7 @@ async def checked_changes(
     if nulls := [field for field in required if field in changes and changes[field] is None]:
         raise ValidationFailed(errors={field: ["must not be null"] for field in nulls})
     async with db.read() as session:
-        campaign = await seen(session, principal, campaign_id)
+        campaign = await _named(session, principal, campaign_id)
         if data.list_id is not None:
             await drafting.check_list(session, principal, data.list_id)
         await drafting.check_from(session, principal, data.from_email or campaign.from_email)
@@ -320,7 +320,7 @@ async def checked_changes(
     return changes
 
 
-def version_of(if_match: str | None) -> int | None:
+def _version_of(if_match: str | None) -> int | None:
     if if_match is None:
         return None
     text = if_match.strip().removeprefix("W/").strip('"')
@@ -329,12 +329,12 @@ def version_of(if_match: str | None) -> int | None:
     return int(text)
 
 
-def need_send(principal: Principal) -> None:
+def _need_send(principal: Principal) -> None:
     if not principal.has_scope("send"):
         raise Forbidden("This key lacks the scope 'send'; create the campaign as a draft.")
 
 
-async def seen(session: AsyncSession, principal: Principal, campaign_id: str) -> Campaign:
+async def _named(session: AsyncSession, principal: Principal, campaign_id: str) -> Campaign:
     """The campaign that a path names. Raises `NotFound`, or `Forbidden` for a list outside the key's."""
     campaign = await queries.one(session, principal.project, ids.in_path("cmp", campaign_id))
     if not principal.may_use_list(campaign.list_id):

@@ -7,16 +7,15 @@ from uuid import UUID
 from pydantic import Field, ValidationInfo, field_validator
 
 from newsletter.accounts.schemas import ShownName
+from newsletter.audience.schemas import ListId
 from newsletter.campaigns.models import CampaignStatus, CreationMethod
 from newsletter.kit import clock
 from newsletter.kit.address import EmailAddress
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Line, Schema, Switch, Time
+from newsletter.templates.schemas import TemplateId
 
 CampaignId = Annotated[UUID, IdField("cmp")]
-ListId = Annotated[UUID, IdField("lst")]
-TemplateId = Annotated[UUID, IdField("tpl")]
-SubscriberId = Annotated[UUID, IdField("sub")]
 
 Subject = Annotated[Line, Field(min_length=1, max_length=300, examples=["Our new pricing tiers"])]
 Preheader = Annotated[Line, Field(max_length=150, examples=["Plus a free 14-day trial."])]

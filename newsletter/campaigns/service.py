@@ -97,7 +97,8 @@ async def _reschedule(session: AsyncSession, campaign: Campaign, at: datetime | 
         await jobs.enqueue(session, "campaigns.launch", payload, run_at=at, key=key)
 
 
-async def delete(session: AsyncSession, project: Project, campaign_id: UUID) -> None:
+async def remove(session: AsyncSession, project: Project, campaign_id: UUID) -> None:
+    """Deletes a draft. Raises `CannotDelete` for anything else."""
     campaign = await queries.one(session, project, campaign_id, lock=True)
     if campaign.status is not CampaignStatus.draft:
         raise errors.CannotDelete()

@@ -34,7 +34,7 @@ class TemplateController(Controller):
         description="System templates first, then the project's own.",
         opt={"scope": "templates:read"},
     )
-    async def listed(
+    async def index(
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],

@@ -16,8 +16,8 @@ from newsletter.webhooks import calls, queries, service
 from newsletter.webhooks.models import DeliveryStatus
 from newsletter.webhooks.schemas import (
     AttemptOut,
-    DeliveryDetail,
     DeliveryOut,
+    DeliverySummary,
     EndpointCreate,
     EndpointCreated,
     EndpointOut,
@@ -148,7 +148,7 @@ class WebhookController(Controller):
         status: FromQuery[DeliveryStatus | None] = None,
         cursor: FromQuery[str | None] = None,
         per_page: FromQuery[int] = 20,
-    ) -> CursorPage[DeliveryOut]:
+    ) -> CursorPage[DeliverySummary]:
         paging.check(1, per_page)
         before = paging.read_cursor(cursor)
         async with db.read() as session:
@@ -159,7 +159,7 @@ class WebhookController(Controller):
             meta = CursorMeta(
                 per_page=per_page, next_cursor=paging.next_cursor([row.id for row in rows], per_page)
             )
-            return CursorPage(data=[DeliveryOut.model_validate(row) for row in rows], meta=meta)
+            return CursorPage(data=[DeliverySummary.model_validate(row) for row in rows], meta=meta)
 
     @get(
         "/{id:str}/deliveries/{delivery_id:str}",
@@ -173,14 +173,14 @@ class WebhookController(Controller):
         principal: NamedDependency[Principal],
         id: FromPath[str],
         delivery_id: FromPath[str],
-    ) -> Data[DeliveryDetail]:
+    ) -> Data[DeliveryOut]:
         async with db.read() as session:
             row = await queries.delivery(
                 session, principal.project, ids.in_path("whe", id), ids.in_path("whd", delivery_id)
             )
             made = [AttemptOut.model_validate(call) for call in await queries.attempts(session, row.id)]
-            shown = DeliveryOut.model_validate(row)
-            return Data(data=DeliveryDetail(**dict(shown), attempts=made))
+            shown = DeliverySummary.model_validate(row)
+            return Data(data=DeliveryOut(**dict(shown), attempts=made))
 
     @post(
         "/{id:str}/deliveries/{delivery_id:str}/replay",
@@ -196,13 +196,13 @@ class WebhookController(Controller):
         once: NamedDependency[Once],
         id: FromPath[str],
         delivery_id: FromPath[str],
-    ) -> Data[DeliveryOut]:
+    ) -> Data[DeliverySummary]:
         """A delivery that is over starts its retry schedule again; one that waits for a retry
         is tried now and keeps its place in the schedule."""
         async with db.unit_of_work() as session:
             row = await service.replay(
                 session, principal.project, ids.in_path("whe", id), ids.in_path("whd", delivery_id)
             )
-            out = Data[DeliveryOut](data=DeliveryOut.model_validate(row))
+            out = Data[DeliverySummary](data=DeliverySummary.model_validate(row))
             await once.keep(session, 202, out)
         return out

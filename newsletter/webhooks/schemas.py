@@ -102,7 +102,7 @@ class AttemptOut(CallOut):
     number: int
 
 
-class DeliveryOut(Schema):
+class DeliverySummary(Schema):
     id: DeliveryId
     endpoint_id: EndpointId
     event_id: EventId
@@ -115,7 +115,7 @@ class DeliveryOut(Schema):
     finished_at: Time | None
 
 
-class DeliveryDetail(DeliveryOut):
+class DeliveryOut(DeliverySummary):
     """A delivery with each of its calls, oldest first."""
 
     attempts: list[AttemptOut]
