@@ -1,49 +1,21 @@
 """From an event to its endpoints: who gets it, when it is tried again, and when no more."""
 
 import asyncio
-from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from newsletter.accounts.project import Project
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import jobs
-from newsletter.kit.db import db_now
-from newsletter.kit.jobs import Job, JobStatus
 from newsletter.runtime import Runtime
 from newsletter.settings import WebhookSettings
-from newsletter.webhooks import delivering
-from newsletter.webhooks.models import Endpoint, WebhookDelivery
+from newsletter.webhooks.models import Endpoint
 from tests.client import Client
 from tests.jobs import make_due, run_due
 from tests.receiver import Receiver, Reply
 from tests.webhooks.conftest import Happen, Register
-from workers.registry import handlers
-
-WAITS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-
-
-async def only_delivery(client: Client, endpoint: Any) -> Any:
-    [listed] = await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries")
-    return await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries/{listed['id']}")
-
-
-async def seconds_to_run(runtime: Runtime) -> float:
-    """How long the one waiting job has to wait, by the database's clock."""
-    async with runtime.db.read() as session:
-        [[run_at, now]] = (
-            await session.execute(select(Job.run_at, db_now()).where(Job.status == JobStatus.queued))
-        ).all()
-    wait: timedelta = run_at - now
-    return wait.total_seconds()
-
-
-async def jobs_left(runtime: Runtime) -> int:
-    async with runtime.db.read() as session:
-        return (await session.execute(select(func.count()).select_from(Job))).scalar_one()
+from tests.webhooks.deliveries import WAITS, jobs_left, only_delivery, seconds_to_run
 
 
 async def test_an_event_reaches_every_endpoint_that_wants_it_and_no_other(
@@ -251,153 +223,6 @@ class TestPrivateAddresses:
         assert receiver.connections == 0
 
 
-async def test_a_second_fan_out_changes_nothing(
-    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
-) -> None:
-    endpoint = await register()
-    await happen(times=3)
-    async with runtime.db.read() as session:
-        [job] = (await session.scalars(select(Job).where(Job.name == "webhooks.fan_out"))).all()
-        event_ids = [UUID(text) for text in job.payload["event_ids"]]
-    await run_due(runtime)
-    before = await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries")
-    await delivering.fan_out(runtime.db, event_ids)
-    assert await run_due(runtime) == []
-    assert await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries") == before
-    assert len(receiver.calls) == 3
-
-
-async def test_a_second_run_of_an_attempt_does_nothing(
-    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
-) -> None:
-    endpoint = await register()
-    receiver.replies.append(Reply(500))
-    await happen()
-    await run_due(runtime)
-    await _attempt(runtime, endpoint, number=1)
-    assert len(receiver.calls) == 1
-    await make_due(runtime)
-    await run_due(runtime)
-    after = await only_delivery(client, endpoint)
-    assert (after["status"], after["attempt_count"]) == ("succeeded", 2)
-    for number in (1, 2, 3):
-        await _attempt(runtime, endpoint, number)
-    assert len(receiver.calls) == 2
-    assert await only_delivery(client, endpoint) == after
-
-
-async def test_two_runs_of_one_attempt_at_once_are_booked_once(
-    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
-) -> None:
-    endpoint = await register()
-    receiver.otherwise = Reply(500, delay=0.2)
-    await happen()
-    ran = await _run_one(runtime, "webhooks.fan_out")
-    assert ran
-    await asyncio.gather(_attempt(runtime, endpoint, 1), _attempt(runtime, endpoint, 1))
-    delivery = await only_delivery(client, endpoint)
-    assert delivery["attempt_count"] == len(delivery["attempts"]) == 1
-    assert (await client.data("GET", f"/webhooks/{endpoint['id']}"))["consecutive_failures"] == 1
-
-
-async def test_deleting_an_endpoint_with_waiting_deliveries_does_no_harm(
-    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
-) -> None:
-    endpoint = await register()
-    receiver.otherwise = Reply(500)
-    await happen(times=2)
-    await run_due(runtime)
-    assert (await client.delete(f"/webhooks/{endpoint['id']}")).status_code == 204
-    await make_due(runtime)
-    assert await run_due(runtime) == ["webhooks.attempt"] * 2
-    assert len(receiver.calls) == 2
-    assert await jobs_left(runtime) == 0
-
-
-async def test_an_endpoint_deleted_during_its_call_does_no_harm(
-    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
-) -> None:
-    endpoint = await register()
-    receiver.otherwise = Reply(500, delay=0.3)
-    await happen()
-    running = asyncio.create_task(run_due(runtime))
-    await receiver.called.wait()
-    assert (await client.delete(f"/webhooks/{endpoint['id']}")).status_code == 204
-    await running
-    assert await jobs_left(runtime) == 0
-
-
-async def test_a_dead_letter_is_replayed_with_the_same_event_and_a_new_schedule(
-    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
-) -> None:
-    endpoint = await register()
-    receiver.otherwise = Reply(500)
-    await happen()
-    for _ in range(10):
-        await run_due(runtime)
-        await make_due(runtime)
-    dead = await only_delivery(client, endpoint)
-    assert dead["status"] == "exhausted"
-    path = f"/webhooks/{endpoint['id']}/deliveries/{dead['id']}/replay"
-    waiting = await client.data("POST", path, 202)
-    assert (waiting["status"], waiting["finished_at"]) == ("pending", None)
-    await client.error("POST", path, 409, "delivery_pending")
-    await run_due(runtime)
-    assert WAITS[0] * 0.8 - 2 <= await seconds_to_run(runtime) <= WAITS[0] * 1.2
-    receiver.otherwise = Reply(200)
-    await make_due(runtime)
-    await run_due(runtime)
-    after = await only_delivery(client, endpoint)
-    assert (after["status"], after["attempt_count"], len(after["attempts"])) == ("succeeded", 12, 12)
-    assert len({(call.headers["webhook-id"], call.body) for call in receiver.calls}) == 1
-
-
-async def test_a_success_can_be_replayed_and_a_retry_hastened(
-    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
-) -> None:
-    endpoint = await register()
-    receiver.replies.extend([Reply(500), Reply(500), Reply(500)])
-    await happen()
-    await run_due(runtime)
-    path = f"/webhooks/{endpoint['id']}/deliveries/{(await only_delivery(client, endpoint))['id']}/replay"
-    await client.data("POST", path, 202)
-    await run_due(runtime)
-    assert len(receiver.calls) == 2
-    # It kept its place: this was the second failure.
-    assert await seconds_to_run(runtime) >= WAITS[1] * 0.8 - 2
-    await client.data("POST", path, 202)
-    await run_due(runtime)
-    assert await seconds_to_run(runtime) >= WAITS[2] * 0.8 - 2
-    await client.data("POST", path, 202)
-    await run_due(runtime)
-    assert (await only_delivery(client, endpoint))["status"] == "succeeded"
-    assert await jobs_left(runtime) == 0
-    await client.data("POST", path, 202)
-    await run_due(runtime)
-    delivery = await only_delivery(client, endpoint)
-    assert (delivery["status"], delivery["attempt_count"]) == ("succeeded", 5)
-    assert len({call.headers["webhook-id"] for call in receiver.calls}) == 1
-
-
-async def test_a_process_that_died_after_the_call_makes_it_again_with_the_same_id(
-    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
-) -> None:
-    endpoint = await register()
-    receiver.otherwise = Reply(delay=0.3)
-    await happen()
-    running = asyncio.create_task(run_due(runtime))
-    await receiver.called.wait()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert (await only_delivery(client, endpoint))["attempt_count"] == 0
-    await jobs.free_all(runtime.db)
-    await run_due(runtime)
-    delivery = await only_delivery(client, endpoint)
-    assert (delivery["status"], delivery["attempt_count"]) == ("succeeded", 1)
-    assert len(receiver.calls) == 2
-    assert len({(call.headers["webhook-id"], call.body) for call in receiver.calls}) == 1
-
-
 async def test_one_slow_endpoint_does_not_hold_the_database(
     client: Client, runtime: Runtime, project: Project, register: Register, happen: Happen, receiver: Receiver
 ) -> None:
@@ -409,46 +234,3 @@ async def test_one_slow_endpoint_does_not_hold_the_database(
     async with asyncio.timeout(0.5):
         await client.data("PATCH", "/project", json={"name": "Written meanwhile"})
     await running
-
-
-async def test_a_test_call_is_real_and_leaves_no_trace(
-    client: Client, register: Register, receiver: Receiver
-) -> None:
-    endpoint = await register(events=["subscriber.bounced", "campaign.sent"], is_active=False)
-    path = f"/webhooks/{endpoint['id']}"
-    receiver.replies.extend([Reply(201, body=b"internal"), Reply(410), Reply(302, {"Location": "/"})])
-    first = await client.data("POST", f"{path}/test", json={})
-    assert (first["event_type"], first["status_code"], first["error"]) == ("subscriber.bounced", 201, None)
-    assert first["event_id"] == receiver.calls[0].headers["webhook-id"]
-    assert "internal" not in str(first)
-    for status in (410, 302):
-        made = await client.data("POST", f"{path}/test", json={"event_type": "campaign.failed"})
-        assert (made["event_type"], made["status_code"]) == ("campaign.failed", status)
-        assert made["error"]
-    after = await client.data("GET", path)
-    assert (after["consecutive_failures"], after["disabled_reason"]) == (0, None)
-    assert await client.data("GET", f"{path}/deliveries") == []
-    await client.error("POST", f"{path}/test", 422, "validation_failed", json={"event_type": "x.y"})
-
-
-async def test_a_repeated_test_call_with_one_key_is_made_once(
-    client: Client, register: Register, receiver: Receiver
-) -> None:
-    path = f"/webhooks/{(await register())['id']}/test"
-    for _ in range(2):
-        await client.data("POST", path, json={}, headers={"Idempotency-Key": "one-test-call"})
-    assert len(receiver.calls) == 1
-
-
-async def _attempt(runtime: Runtime, endpoint: Any, number: int) -> None:
-    async with runtime.db.read() as session:
-        delivery_id = (await session.scalars(select(WebhookDelivery.id))).one()
-    run = handlers(runtime)["webhooks.attempt"].run
-    await run({"delivery_id": str(delivery_id), "number": number})
-
-
-async def _run_one(runtime: Runtime, name: str) -> bool:
-    async with runtime.db.read() as session:
-        job_id = (await session.scalars(select(Job.id).where(Job.name == name))).one()
-    await jobs.run(runtime.db, job_id, handlers(runtime), lease=30)
-    return True
