@@ -131,6 +131,13 @@ class World:
         await asyncio.gather(*(asyncio.to_thread(process.start) for process in each))
         return api, processes
 
+    async def add_worker(self) -> None:
+        """One more, where workers are processes of their own."""
+        if self.installation.redis_url is not None:
+            worker = self.installation.worker()
+            self.stack.callback(worker.close)
+            await asyncio.to_thread(worker.start)
+
     async def move_to(self, folder: Path) -> tuple[API, Campaign]:
         """The embedded installation on another disk, started."""
         copy = folder / "newsletter.db"

@@ -90,7 +90,8 @@ class Worker(Newsletter):
 
 @dataclass(frozen=True)
 class Installation:
-    """What all processes of one installation share. ``options`` are settings without their prefix."""
+    """What all processes of one installation share. ``options`` are settings without their prefix,
+    except that ``OPENAI_…`` have none."""
 
     folder: Path
     database_url: str
@@ -108,7 +109,10 @@ class Installation:
             **({"REDIS_URL": self.redis_url} if self.redis_url else {}),
             **self.options,
         }
-        return {f"NEWSLETTER_{name}": value for name, value in settings.items()}
+        return {
+            name if name.startswith("OPENAI_") else f"NEWSLETTER_{name}": value
+            for name, value in settings.items()
+        }
 
     def api(self) -> API:
         """Not started. In the embedded mode it is the one process, with the workers in it."""

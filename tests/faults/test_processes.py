@@ -85,9 +85,7 @@ async def test_a_worker_that_slept_beyond_its_lease_sends_nothing_more(world: Wo
     await campaign.start(api.url)
     await campaign.received(200)
     sleeper.freeze()
-    rescuer = world.installation.worker()
-    world.stack.callback(rescuer.close)
-    rescuer.start()
+    await world.add_worker()
 
     async def is_taken_over() -> bool:
         return await campaign.count(Outcome.unknown) > 0
