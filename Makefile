@@ -58,6 +58,10 @@ fmt: setup-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+.PHONY: bench
+bench: setup-dev ## Measure against references and write docs/benchmarks.md; takes minutes
+	@$(BIN)/python -m bench $(ARGS)
+
 .PHONY: lock
 lock: setup-dev ## Write the hashed locks from pyproject.toml; UPGRADE=1 takes newer releases
 	$(BIN)/pip install --quiet uv==$(UV_VERSION)
