@@ -35,26 +35,24 @@ TITLES = {
 
 
 def render() -> str:
-    groups = [
-        (name, field.annotation)
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseSettings)
-    ]
     parts = [INTRODUCTION, _section("The service", "What all parts share.", Settings)]
-    for name, group in groups:
-        parts.append(_section(TITLES[name], inspect.getdoc(group) or "", group))
+    for name, field in Settings.model_fields.items():
+        if (group := _group(field)) is not None:
+            parts.append(_section(TITLES[name], inspect.getdoc(group) or "", group))
     return "\n".join(parts)
 
 
-def _is_group(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseSettings)
+def _group(field: FieldInfo) -> type[BaseSettings] | None:
+    """The settings inside a field that is a group of them."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseSettings) else None
 
 
 def _section(title: str, text: str, group: type[BaseSettings]) -> str:
     text = text.replace("``", "`")
     rows = [f"## {title}\n{text}\n", "| Variable | Value | Default | |", "|---|---|---|---|"]
     for name, field in group.model_fields.items():
-        if not _is_group(field):
+        if _group(field) is None:
             cells = [f"`{_variable(group, name, field)}`", _value(field), _default(field), _text(field)]
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
