@@ -67,7 +67,7 @@ async def by_key(session: AsyncSession, mailing_id: UUID, seq: int) -> FoundMess
     return FoundMessage(*row) if row else None
 
 
-async def mailing(session: AsyncSession, mailing_id: UUID) -> Mailing | None:
+async def find_mailing(session: AsyncSession, mailing_id: UUID) -> Mailing | None:
     return await session.get(Mailing, mailing_id)
 
 

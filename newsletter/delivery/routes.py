@@ -47,7 +47,7 @@ class ViewController(Controller):
 
 
 async def _render(session: AsyncSession, links: Links, ref: MessageRef) -> str:
-    mailing = await queries.mailing(session, ref.mailing_id)
+    mailing = await queries.find_mailing(session, ref.mailing_id)
     message = await queries.by_key(session, ref.mailing_id, ref.seq)
     if mailing is None or message is None or message.subscriber_id != ref.subscriber_id:
         raise MailGone()
