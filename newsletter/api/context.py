@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from urllib.parse import unquote
 
 import structlog
 from litestar.datastructures import MutableScopeHeaders
@@ -34,6 +35,7 @@ class RequestContext:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        scope["path"] = _routed_path(scope)
         request_id = _request_id(scope)
         scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
         structlog.contextvars.clear_contextvars()
@@ -71,6 +73,17 @@ class RequestContext:
                 status=status,
                 elapsed_ms=round(seconds * 1000, 1),
             )
+
+
+def _routed_path(scope: Scope) -> str:
+    """The decoded path, in which a slash that was written ``%2F`` does not end its segment.
+
+    An address may have one. Who reads it takes the segment from ``raw_path``.
+    """
+    raw = scope.get("raw_path") or b""
+    if b"%2f" not in raw.lower():
+        return scope["path"]
+    return "/".join(unquote(part).replace("/", "%2F") for part in raw.decode("latin-1").split("/"))
 
 
 def _request_id(scope: Scope) -> str:

@@ -211,3 +211,22 @@ async def test_nothing_of_this_crosses_projects(
     assert (await other.data("POST", "/subscribers", 201, json={"email": ALICE, "list_id": theirs}))[
         "status"
     ] == "bounced"
+
+
+@pytest.mark.parametrize(
+    ("email", "path"),
+    [
+        ("ada+news@example.com", "ada+news@example.com"),
+        ("ada+news@example.com", "ada%2Bnews%40example.com"),
+        ("a/b@example.com", "a%2Fb@example.com"),
+        ("a%2Fb@example.com", "a%252Fb@example.com"),
+        ("ünï@exämple.com", "%C3%BCn%C3%AF@ex%C3%A4mple.com"),
+    ],
+)
+async def test_an_address_in_the_path_is_what_was_encoded(client: Client, email: str, path: str) -> None:
+    list_id = (await client.data("POST", "/lists", 201, json={"name": "Newsletter"}))["id"]
+    body = {"list_id": list_id, "email": email}
+    known = await client.data("POST", "/subscribers", 201, json=body)
+    response = await client.request("DELETE", f"/subscribers/{path}")
+    assert response.status_code == 204, response.text
+    assert (await client.data("GET", f"/subscribers/{known['id']}"))["status"] == "unsubscribed"

@@ -1,9 +1,11 @@
 """``/subscribers``, and the subscribers of one list."""
 
 from dataclasses import asdict
+from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
-from litestar import Controller, Response, delete, get, patch, post, put
+from litestar import Controller, Request, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody
@@ -271,6 +273,7 @@ class SubscriberController(Controller):
     )
     async def unsubscribe(
         self,
+        request: Request[Any, Any, Any],
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
         subscriber: FromPath[str],
@@ -278,7 +281,7 @@ class SubscriberController(Controller):
     ) -> None:
         wanted = list_of_query(principal, list_id)
         try:
-            email = address.parse(subscriber)
+            email = address.parse(_as_sent(request))
         except ValueError as error:
             raise ValidationFailed.of("email", str(error)) from None
         async with db.unit_of_work() as session:
@@ -337,6 +340,12 @@ class SubscriberController(Controller):
             chosen = queries.consents(principal.project, row.id)
             found, meta = await paging.numbered(session, chosen, page, per_page)
         return Page(data=[ConsentOut.model_validate(each) for each in found], meta=meta)
+
+
+def _as_sent(request: Request[Any, Any, Any]) -> str:
+    """The last segment of the path before it was decoded for routing, which keeps ``%2F`` as it is."""
+    last = request.scope["raw_path"].rstrip(b"/").rpartition(b"/")[2]
+    return unquote(last.decode("latin-1"))
 
 
 def _target(principal: Principal, list_id: UUID) -> Target:
