@@ -5,6 +5,7 @@ grammar alone, and nothing but the small tree below is ever evaluated.
 """
 
 import difflib
+import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -73,13 +74,14 @@ Expression = Name | Const | Filter | Choice | Not | Both | Compare
 _ENVIRONMENT = Environment(autoescape=False)  # noqa: S701 - only its parser is used
 _LIQUID_FILTER = re.compile(r"\|\s*(\w+)\s*:\s*((?:\"[^\"]*\"|'[^']*'|[^|\"'()])+)")
 _COMPARISONS: dict[str, Callable[[str | float, str | float], bool]] = {
-    "eq": lambda a, b: a == b,
-    "ne": lambda a, b: a != b,
-    "lt": lambda a, b: a < b,  # type: ignore[operator]  # both are of one type, see _compare
-    "lteq": lambda a, b: a <= b,  # type: ignore[operator]
-    "gt": lambda a, b: a > b,  # type: ignore[operator]
-    "gteq": lambda a, b: a >= b,  # type: ignore[operator]
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "gt": operator.gt,
+    "gteq": operator.ge,
 }
+"""Both sides are of one type, see `_compare`."""
 FILTERS = {"default": 1, "upper": 0, "lower": 0, "capitalize": 0, "title": 0, "truncate": 1}
 """Names and how many arguments they take."""
 
