@@ -25,7 +25,7 @@ from workers.main import Workers
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-GRACE_SECONDS = 5
+GRACE_SECONDS = 3
 """What open requests get to finish when the server is asked to end."""
 LOCK = "process.lock"
 
