@@ -161,7 +161,8 @@ def _set_head(root: etree._Element, title: str, preheader: str, markers: Markers
     for name in ("mj-title", "mj-preview"):
         for old in head.findall(name):
             head.remove(old)
-    etree.SubElement(head, "mj-title").text = title
+    # mrml writes the title into an attribute, too, where its quotes have to be references.
+    etree.SubElement(head, "mj-title").text = _as_references(title, markers)
     if preheader:
         padding = "\u00a0\u200c" * max(0, MAX_PADDED_PREHEADER - len(markers.remove(preheader)))
         etree.SubElement(head, "mj-preview").text = preheader + padding
@@ -180,13 +181,18 @@ def _set_direction(root: etree._Element, branding: Branding) -> None:
                 element.set("align", "right")
 
 
+def _as_references(text: str, markers: Markers) -> str:
+    """What `_serialise` writes as references; the names stand for characters until then."""
+    return text.replace("\\", f"{markers.prefix}backslash").replace('"', f"{markers.prefix}quote")
+
+
 def _serialise(root: etree._Element, markers: Markers) -> str:
-    backslash = markers.prefix + "backslash"
     for element in root.iter():
         for name, value in element.attrib.items():
-            element.set(name, _WHITESPACE.sub(" ", str(value)).strip().replace("\\", backslash))
+            element.set(name, _as_references(_WHITESPACE.sub(" ", str(value)).strip(), markers))
         name = str(element.tag)
         if element.text is None and len(element) == 0 and name not in VOID_TAGS and "mj" not in name:
             element.text = ""  # <p></p>, because a browser takes <p/> for an open paragraph.
     source: bytes = etree.tostring(root, encoding="ascii")
-    return source.decode("ascii").replace(backslash, "&#92;")
+    text = source.decode("ascii").replace(f"{markers.prefix}backslash", "&#92;")
+    return text.replace(f"{markers.prefix}quote", "&quot;")

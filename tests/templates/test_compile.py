@@ -202,6 +202,12 @@ def test_the_title_is_the_subject() -> None:
     assert_harmless(page)
 
 
+@pytest.mark.parametrize("subject", ['He said "yes"', '" onclick="x()', '"><img src=x>', "back\\slash's"])
+def test_a_subject_with_quotes_stays_in_the_attribute_that_repeats_it(subject: str) -> None:
+    page = assert_harmless(html_of("<p>x</p>", subject=subject))
+    assert [tag["aria-label"] for tag in page.all("div") if "aria-label" in tag] == [subject]
+
+
 def test_a_link_alone_in_its_paragraph_is_a_button_and_any_other_is_not() -> None:
     page = Page(
         html_of(
