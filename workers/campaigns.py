@@ -6,13 +6,13 @@ from uuid import UUID
 
 from newsletter.campaigns import service
 from newsletter.delivery.models import MailingKind
-from newsletter.kit.jobs import Handler
+from newsletter.kit.jobs import Again, Handler
 from newsletter.runtime import Runtime
 
 
 def handlers(runtime: Runtime) -> dict[str, Handler]:
-    async def launch(payload: Mapping[str, Any]) -> None:
-        await service.launch_scheduled(
+    async def launch(payload: Mapping[str, Any]) -> Again | None:
+        return await service.launch_scheduled(
             runtime.db,
             runtime.studio,
             runtime.plans,

@@ -19,7 +19,7 @@ import uvloop
 
 from newsletter.delivery import batches
 from newsletter.kit import jobs
-from newsletter.kit.broker import BrokerBell
+from newsletter.kit.broker import BrokerBell, quieten
 from newsletter.kit.jobs import Handler, Ring
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -57,6 +57,7 @@ class Workers:
         self._thread.start()
         self._wait_for(self._free_leases())
         handlers = registry.handlers(self._runtime)
+        quieten(_queue(name) for name in handlers)
         for name in handlers:
             self._declare(name, handlers)
         for queues, threads in self._groups(handlers).items():

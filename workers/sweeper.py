@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 HEARTBEAT = "sweeper"
 TICK_SECONDS = 0.5
+SAY_EVERY = 30.0
+"""Seconds between two log lines about a chore that keeps failing."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class Chore:
     every: float
     run: Callable[[], Awaitable[None]]
     due_at: float = 0.0
+    said_at: float | None = None
+    """When its failure was last logged; None while it goes well."""
 
 
 class Sweeper:
@@ -66,7 +70,12 @@ class Sweeper:
         try:
             await chore.run()
         except Exception as error:
-            log.error("a chore failed; it will be tried again", chore=chore.name, error=repr(error))
+            now = time.monotonic()
+            if chore.said_at is None or now - chore.said_at >= SAY_EVERY:
+                chore.said_at = now
+                log.error("a chore failed; it will be tried again", chore=chore.name, error=repr(error))
+        else:
+            chore.said_at = None
 
     async def _ring(self) -> None:
         await jobs.ring_due(self._runtime.db, self._runtime.bell)

@@ -27,8 +27,9 @@ from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.address import Address
 from newsletter.kit.clock import rfc3339
-from newsletter.kit.db import Database, JSONObject
+from newsletter.kit.db import Database, JSONObject, db_now
 from newsletter.kit.errors import NewsletterError, NotFound
+from newsletter.kit.jobs import Again
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Catalogue, Plan, Resource
 from newsletter.settings import Settings
@@ -146,22 +147,29 @@ async def send_test(
 
 async def launch_scheduled(
     db: Database, studio: Studio, catalogue: Catalogue, project_id: UUID, campaign_id: UUID
-) -> None:
+) -> Again | None:
     """The job of a schedule. A refused launch becomes ``failed`` with its reason, and may be
-    sent again; one that was launched, moved or unscheduled meanwhile is left alone."""
+    sent again; one that was launched or unscheduled meanwhile is left alone."""
     async with db.read() as session:
         project = await accounts.project_by_id(session, project_id)
         campaign = await session.get(Campaign, campaign_id)
-        if project is None or campaign is None or not _is_due(campaign):
-            return
+        if project is None or campaign is None:
+            return None
+        wait = await _seconds_to_launch(session, campaign)
+        if wait is None or wait > 0:
+            # Never dropped while it is scheduled: clocks may have been set back.
+            return None if wait is None else Again(wait)
         plan = catalogue[await accounts.plan_name(session, project)]
     try:
         await launch_now(db, project, plan, studio, campaign_id, only_due=True)
+    except errors.VersionConflict:
+        return Again(0)  # Changed while it was compiled.
     except NewsletterError as refusal:
         async with db.unit_of_work() as session:
             campaign = await queries.one(session, project, campaign_id, lock=True)
-            if _is_due(campaign):
+            if await _seconds_to_launch(session, campaign) == 0:
                 await _fail(session, campaign, refusal.code, refusal.message)
+    return None
 
 
 async def launch_now(
@@ -184,7 +192,7 @@ async def launch_now(
     mail = await compile_campaign(frame, campaign)
     async with db.unit_of_work() as session:
         locked = await queries.one(session, project, campaign_id, lock=True)
-        if only_due and not _is_due(locked):
+        if only_due and await _seconds_to_launch(session, locked) != 0:
             return
         launch.check_sendable(locked)
         check_version(locked, campaign.version)
@@ -245,12 +253,12 @@ async def _fail(session: AsyncSession, campaign: Campaign, code: str, message: s
     await events.record_many(session, campaign.project_id, EventType.campaign_failed, [{"campaign": data}])
 
 
-def _is_due(campaign: Campaign) -> bool:
-    return (
-        campaign.status is CampaignStatus.scheduled
-        and campaign.scheduled_at is not None
-        and campaign.scheduled_at <= clock.now()
-    )
+async def _seconds_to_launch(session: AsyncSession, campaign: Campaign) -> float | None:
+    """0 when it is due by the database's clock, which rings for it; None when it is not scheduled."""
+    if campaign.status is not CampaignStatus.scheduled or campaign.scheduled_at is None:
+        return None
+    now = (await session.execute(select(db_now()))).scalar_one()
+    return max(0.0, (campaign.scheduled_at - now).total_seconds())
 
 
 def event_data(campaign: Campaign, counts: Counts | None) -> JSONObject:

@@ -4,13 +4,15 @@ A message carries a job's id and nothing else. Dramatiq's retries, time limits a
 are left out: the job row keeps all of that.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from queue import SimpleQueue
 from typing import TypeAlias
 
 import dramatiq
+import dramatiq.common
 import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker
@@ -24,6 +26,38 @@ Broker: TypeAlias = dramatiq.Broker
 
 PAUSE_AFTER_FAILURE = 2.0
 """Seconds without a try after the broker could not be reached; the sweeper makes up for it."""
+
+
+SAY_EVERY = 60.0
+"""Seconds between two log lines about a broker that is away."""
+
+
+class _Seldom(logging.Filter):
+    """One line a minute, of all the threads that miss the broker every three seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_at: float | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if self._said_at is not None and now - self._said_at < SAY_EVERY:
+            return False
+        self._said_at = now
+        return True
+
+
+def quieten(queues: Iterable[str]) -> None:
+    """Keeps Dramatiq's loggers to what an operator needs: that the broker is away, now and then."""
+    seldom = _Seldom()
+    for queue in queues:
+        for name in (queue, dramatiq.common.dq_name(queue)):
+            logger = logging.getLogger(f"dramatiq.worker.ConsumerThread({name})")
+            logger.setLevel(logging.WARNING)
+            logger.filters = [seldom]
+    for noisy in ("dramatiq.worker.Worker", "dramatiq.broker.RedisBroker", "dramatiq.broker.StubBroker"):
+        # It warns of a second worker in one process; each of ours has queues of its own.
+        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def make_broker(url: str) -> Broker:

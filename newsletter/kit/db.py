@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 
 INSIST_EVERY = 0.5
 """Seconds between two tries of `insist`."""
+SAY_EVERY = 20
+"""Tries of `insist` for one line in the log."""
 
 _OUTAGES = ("08", "40", "53", "57P", "58")
 """SQLSTATEs: connection, deadlock, disk or memory full, restart, a system call that failed."""
@@ -221,13 +223,16 @@ async def insist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
     The attempt must be safe to repeat after a commit whose answer was lost.
     """
     give_up = time.monotonic() + seconds
+    tries = 0
     while True:
         try:
             return await attempt()
         except (DBAPIError, OSError, PoolTimeout) as error:
             if not is_outage(error) or time.monotonic() >= give_up:
                 raise
-            log.warning("the database is away; trying again", error=type(error).__name__)
+            if tries % SAY_EVERY == 0:
+                log.warning("the database is away; trying again", error=type(error).__name__)
+            tries += 1
             await asyncio.sleep(INSIST_EVERY)
 
 

@@ -61,13 +61,18 @@ async def test_a_scheduled_campaign_goes_out_at_its_time(
     assert (await client.data("GET", path))["status"] == "sent"
 
 
-async def test_a_job_that_rings_before_its_time_launches_nothing(
+async def test_a_job_that_rings_before_its_time_launches_nothing_and_comes_again(
     client: Client, draft: Make, runtime: Runtime
 ) -> None:
     campaign = await draft(scheduled_at=in_hours(2))
+    path = f"/campaigns/{campaign['id']}"
+    await make_due(runtime)
+    assert await run_due(runtime) == ["campaigns.launch"]
+    assert (await client.data("GET", path))["status"] == "scheduled"
+    await let_its_time_come(runtime, campaign["id"])
     await make_due(runtime)
     await run_due(runtime)
-    assert (await client.data("GET", f"/campaigns/{campaign['id']}"))["status"] == "scheduled"
+    assert (await client.data("GET", path))["status"] == "sent"
 
 
 async def test_a_zone_is_understood_and_shown_in_utc(draft: Make) -> None:
