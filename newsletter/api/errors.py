@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from newsletter.api.error_pages import error_page
-from newsletter.kit.db import is_outage
+from newsletter.kit.db import is_disk_full, is_outage
 from newsletter.kit.errors import (
     InternalError,
     MalformedJSON,
@@ -133,9 +133,10 @@ def _database(request: AnyRequest, error: Exception) -> Answer:
     if not is_outage(error):
         return _unexpected(request, error)
     log.error("the database refused", exc_info=error)
-    return respond(
-        request, Unavailable("The database cannot take this call now; nothing was written.", retry_after=5)
-    )
+    text = "The database cannot take this call now; nothing was written."
+    if is_disk_full(error):
+        text = "The disk is full; nothing was written. Whoever runs this service must make room."
+    return respond(request, Unavailable(text, retry_after=5))
 
 
 def _unexpected(request: AnyRequest, error: Exception) -> Answer:
@@ -158,8 +159,8 @@ HANDLERS: ExceptionHandlersMap = {
     HTTPException: _http,
     # Only a body can nest deeper than the decoder goes, or have bytes that are no text.
     RecursionError: _malformed,
-    PoolTimeout: _database,
     UnicodeDecodeError: _malformed,
+    PoolTimeout: _database,
     DBAPIError: _database,
     OSError: _database,
     Exception: _unexpected,

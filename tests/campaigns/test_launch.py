@@ -67,7 +67,7 @@ async def test_a_job_that_rings_before_its_time_launches_nothing_and_comes_again
     campaign = await draft(scheduled_at=in_hours(2))
     path = f"/campaigns/{campaign['id']}"
     await make_due(runtime)
-    assert await run_due(runtime) == ["campaigns.launch"]
+    assert (await run_due(runtime)).count("campaigns.launch") == 1
     assert (await client.data("GET", path))["status"] == "scheduled"
     await let_its_time_come(runtime, campaign["id"])
     await make_due(runtime)
