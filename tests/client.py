@@ -16,7 +16,7 @@ class Client(httpx.AsyncClient):
         assert response.status_code == status, response.text
         return response.json()["data"]
 
-    async def error(self, method: str, path: str, status: int, code: str, **options: Any) -> Any:
+    async def expect_error(self, method: str, path: str, status: int, code: str, **options: Any) -> Any:
         """The ``error`` of an answer that must have this status and code."""
         response = await self.request(method, path, **options)
         assert response.status_code == status, response.text

@@ -15,7 +15,7 @@ async def test_project_settings_start_with_the_account_and_can_be_changed(client
 
 
 async def test_every_bad_field_is_named_at_once(client: Client) -> None:
-    error = await client.error(
+    error = await client.expect_error(
         "PATCH",
         "/project",
         422,
@@ -26,7 +26,7 @@ async def test_every_bad_field_is_named_at_once(client: Client) -> None:
 
 
 async def test_a_call_without_a_key_is_refused(client: Client) -> None:
-    await client.error(
+    await client.expect_error(
         "GET", "/project", 401, "unauthenticated", headers={"Authorization": "Bearer nl_test_x"}
     )
 

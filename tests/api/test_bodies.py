@@ -18,7 +18,7 @@ async def test_what_is_no_json_is_malformed(client: Client, body: bytes) -> None
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 async def test_another_media_type_is_415(client: Client, kind: str) -> None:
-    await client.error(
+    await client.expect_error(
         "POST",
         "/lists",
         415,
@@ -29,18 +29,18 @@ async def test_another_media_type_is_415(client: Client, kind: str) -> None:
 
 
 async def test_a_missing_body_is_named_plainly(client: Client) -> None:
-    error = await client.error("POST", "/lists", 422, "validation_failed")
+    error = await client.expect_error("POST", "/lists", 422, "validation_failed")
     assert error["errors"] == {"body": ["must be a JSON object"]}
 
 
 @pytest.mark.parametrize("body", [[], "text", 1, None])
 async def test_a_body_that_is_no_object_is_named_plainly(client: Client, body: object) -> None:
-    error = await client.error("POST", "/lists", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/lists", 422, "validation_failed", json=body)
     assert error["errors"] == {"body": ["must be a JSON object"]}
 
 
 async def test_a_body_above_the_limit_is_413(client: Client) -> None:
-    await client.error("POST", "/lists", 413, "payload_too_large", json={"name": "x" * 5_000_001})
+    await client.expect_error("POST", "/lists", 413, "payload_too_large", json={"name": "x" * 5_000_001})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ async def test_one_sentence_says_what_is_wrong_with_a_field(
 ) -> None:
     made = await client.data("POST", "/lists", 201, json={"name": "Newsletter"})
     body = {"list_id": made["id"], "email": "ada@example.com"} | change
-    error = await client.error("POST", "/subscribers", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/subscribers", 422, "validation_failed", json=body)
     assert list(error["errors"]) == [field]
     assert len(error["errors"][field]) == 1
 
@@ -71,5 +71,26 @@ async def test_one_sentence_says_what_is_wrong_with_a_field(
 @pytest.mark.parametrize("value", [1, 0, "true", "no", None])
 async def test_only_true_and_false_are_switches(client: Client, value: object) -> None:
     body = {"url": "https://example.com/hook", "is_active": value}
-    error = await client.error("POST", "/webhooks", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/webhooks", 422, "validation_failed", json=body)
     assert list(error["errors"]) == ["is_active"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "errors"),
+    [
+        ("POST", "/lists", {"name": " "}, {"name": ["must have at least 1 character"]}),
+        ("POST", "/lists", {"name": "x" * 201}, {"name": ["must have at most 200 characters"]}),
+        (
+            "POST",
+            "/lists",
+            {"name": "x", "description": "x" * 2001},
+            {"description": ["must have at most 2000 characters"]},
+        ),
+        ("PUT", "/brand-voice", {"do": ["x"] * 21}, {"do": ["must have at most 20 items"]}),
+    ],
+)
+async def test_a_size_is_told_in_characters_or_items(
+    client: Client, method: str, path: str, body: object, errors: object
+) -> None:
+    error = await client.error(method, path, 422, "validation_failed", json=body)
+    assert error["errors"] == errors

@@ -52,5 +52,5 @@ async def test_a_wrong_method_is_told_the_right_ones(client: Client) -> None:
 
 
 async def test_a_bad_host_is_named(client: Client) -> None:
-    error = await client.error("GET", "/lists", 400, "malformed_json", headers={"Host": "a b"})
+    error = await client.expect_error("GET", "/lists", 400, "malformed_json", headers={"Host": "a b"})
     assert "Host" in error["message"]

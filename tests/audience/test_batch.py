@@ -189,7 +189,7 @@ async def test_custom_fields_beyond_the_hundredth_make_a_row_invalid(client: Cli
 async def test_what_is_no_batch_is_refused(
     client: Client, list_id: str, body: dict[str, Any], field: str
 ) -> None:
-    error = await client.error(
+    error = await client.expect_error(
         "POST", "/subscribers/batch", 422, "validation_failed", json={"list_id": list_id, **body}
     )
     assert list(error["errors"]) == [field]

@@ -58,7 +58,7 @@ async def test_erase_leaves_nothing_that_names_the_person(
     [(scope, stone, reason)] = await suppressed()
     assert (scope, reason) == ("project", "erased")
     assert stone.startswith("#")
-    await client.error("GET", f"/subscribers/{first['id']}", 404, "not_found")
+    await client.expect_error("GET", f"/subscribers/{first['id']}", 404, "not_found")
 
 
 async def test_erase_again_is_done_already(client: Client, list_id: str) -> None:
@@ -66,7 +66,7 @@ async def test_erase_again_is_done_already(client: Client, list_id: str) -> None
     path = f"/subscribers/{made['id']}/erase"
     assert await client.data("POST", path) == {"erased": 1}
     assert await client.data("POST", path) == {"erased": 0}
-    await client.error("POST", "/subscribers/sub_01k9x3v7m8e5tbn2c4r6p0qzaw/erase", 404, "not_found")
+    await client.expect_error("POST", "/subscribers/sub_01k9x3v7m8e5tbn2c4r6p0qzaw/erase", 404, "not_found")
 
 
 async def test_erase_has_the_messages_forgotten_by_a_job(
@@ -124,7 +124,7 @@ async def test_consent_lifts_the_tombstone_later_too(
     made = await add(client, list_id)
     await client.data("POST", f"/subscribers/{made['id']}/erase")
     assert (await add(client, list_id))["status"] == "unsubscribed"
-    error = await client.error(
+    error = await client.expect_error(
         "PUT",
         "/subscribers",
         422,

@@ -103,13 +103,13 @@ async def test_what_is_no_address_or_list_is_refused(client: Client, list_id: st
         (f"/subscribers/{ALICE}?list_id=7", "list_id"),
         (f"/subscribers/{ALICE}?list_id=lst_01k9x3v7m8e5tbn2c4r6p0qzaw", "list_id"),
     ):
-        error = await client.error("DELETE", path, 422, "validation_failed")
+        error = await client.expect_error("DELETE", path, 422, "validation_failed")
         assert list(error["errors"]) == [field]
 
 
 async def test_remove_a_subscriber_from_a_list_by_id(client: Client, lists: dict[str, str]) -> None:
     (one, first), (two, _) = lists.items()
-    await client.error("DELETE", f"/lists/{two}/subscribers/{first}", 404, "not_found")
+    await client.expect_error("DELETE", f"/lists/{two}/subscribers/{first}", 404, "not_found")
     for _ in range(2):
         assert (await client.delete(f"/lists/{one}/subscribers/{first}")).status_code == 204
     assert await statuses(client, lists) == ["unsubscribed", "active"]
@@ -198,10 +198,10 @@ async def test_nothing_of_this_crosses_projects(
     other = await make_client(stranger)
     assert (await other.delete(f"/subscribers/{ALICE}")).status_code == 204
     for row in lists.values():
-        await other.error("GET", f"/subscribers/{row}", 404, "not_found")
-        await other.error("GET", f"/subscribers/{row}/consents", 404, "not_found")
-        await other.error("PATCH", f"/subscribers/{row}", 404, "not_found", json={"first_name": "x"})
-        await other.error("POST", f"/subscribers/{row}/erase", 404, "not_found")
+        await other.expect_error("GET", f"/subscribers/{row}", 404, "not_found")
+        await other.expect_error("GET", f"/subscribers/{row}/consents", 404, "not_found")
+        await other.expect_error("PATCH", f"/subscribers/{row}", 404, "not_found", json={"first_name": "x"})
+        await other.expect_error("POST", f"/subscribers/{row}/erase", 404, "not_found")
     async with db.unit_of_work() as session:
         assert await service.mark_bounced(session, stranger, ALICE, source="x") == 0
     assert await statuses(client, lists) == ["active", "active"]

@@ -121,7 +121,7 @@ async def test_a_full_plan_answers_402_and_makes_room_when_somebody_leaves(
     await client.data("POST", "/subscribers/batch", json={"list_id": list_id, "subscribers": rows})
     new = {"email": "new@example.com", "list_id": list_id}
     for method in ("POST", "PUT"):
-        await client.error(method, "/subscribers", 402, "subscriber_limit_reached", json=new)
+        await client.expect_error(method, "/subscribers", 402, "subscriber_limit_reached", json=new)
     known = {"email": "u1@example.com", "list_id": list_id, "first_name": "U"}
     await client.data("POST", "/subscribers", 200, json=known)
     await client.data(
@@ -130,11 +130,11 @@ async def test_a_full_plan_answers_402_and_makes_room_when_somebody_leaves(
     await client.delete("/subscribers/u0@example.com")
     await client.data("POST", "/subscribers", 201, json=new)
     back = {"email": "u0@example.com", "list_id": list_id}
-    await client.error("POST", "/subscribers", 402, "subscriber_limit_reached", json=back)
+    await client.expect_error("POST", "/subscribers", 402, "subscriber_limit_reached", json=back)
     [row] = (await client.get("/subscribers", params={"search": "u0@"})).json()["data"]
     assert row["status"] == "unsubscribed"
     path = f"/subscribers/{row['id']}"
-    await client.error("PATCH", path, 402, "subscriber_limit_reached", json={"status": "active"})
+    await client.expect_error("PATCH", path, 402, "subscriber_limit_reached", json={"status": "active"})
     assert (await client.data("GET", "/account/usage"))["subscribers"]["used"] == 500
 
 

@@ -62,7 +62,7 @@ async def test_any_other_list_is_forbidden(client: Client, restricted: Client, o
         ("GET", f"/subscribers/{row['id']}/consents", None),
         ("DELETE", f"/subscribers/{EMAIL}?list_id={others}", None),
     ):
-        await restricted.error(method, path, 403, "forbidden", **({"json": body} if body else {}))
+        await restricted.expect_error(method, path, 403, "forbidden", **({"json": body} if body else {}))
     assert await client.data("GET", f"/subscribers/{row['id']}") == row
 
 
@@ -71,14 +71,16 @@ async def test_what_concerns_the_whole_project_is_forbidden(
 ) -> None:
     row = await client.data("POST", "/subscribers", 201, json={"email": EMAIL, "list_id": mine})
     path = f"/subscribers/{row['id']}"
-    await restricted.error("POST", f"{path}/erase", 403, "forbidden")
-    await restricted.error("PATCH", path, 403, "forbidden", json={"status": "bounced"})
-    await restricted.error("POST", "/lists", 403, "forbidden", json={"name": "x"})
+    await restricted.expect_error("POST", f"{path}/erase", 403, "forbidden")
+    await restricted.expect_error("PATCH", path, 403, "forbidden", json={"status": "bounced"})
+    await restricted.expect_error("POST", "/lists", 403, "forbidden", json={"name": "x"})
     assert (await restricted.data("PATCH", path, json={"status": "unsubscribed"}))["status"] == "unsubscribed"
 
 
 async def test_scopes_part_reading_from_writing(make_client: MakeClient, project: Project, mine: str) -> None:
     reader = await make_client(project, scopes=("subscribers:read",))
     await reader.data("GET", "/subscribers")
-    await reader.error("POST", "/subscribers", 403, "forbidden", json={"email": EMAIL, "list_id": mine})
-    await reader.error("GET", "/lists", 403, "forbidden")
+    await reader.expect_error(
+        "POST", "/subscribers", 403, "forbidden", json={"email": EMAIL, "list_id": mine}
+    )
+    await reader.expect_error("GET", "/lists", 403, "forbidden")

@@ -66,7 +66,7 @@ async def test_a_cursor_walks_over_all_while_others_are_added(client: Client, li
 async def test_what_cannot_be_asked_is_refused(
     client: Client, params: dict[str, Any], fields: set[str]
 ) -> None:
-    error = await client.error("GET", "/subscribers", 422, "validation_failed", params=params)
+    error = await client.expect_error("GET", "/subscribers", 422, "validation_failed", params=params)
     assert set(error["errors"]) == fields
 
 

@@ -182,7 +182,7 @@ async def test_an_upsert_never_reactivates_who_bounced_or_complained(
     await client.data(
         "POST", "/subscribers/batch", json={"list_id": list_id, "subscribers": [{"email": made["email"]}]}
     )
-    error = await client.error(
+    error = await client.expect_error(
         "PUT", "/subscribers", 422, "validation_failed", json={**body, "status": "active"}
     )
     assert list(error["errors"]) == ["status"]
@@ -196,7 +196,7 @@ async def test_an_unsubscribe_does_not_hide_a_bounce(
 ) -> None:
     made = await add(client, list_id)
     await client.data("PATCH", f"/subscribers/{made['id']}", json={"status": "bounced"})
-    error = await client.error(
+    error = await client.expect_error(
         "PATCH", f"/subscribers/{made['id']}", 422, "validation_failed", json={"status": "unsubscribed"}
     )
     assert list(error["errors"]) == ["status"]
@@ -220,7 +220,7 @@ async def test_a_patch_reactivates_after_a_complaint_only_with_consent(
     made = await add(client, list_id)
     path = f"/subscribers/{made['id']}"
     await client.data("PATCH", path, json={"status": "complained"})
-    error = await client.error("PATCH", path, 422, "validation_failed", json={"status": "active"})
+    error = await client.expect_error("PATCH", path, 422, "validation_failed", json={"status": "active"})
     assert list(error["errors"]) == ["consent"]
     assert await suppressed() == {("project", "alice@example.com", "complaint")}
     body = {"status": "active", "consent": CONSENT}
@@ -238,7 +238,7 @@ async def test_an_active_that_the_project_refuses_says_so_and_changes_nothing(
     path = "/subscribers" if method == "PUT" else f"/subscribers/{made['id']}"
     body = {"email": "alice@example.com", "list_id": list_id} if method == "PUT" else {}
     body |= {"status": "active", "first_name": "New"}
-    error = await client.error(method, path, 422, "validation_failed", json=body)
+    error = await client.expect_error(method, path, 422, "validation_failed", json=body)
     assert list(error["errors"]) == ["consent"]
     assert (await client.data("GET", f"/subscribers/{made['id']}"))["first_name"] is None
     shown = await client.data(method, path, 200, json={**body, "consent": CONSENT})
@@ -271,7 +271,7 @@ async def test_bad_fields_are_named_at_once(client: Client, list_id: str) -> Non
         "consent": {"source": "x", "ip": "300.1.1.1", "at": "2026-01-01T00:00:00"},
         "status": "active",
     }
-    error = await client.error("POST", "/subscribers", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/subscribers", 422, "validation_failed", json=body)
     assert {name.split(".")[0] for name in error["errors"]} == set(body)
     assert {"tags.1", "consent.ip", "consent.at"} <= set(error["errors"])
 
@@ -296,7 +296,7 @@ async def test_a_custom_field_that_cannot_be_kept_is_refused(
     client: Client, list_id: str, name: str, value: object
 ) -> None:
     body = {"email": "a@example.com", "list_id": list_id, "custom_fields": {name: value}}
-    error = await client.error("POST", "/subscribers", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/subscribers", 422, "validation_failed", json=body)
     assert all(field.startswith("custom_fields") for field in error["errors"])
 
 
@@ -308,7 +308,7 @@ async def test_a_custom_field_may_be_long_and_have_lines(client: Client, list_id
 async def test_a_project_has_a_hundred_custom_fields(client: Client, list_id: str) -> None:
     await add(client, list_id, custom_fields={f"f{number}": 1 for number in range(99)})
     body = {"email": "b@example.com", "list_id": list_id, "custom_fields": {"f0": 2, "f99": 1, "g": 1}}
-    error = await client.error("POST", "/subscribers", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/subscribers", 422, "validation_failed", json=body)
     assert list(error["errors"]) == ["custom_fields.g"]
     body["custom_fields"] = {"f0": 2, "f99": 1, "g": None}
     await client.data("POST", "/subscribers", 201, json=body)
@@ -317,19 +317,19 @@ async def test_a_project_has_a_hundred_custom_fields(client: Client, list_id: st
 async def test_a_consent_of_tomorrow_is_refused(client: Client, list_id: str) -> None:
     at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     body = {"email": "a@example.com", "list_id": list_id, "consent": {"source": "form", "at": at}}
-    error = await client.error("POST", "/subscribers", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/subscribers", 422, "validation_failed", json=body)
     assert list(error["errors"]) == ["consent.at"]
 
 
 async def test_too_many_tags_are_refused(client: Client, list_id: str) -> None:
     body = {"email": "a@example.com", "list_id": list_id, "tags": [f"t{number}" for number in range(51)]}
-    error = await client.error("POST", "/subscribers", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/subscribers", 422, "validation_failed", json=body)
     assert list(error["errors"]) == ["tags"]
 
 
 async def test_pending_cannot_be_sent(client: Client, list_id: str) -> None:
     body = {"email": "a@example.com", "list_id": list_id, "status": "pending"}
-    error = await client.error("PUT", "/subscribers", 422, "validation_failed", json=body)
+    error = await client.expect_error("PUT", "/subscribers", 422, "validation_failed", json=body)
     assert list(error["errors"]) == ["status"]
 
 

@@ -27,6 +27,7 @@ async def test_a_campaign_is_a_draft_by_default(draft: Make) -> None:
         ({"html": None}, "html"),
         ({"html": "  "}, "html"),
         ({"html": None, "ai": {"prompt": "abcd"}}, "ai.prompt"),
+        ({"html": None, "ai": {"prompt": " \t   abcd \n"}}, "ai.prompt"),
         ({"html": None, "ai": {"prompt": "x" * 2001}}, "ai.prompt"),
         ({"html": None, "ai": {"prompt": "a topic", "model": "x"}}, "ai.model"),
         ({"subject": "Hi\r\nBcc: everyone@example.com"}, "subject"),
@@ -53,13 +54,13 @@ async def test_a_bad_field_is_named(
     client: Client, list_id: str, change: dict[str, object], field: str
 ) -> None:
     body = {"list_id": list_id, "subject": "Hi", "html": "<p>Hello</p>"} | change
-    error = await client.error("POST", "/campaigns", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/campaigns", 422, "validation_failed", json=body)
     assert list(error["errors"]) == [field]
 
 
 async def test_html_above_the_limit_is_refused(client: Client, list_id: str) -> None:
     body = {"list_id": list_id, "subject": "Hi", "html": "<p>" + "x" * 500_001 + "</p>"}
-    error = await client.error("POST", "/campaigns", 422, "validation_failed", json=body)
+    error = await client.expect_error("POST", "/campaigns", 422, "validation_failed", json=body)
     assert list(error["errors"]) == ["html"]
 
 
@@ -97,7 +98,7 @@ async def test_campaigns_are_listed_newest_first_and_filtered(
     ],
 )
 async def test_a_bad_filter_is_422(client: Client, params: dict[str, str], field: str) -> None:
-    error = await client.error("GET", "/campaigns", 422, "validation_failed", params=params)
+    error = await client.expect_error("GET", "/campaigns", 422, "validation_failed", params=params)
     assert list(error["errors"]) == [field]
 
 
@@ -112,13 +113,17 @@ async def test_a_change_of_what_somebody_else_changed_is_refused(client: Client,
     campaign = await draft()
     path, headers = f"/campaigns/{campaign['id']}", {"If-Match": f'"{campaign["version"]}"'}
     await client.data("PATCH", path, json={"subject": "First"}, headers=headers)
-    await client.error("PATCH", path, 409, "version_conflict", json={"subject": "Second"}, headers=headers)
+    await client.expect_error(
+        "PATCH", path, 409, "version_conflict", json={"subject": "Second"}, headers=headers
+    )
     assert (await client.data("GET", path))["subject"] == "First"
 
 
 async def test_a_change_that_does_not_compile_is_refused(client: Client, draft: Make) -> None:
     path = f"/campaigns/{(await draft())['id']}"
-    error = await client.error("PATCH", path, 422, "validation_failed", json={"html": "<p>{{ nope }}</p>"})
+    error = await client.expect_error(
+        "PATCH", path, 422, "validation_failed", json={"html": "<p>{{ nope }}</p>"}
+    )
     assert list(error["errors"]) == ["html"]
 
 
@@ -138,7 +143,7 @@ async def test_a_bad_change_is_named(
     client: Client, draft: Make, change: dict[str, object], field: str
 ) -> None:
     path = f"/campaigns/{(await draft())['id']}"
-    error = await client.error("PATCH", path, 422, "validation_failed", json=change)
+    error = await client.expect_error("PATCH", path, 422, "validation_failed", json=change)
     assert list(error["errors"]) == [field]
 
 
@@ -156,9 +161,9 @@ async def test_a_draft_moves_to_another_list_and_template(client: Client, draft:
 async def test_only_a_draft_is_deleted(client: Client, draft: Make) -> None:
     path = f"/campaigns/{(await draft())['id']}"
     assert (await client.request("DELETE", path)).status_code == 204
-    await client.error("GET", path, 404, "not_found")
+    await client.expect_error("GET", path, 404, "not_found")
     sent = f"/campaigns/{(await draft(send=True))['id']}"
-    await client.error("DELETE", sent, 409, "cannot_delete")
+    await client.expect_error("DELETE", sent, 409, "cannot_delete")
 
 
 async def test_another_tenants_campaign_does_not_exist(
@@ -177,7 +182,7 @@ async def test_another_tenants_campaign_does_not_exist(
         ("POST", "/test", {"emails": ["x@example.com"]}),
         ("GET", "/preview", None),
     ]:
-        await stranger.error(method, path + suffix, 404, "not_found", json=body)
+        await stranger.expect_error(method, path + suffix, 404, "not_found", json=body)
     assert await client.data("GET", path) == campaign
 
 
@@ -186,7 +191,7 @@ async def test_a_foreign_list_in_a_body_is_422_on_that_field(
 ) -> None:
     stranger = await make_client(await make_project())
     body = {"list_id": list_id, "subject": "Hi", "html": "<p>x</p>"}
-    error = await stranger.error("POST", "/campaigns", 422, "validation_failed", json=body)
+    error = await stranger.expect_error("POST", "/campaigns", 422, "validation_failed", json=body)
     assert list(error["errors"]) == ["list_id"]
 
 
@@ -196,9 +201,9 @@ async def test_a_key_restricted_to_a_list_keeps_out_of_others(
     other = await make_list(client, "ken")
     restricted = await make_client(project, list_ids=(ids.private("lst", other),))
     campaign = await draft()
-    await restricted.error("GET", f"/campaigns/{campaign['id']}", 403, "forbidden")
+    await restricted.expect_error("GET", f"/campaigns/{campaign['id']}", 403, "forbidden")
     body = {"list_id": campaign["list_id"], "subject": "Hi", "html": "<p>x</p>"}
-    await restricted.error("POST", "/campaigns", 403, "forbidden", json=body)
+    await restricted.expect_error("POST", "/campaigns", 403, "forbidden", json=body)
     page = await restricted.request("GET", "/campaigns")
     assert page.json()["data"] == []
 

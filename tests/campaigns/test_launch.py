@@ -41,11 +41,11 @@ async def test_send_needs_no_body(client: Client, draft: Make) -> None:
 
 async def test_what_was_sent_is_not_sent_again(client: Client, draft: Make, runtime: Runtime) -> None:
     path = f"/campaigns/{(await draft(send=True))['id']}"
-    await client.error("POST", f"{path}/send", 409, "already_sent", json={})
+    await client.expect_error("POST", f"{path}/send", 409, "already_sent", json={})
     await run_due(runtime)
-    await client.error("POST", f"{path}/send", 409, "already_sent", json={})
-    await client.error("PATCH", path, 409, "cannot_change", json={"subject": "x"})
-    await client.error("POST", f"{path}/cancel", 409, "cannot_cancel")
+    await client.expect_error("POST", f"{path}/send", 409, "already_sent", json={})
+    await client.expect_error("PATCH", path, 409, "cannot_change", json={"subject": "x"})
+    await client.expect_error("POST", f"{path}/cancel", 409, "cannot_cancel")
 
 
 async def test_a_scheduled_campaign_goes_out_at_its_time(
@@ -96,7 +96,7 @@ async def test_a_cancelled_schedule_never_goes_out(client: Client, draft: Make, 
     path = f"/campaigns/{campaign['id']}"
     assert (await client.data("POST", f"{path}/cancel", 200))["status"] == "cancelled"
     assert await waiting_launches(runtime) == 0
-    await client.error("POST", f"{path}/send", 409, "campaign_cancelled", json={})
+    await client.expect_error("POST", f"{path}/send", 409, "campaign_cancelled", json={})
 
 
 async def test_a_scheduled_launch_that_is_refused_fails_with_its_reason_and_may_be_sent_again(
@@ -124,8 +124,8 @@ async def refused_launch(client: Client, code: str, **changes: object) -> None:
     list_id = await make_list(client)
     body = {"list_id": list_id, "subject": "Hi", "html": "<p>x</p>"} | changes
     campaign = await client.data("POST", "/campaigns", 201, json=body)
-    await client.error("POST", f"/campaigns/{campaign['id']}/send", 409, code, json={})
-    await client.error("POST", "/campaigns", 409, code, json=body | {"send": True})
+    await client.expect_error("POST", f"/campaigns/{campaign['id']}/send", 409, code, json={})
+    await client.expect_error("POST", "/campaigns", 409, code, json=body | {"send": True})
 
 
 async def test_a_launch_without_a_sender_is_refused(client: Client) -> None:
@@ -163,7 +163,7 @@ async def test_a_refused_launch_leaves_no_campaign_and_no_model_was_asked(
 ) -> None:
     list_id = await make_list(live_client)
     body = {"list_id": list_id, "ai": {"prompt": "Announce the new pricing"}, "send": True}
-    await live_client.error("POST", "/campaigns", 409, "sending_server_missing", json=body)
+    await live_client.expect_error("POST", "/campaigns", 409, "sending_server_missing", json=body)
     usage = await live_client.data("GET", "/account/usage")
     assert (usage["campaigns"]["used"], usage["generations"]["used"], usage["generations"]["reserved"]) == (
         0,
@@ -195,11 +195,11 @@ async def test_a_key_without_the_send_scope_creates_drafts_only(
     writer = await make_client(project, scopes=("campaigns:write", "campaigns:read"))
     body = {"list_id": list_id, "subject": "Hi", "html": "<p>x</p>"}
     campaign = await writer.data("POST", "/campaigns", 201, json=body)
-    await writer.error("POST", f"/campaigns/{campaign['id']}/send", 403, "forbidden", json={})
-    await writer.error("POST", "/campaigns", 403, "forbidden", json=body | {"send": True})
+    await writer.expect_error("POST", f"/campaigns/{campaign['id']}/send", 403, "forbidden", json={})
+    await writer.expect_error("POST", "/campaigns", 403, "forbidden", json=body | {"send": True})
     later = {"scheduled_at": in_hours(1)}
-    await writer.error("POST", "/campaigns", 403, "forbidden", json=body | later)
-    await writer.error("PATCH", f"/campaigns/{campaign['id']}", 403, "forbidden", json=later)
+    await writer.expect_error("POST", "/campaigns", 403, "forbidden", json=body | later)
+    await writer.expect_error("PATCH", f"/campaigns/{campaign['id']}", 403, "forbidden", json=later)
 
 
 async def test_a_key_restricted_to_a_sender_domain_sends_from_it_alone(
@@ -209,7 +209,7 @@ async def test_a_key_restricted_to_a_sender_domain_sends_from_it_alone(
     other = await make_client(project, from_domains=("other.example.com",))
     body = {"list_id": list_id, "subject": "Hi", "html": "<p>x</p>", "send": True}
     assert (await own.data("POST", "/campaigns", 201, json=body))["status"] == "sending"
-    await other.error("POST", "/campaigns", 403, "forbidden", json=body)
+    await other.expect_error("POST", "/campaigns", 403, "forbidden", json=body)
 
 
 async def test_a_test_send_reaches_its_addresses_and_leaves_the_campaign_alone(

@@ -24,7 +24,7 @@ async def test_a_project_begins_with_an_empty_voice_of_version_zero(client: Clie
     assert (voice["version"], voice["created_at"], voice["about"], voice["do"]) == (0, None, "", [])
     empty = await client.get("/brand-voice/versions")
     assert (empty.json()["data"], empty.json()["meta"]["total"]) == ([], 0)
-    await client.error("GET", "/brand-voice/versions/0", 404, "not_found")
+    await client.expect_error("GET", "/brand-voice/versions/0", 404, "not_found")
 
 
 async def test_each_change_is_a_new_version_and_the_old_ones_stay(client: Client) -> None:
@@ -46,7 +46,7 @@ async def test_the_same_card_again_is_no_new_version(client: Client) -> None:
 
 
 async def test_every_bad_field_of_a_card_is_named(client: Client) -> None:
-    error = await client.error(
+    error = await client.expect_error(
         "PUT",
         "/brand-voice",
         422,
@@ -77,11 +77,11 @@ async def test_every_bad_field_of_a_card_is_named(client: Client) -> None:
 @pytest.mark.parametrize("version", ["2", "99999999999999999999", "-1", "one"])
 async def test_a_version_that_never_was_is_not_found(client: Client, version: str) -> None:
     await client.data("PUT", "/brand-voice", json=CARD)
-    await client.error("GET", f"/brand-voice/versions/{version}", 404, "not_found")
+    await client.expect_error("GET", f"/brand-voice/versions/{version}", 404, "not_found")
 
 
 async def test_pages_out_of_range_are_refused(client: Client) -> None:
-    error = await client.error(
+    error = await client.expect_error(
         "GET", "/brand-voice/versions", 422, "validation_failed", params={"page": 0, "per_page": 101}
     )
     assert set(error["errors"]) == {"page", "per_page"}
@@ -93,7 +93,7 @@ async def test_the_voice_of_another_project_is_out_of_reach(
     await client.data("PUT", "/brand-voice", json=CARD)
     other = await make_client(await make_project())
     assert (await other.data("GET", "/brand-voice"))["version"] == 0
-    await other.error("GET", "/brand-voice/versions/1", 404, "not_found")
+    await other.expect_error("GET", "/brand-voice/versions/1", 404, "not_found")
 
 
 async def test_reading_and_writing_ask_for_their_own_scopes(
@@ -101,15 +101,17 @@ async def test_reading_and_writing_ask_for_their_own_scopes(
 ) -> None:
     reader = await make_client(await make_project(), scopes=("voice:read",))
     await reader.data("GET", "/brand-voice")
-    await reader.error("PUT", "/brand-voice", 403, "forbidden", json=CARD)
+    await reader.expect_error("PUT", "/brand-voice", 403, "forbidden", json=CARD)
     writer = await make_client(await make_project(), scopes=("voice:write",))
     await writer.data("PUT", "/brand-voice", json=CARD)
     for path in ("/brand-voice", "/brand-voice/versions", "/brand-voice/versions/1"):
-        await writer.error("GET", path, 403, "forbidden")
+        await writer.expect_error("GET", path, 403, "forbidden")
 
 
 async def test_what_is_no_card_at_all_is_told_apart(client: Client) -> None:
     json_type = {"Content-Type": "application/json"}
-    await client.error("PUT", "/brand-voice", 400, "malformed_json", content=b'{"tone": ', headers=json_type)
-    await client.error("PUT", "/brand-voice", 422, "validation_failed", json=["tone"])
-    await client.error("POST", "/brand-voice", 405, "method_not_allowed", json=CARD)
+    await client.expect_error(
+        "PUT", "/brand-voice", 400, "malformed_json", content=b'{"tone": ', headers=json_type
+    )
+    await client.expect_error("PUT", "/brand-voice", 422, "validation_failed", json=["tone"])
+    await client.expect_error("POST", "/brand-voice", 405, "method_not_allowed", json=CARD)

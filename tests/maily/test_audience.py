@@ -62,7 +62,7 @@ async def test_list_subscribers(client: Client, list_id: str) -> None:
     assert len(page["data"]) == 1
     assert (page["meta"]["last_page"], page["meta"]["total"]) == (2, 3)
     for wrong in ({"per_page": 101}, {"per_page": 0}, {"status": "gone"}):
-        await client.error("GET", "/subscribers", 422, "validation_failed", params=wrong)
+        await client.expect_error("GET", "/subscribers", 422, "validation_failed", params=wrong)
 
 
 async def test_create_a_subscriber(client: Client, list_id: str) -> None:
@@ -112,7 +112,7 @@ async def test_batch_upsert_subscribers(client: Client, list_id: str) -> None:
     assert alice["tags"] == ["imported"]
     for wrong in ([], [{"email": f"{n}@example.com"} for n in range(1001)]):
         body = {"list_id": list_id, "subscribers": wrong}
-        await client.error("POST", "/subscribers/batch", 422, "validation_failed", json=body)
+        await client.expect_error("POST", "/subscribers/batch", 422, "validation_failed", json=body)
 
 
 async def test_unsubscribe(client: Client, list_id: str) -> None:

@@ -57,7 +57,7 @@ async def test_list_campaigns(client: Client, list_id: str) -> None:
     ):
         rows = await client.data("GET", "/campaigns", params=query)
         assert [row["id"] for row in rows] == [expected["id"]]
-    await client.error("GET", "/campaigns", 422, "validation_failed", params={"per_page": 101})
+    await client.expect_error("GET", "/campaigns", 422, "validation_failed", params={"per_page": 101})
 
 
 async def test_retrieve_a_campaign(client: Client, runtime: Runtime, list_id: str, people: list[str]) -> None:
@@ -85,7 +85,7 @@ async def test_retrieve_a_campaign(client: Client, runtime: Runtime, list_id: st
     assert {name: campaign[name] for name in expected} == expected
     assert campaign["content"].startswith("<p>Hello {{")
     assert campaign["created_at"] < campaign["sent_at"]
-    await client.error("GET", "/campaigns/cmp_00000000000000000000000000", 404, "not_found")
+    await client.expect_error("GET", "/campaigns/cmp_00000000000000000000000000", 404, "not_found")
 
 
 async def test_create_a_campaign_from_a_topic(
@@ -130,7 +130,7 @@ async def test_create_a_campaign_from_a_topic_with_what_the_caller_gives(
 async def test_create_a_campaign_refuses_what_the_page_refuses(
     client: Client, list_id: str, body: dict[str, object], field: str
 ) -> None:
-    error = await client.error(
+    error = await client.expect_error(
         "POST", "/campaigns", 422, "validation_failed", json={"list_id": list_id, "subject": "S", **body}
     )
     assert list(error["errors"]) == [field]
@@ -164,9 +164,9 @@ async def test_send_a_campaign(
     made = await draft(client, list_id)
     sending = await client.data("POST", f"/campaigns/{made['id']}/{verb}")
     assert (sending["id"], sending["status"]) == (made["id"], "sending")
-    await client.error("POST", f"/campaigns/{made['id']}/{verb}", 409, "already_sent")
+    await client.expect_error("POST", f"/campaigns/{made['id']}/{verb}", 409, "already_sent")
     await run_due(runtime)
-    await client.error("POST", f"/campaigns/{made['id']}/{verb}", 409, "already_sent")
+    await client.expect_error("POST", f"/campaigns/{made['id']}/{verb}", 409, "already_sent")
 
 
 async def test_send_a_campaign_at_a_time(client: Client, list_id: str) -> None:
@@ -178,9 +178,9 @@ async def test_send_a_campaign_at_a_time(client: Client, list_id: str) -> None:
 async def test_delete_a_draft(client: Client, runtime: Runtime, list_id: str, people: list[str]) -> None:
     made = await draft(client, list_id)
     assert (await client.delete(f"/campaigns/{made['id']}")).status_code == 204
-    await client.error("GET", f"/campaigns/{made['id']}", 404, "not_found")
+    await client.expect_error("GET", f"/campaigns/{made['id']}", 404, "not_found")
 
     sent = await draft(client, list_id, send=True)
-    await client.error("DELETE", f"/campaigns/{sent['id']}", 409, "cannot_delete")
+    await client.expect_error("DELETE", f"/campaigns/{sent['id']}", 409, "cannot_delete")
     await run_due(runtime)
-    await client.error("DELETE", f"/campaigns/{sent['id']}", 409, "cannot_delete")
+    await client.expect_error("DELETE", f"/campaigns/{sent['id']}", 409, "cannot_delete")

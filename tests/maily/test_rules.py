@@ -108,7 +108,7 @@ async def test_plan_limit_of_subscribers(
     numbers = await client.data("POST", "/subscribers/batch", json=body)
     assert (numbers["created"], numbers["skipped_over_cap"]) == (500, 2)
     one = {"list_id": list_id, "email": "one.more@example.com"}
-    await client.error("POST", "/subscribers", 402, "subscriber_limit_reached", json=one)
+    await client.expect_error("POST", "/subscribers", 402, "subscriber_limit_reached", json=one)
     usage = await client.data("GET", "/account/usage")
     assert usage["subscribers"]["used"] == 500
 
@@ -121,7 +121,7 @@ async def test_plan_limit_of_campaigns(make_client: MakeClient, make_project: Ma
         for _ in range(5):
             await client.data("POST", "/campaigns", 201, json=body)
     client = await make_client(project)
-    await client.error("POST", "/campaigns", 402, "campaign_limit_reached", json=body)
+    await client.expect_error("POST", "/campaigns", 402, "campaign_limit_reached", json=body)
 
 
 async def test_plan_limit_of_generations(
@@ -129,7 +129,7 @@ async def test_plan_limit_of_generations(
 ) -> None:
     free = await make_client(await make_project(is_test=False, plan="free"))
     body = {"list_id": await new_list(free), "ai": {"prompt": "Announce our new pricing tiers."}}
-    await free.error("POST", "/campaigns", 402, "ai_not_available", json=body)
+    await free.expect_error("POST", "/campaigns", 402, "ai_not_available", json=body)
 
     project = await make_project(plan="starter")
     starter = await make_client(project)
@@ -185,8 +185,8 @@ async def test_error_of_another_tenant_s_resource_does_not_reveal_it(
     )
     path = f"/campaigns/{campaign['id']}"
     for method, where in (("GET", path), ("DELETE", path), ("POST", f"{path}/send")):
-        await stranger.error(method, where, 404, "not_found")
+        await stranger.expect_error(method, where, 404, "not_found")
     body = {"list_id": list_id, "email": "alice@example.com"}
-    error = await stranger.error("POST", "/subscribers", 422, "validation_failed", json=body)
+    error = await stranger.expect_error("POST", "/subscribers", 422, "validation_failed", json=body)
     assert list(error["errors"]) == ["list_id"]
     assert (await client.data("GET", path))["status"] == "draft"

@@ -64,9 +64,11 @@ async def test_a_cursor_leads_through_all_mails_once_the_newest_first(filled: Cl
 
 
 async def test_bad_pages_are_named(filled: Client) -> None:
-    error = await filled.error("GET", "/sandbox/messages", 422, "validation_failed", params={"per_page": 101})
+    error = await filled.expect_error(
+        "GET", "/sandbox/messages", 422, "validation_failed", params={"per_page": 101}
+    )
     assert set(error["errors"]) == {"per_page"}
-    error = await filled.error(
+    error = await filled.expect_error(
         "GET", "/sandbox/messages", 422, "validation_failed", params={"cursor": "nonsense"}
     )
     assert set(error["errors"]) == {"cursor"}
@@ -89,7 +91,7 @@ async def test_another_project_s_mail_is_not_found(
     mail = await mail_to(filled, "ada@example.com")
     other = await make_client(await make_project())
     for unknown in (mail["id"], ids.public("sbx", ids.uuid7()), "sbx_1", "msg_x"):
-        await other.error("GET", f"/sandbox/messages/{unknown}", 404, "not_found")
+        await other.expect_error("GET", f"/sandbox/messages/{unknown}", 404, "not_found")
 
 
 async def test_a_live_project_has_no_sandbox(make_project: MakeProject, make_client: MakeClient) -> None:
@@ -99,7 +101,7 @@ async def test_a_live_project_has_no_sandbox(make_project: MakeProject, make_cli
         ("GET", "/sandbox/messages/sbx_1"),
         ("DELETE", "/sandbox/messages"),
     ):
-        await live.error(method, path, 409, "not_a_test_project")
+        await live.expect_error(method, path, 409, "not_a_test_project")
 
 
 async def test_reading_and_clearing_have_scopes_of_their_own(
@@ -107,7 +109,7 @@ async def test_reading_and_clearing_have_scopes_of_their_own(
 ) -> None:
     reads = await make_client(project, scopes=("sandbox:read",))
     assert len(await reads.data("GET", "/sandbox/messages")) == 3
-    await reads.error("DELETE", "/sandbox/messages", 403, "forbidden")
+    await reads.expect_error("DELETE", "/sandbox/messages", 403, "forbidden")
     clears = await make_client(project, scopes=("sandbox:write",))
-    await clears.error("GET", "/sandbox/messages", 403, "forbidden")
+    await clears.expect_error("GET", "/sandbox/messages", 403, "forbidden")
     assert (await clears.delete("/sandbox/messages")).status_code == 204

@@ -91,7 +91,9 @@ async def test_filters_by_category_and_kind(client: Client) -> None:
 
 async def test_bad_filters_are_refused(client: Client) -> None:
     for field, value in (("is_system", "maybe"), ("page", "0"), ("per_page", "101"), ("category", "a\0b")):
-        error = await client.error("GET", "/templates", 422, "validation_failed", params={field: value})
+        error = await client.expect_error(
+            "GET", "/templates", 422, "validation_failed", params={field: value}
+        )
         assert set(error["errors"]) == {field}
 
 
@@ -107,14 +109,14 @@ async def test_a_template_is_created_read_changed_and_deleted(client: Client) ->
     assert changed["updated_at"] > made["updated_at"]
 
     assert (await client.delete(path)).status_code == 204
-    await client.error("GET", path, 404, "not_found")
-    await client.error("DELETE", path, 404, "not_found")
-    await client.error("PATCH", path, 404, "not_found", json={"name": "Ghost"})
+    await client.expect_error("GET", path, 404, "not_found")
+    await client.expect_error("DELETE", path, 404, "not_found")
+    await client.expect_error("PATCH", path, 404, "not_found", json={"name": "Ghost"})
 
 
 async def test_what_does_not_compile_is_refused_with_all_its_lines(client: Client) -> None:
     broken = MJML.replace("first_name", "frist_name").replace("<mj-section>", '<mj-section onclick="x()">')
-    error = await client.error(
+    error = await client.expect_error(
         "POST", "/templates", 422, "validation_failed", json={**TEMPLATE, "mjml": broken}
     )
     assert set(error["errors"]) == {"mjml"}
@@ -122,7 +124,7 @@ async def test_what_does_not_compile_is_refused_with_all_its_lines(client: Clien
     assert any(text.startswith("line 4: ") and "frist_name" in text for text in texts)
     made = await client.data("POST", "/templates", 201, json=TEMPLATE)
     unclosed = MJML.replace("</mj-text>\n    </mj", "\n    </mj")
-    error = await client.error(
+    error = await client.expect_error(
         "PATCH", f"/templates/{made['id']}", 422, "validation_failed", json={"mjml": unclosed}
     )
     assert error["errors"]["mjml"][0].startswith("line ")
@@ -134,7 +136,7 @@ async def test_what_does_not_compile_is_refused_with_all_its_lines(client: Clien
     ["", "plain text", "<mjml></mjml>", "<html></html>", MJML.replace("{{ content }}", ""), "<mjml>" * 2000],
 )
 async def test_what_is_no_template_is_refused(client: Client, mjml: str) -> None:
-    error = await client.error(
+    error = await client.expect_error(
         "POST", "/templates", 422, "validation_failed", json={"name": "x", "mjml": mjml}
     )
     assert set(error["errors"]) == {"mjml"}
@@ -143,7 +145,7 @@ async def test_what_is_no_template_is_refused(client: Client, mjml: str) -> None
 
 async def test_a_template_that_loses_a_variable_it_reads_is_refused(client: Client) -> None:
     made = await client.data("POST", "/templates", 201, json=TEMPLATE)
-    error = await client.error(
+    error = await client.expect_error(
         "PATCH", f"/templates/{made['id']}", 422, "validation_failed", json={"variables": []}
     )
     assert "issue" in error["errors"]["mjml"][0]
@@ -153,7 +155,7 @@ async def test_a_template_may_read_registered_custom_fields(
     client: Client, project: Project, runtime: Runtime
 ) -> None:
     mjml = MJML.replace("first_name", "company")
-    await client.error("POST", "/templates", 422, "validation_failed", json={**TEMPLATE, "mjml": mjml})
+    await client.expect_error("POST", "/templates", 422, "validation_failed", json={**TEMPLATE, "mjml": mjml})
     async with runtime.db.unit_of_work() as session:
         await fields.register(session, project, ["company"], 100)
     made = await client.data("POST", "/templates", 201, json={**TEMPLATE, "mjml": mjml})
@@ -169,7 +171,7 @@ async def test_every_bad_field_is_named_at_once(client: Client) -> None:
         {"name": "content"},
         {"name": "fine", "default": "two\nlines"},
     ]
-    error = await client.error(
+    error = await client.expect_error(
         "POST",
         "/templates",
         422,
@@ -187,13 +189,13 @@ async def test_every_bad_field_is_named_at_once(client: Client) -> None:
         "variables.3.default",
     }
     twice = {**TEMPLATE, "variables": [{"name": "issue"}, {"name": "issue"}]}
-    error = await client.error("POST", "/templates", 422, "validation_failed", json=twice)
+    error = await client.expect_error("POST", "/templates", 422, "validation_failed", json=twice)
     assert set(error["errors"]) == {"variables"}
 
 
 async def test_mjml_beyond_the_size_limit_is_refused(client: Client, runtime: Runtime) -> None:
     mjml = MJML.replace("News", "x" * runtime.settings.limits.html_bytes)
-    error = await client.error(
+    error = await client.expect_error(
         "POST", "/templates", 422, "validation_failed", json={**TEMPLATE, "mjml": mjml}
     )
     assert "500,000" in error["errors"]["mjml"][0]
@@ -201,9 +203,11 @@ async def test_mjml_beyond_the_size_limit_is_refused(client: Client, runtime: Ru
 
 async def test_system_templates_cannot_be_changed_or_deleted(client: Client) -> None:
     path = f"/templates/{(await ids_by_name(client))['Plain Letter']}"
-    await client.error("PATCH", path, 409, "template_is_system", json={"name": "Mine"})
-    await client.error("PATCH", path, 409, "template_is_system", json={"is_default": True, "mjml": MJML})
-    await client.error("DELETE", path, 409, "template_is_system")
+    await client.expect_error("PATCH", path, 409, "template_is_system", json={"name": "Mine"})
+    await client.expect_error(
+        "PATCH", path, 409, "template_is_system", json={"is_default": True, "mjml": MJML}
+    )
+    await client.expect_error("DELETE", path, 409, "template_is_system")
     assert await default_name(client) == "Minimal Digest"
 
 
@@ -290,7 +294,7 @@ async def test_render_names_each_bad_field(client: Client, runtime: Runtime) -> 
         ),
     ]
     for body, names in cases:
-        error = await client.error("POST", path, 422, "validation_failed", json=body)
+        error = await client.expect_error("POST", path, 422, "validation_failed", json=body)
         assert set(error["errors"]) == names
 
 
@@ -302,7 +306,9 @@ async def test_an_idempotency_key_creates_one_template(client: Client) -> None:
     assert again.headers["Idempotent-Replayed"] == "true"
     assert len(await ids_by_name(client, is_system="false")) == 1
     refused = {**TEMPLATE, "mjml": "<mjml></mjml>"}
-    await client.error("POST", "/templates", 422, "idempotency_key_reused", json=refused, headers=headers)
+    await client.expect_error(
+        "POST", "/templates", 422, "idempotency_key_reused", json=refused, headers=headers
+    )
     path = f"/templates/{first.json()['data']['id']}/render"
     key = {"Idempotency-Key": "render-1"}
     assert (await client.post(path, json={}, headers=key)).status_code == 200
@@ -311,10 +317,10 @@ async def test_an_idempotency_key_creates_one_template(client: Client) -> None:
 
 @pytest.mark.parametrize("key", [UNKNOWN, "tpl_x", "cmp_01k9x3v7m8e5tbn2c4r6p0qzaw", "1"])
 async def test_an_id_that_is_none_of_ours_is_not_found(client: Client, key: str) -> None:
-    await client.error("GET", f"/templates/{key}", 404, "not_found")
-    await client.error("PATCH", f"/templates/{key}", 404, "not_found", json={"name": "x"})
-    await client.error("DELETE", f"/templates/{key}", 404, "not_found")
-    await client.error("POST", f"/templates/{key}/render", 404, "not_found", json={})
+    await client.expect_error("GET", f"/templates/{key}", 404, "not_found")
+    await client.expect_error("PATCH", f"/templates/{key}", 404, "not_found", json={"name": "x"})
+    await client.expect_error("DELETE", f"/templates/{key}", 404, "not_found")
+    await client.expect_error("POST", f"/templates/{key}/render", 404, "not_found", json={})
 
 
 async def test_templates_of_another_project_are_out_of_reach(
@@ -323,10 +329,10 @@ async def test_templates_of_another_project_are_out_of_reach(
     made = await client.data("POST", "/templates", 201, json=TEMPLATE)
     other = await make_client(await make_project())
     path = f"/templates/{made['id']}"
-    await other.error("GET", path, 404, "not_found")
-    await other.error("PATCH", path, 404, "not_found", json={"is_default": True})
-    await other.error("DELETE", path, 404, "not_found")
-    await other.error("POST", f"{path}/render", 404, "not_found", json={})
+    await other.expect_error("GET", path, 404, "not_found")
+    await other.expect_error("PATCH", path, 404, "not_found", json={"is_default": True})
+    await other.expect_error("DELETE", path, 404, "not_found")
+    await other.expect_error("POST", f"{path}/render", 404, "not_found", json={})
     assert "Ours" not in await ids_by_name(other)
     assert await client.data("GET", path) == made
 
@@ -341,8 +347,8 @@ async def test_reading_and_writing_ask_for_their_own_scopes(
     path = f"/templates/{made['id']}"
     await reader.data("GET", path)
     await reader.data("POST", f"{path}/render", json={})
-    await reader.error("POST", "/templates", 403, "forbidden", json=TEMPLATE)
-    await reader.error("PATCH", path, 403, "forbidden", json={"name": "x"})
-    await reader.error("DELETE", path, 403, "forbidden")
-    await writer.error("GET", path, 403, "forbidden")
-    await writer.error("GET", "/templates", 403, "forbidden")
+    await reader.expect_error("POST", "/templates", 403, "forbidden", json=TEMPLATE)
+    await reader.expect_error("PATCH", path, 403, "forbidden", json={"name": "x"})
+    await reader.expect_error("DELETE", path, 403, "forbidden")
+    await writer.expect_error("GET", path, 403, "forbidden")
+    await writer.expect_error("GET", "/templates", 403, "forbidden")

@@ -22,7 +22,7 @@ async def test_a_dead_letter_is_replayed_with_the_same_event_and_a_new_schedule(
     path = f"/webhooks/{endpoint['id']}/deliveries/{dead['id']}/replay"
     waiting = await client.data("POST", path, 202)
     assert (waiting["status"], waiting["finished_at"]) == ("pending", None)
-    await client.error("POST", path, 409, "delivery_pending")
+    await client.expect_error("POST", path, 409, "delivery_pending")
     await run_due(runtime)
     assert WAITS[0] * 0.8 - 2 <= await seconds_to_run(runtime) <= WAITS[0] * 1.2
     receiver.otherwise = Reply(200)
@@ -77,7 +77,7 @@ async def test_a_test_call_is_real_and_leaves_no_trace(
     after = await client.data("GET", path)
     assert (after["consecutive_failures"], after["disabled_reason"]) == (0, None)
     assert await client.data("GET", f"{path}/deliveries") == []
-    await client.error("POST", f"{path}/test", 422, "validation_failed", json={"event_type": "x.y"})
+    await client.expect_error("POST", f"{path}/test", 422, "validation_failed", json={"event_type": "x.y"})
 
 
 async def test_a_repeated_test_call_with_one_key_is_made_once(

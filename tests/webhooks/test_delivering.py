@@ -115,7 +115,7 @@ async def test_gone_switches_the_endpoint_off_and_ends_what_waits_for_it(
     await happen()
     await run_due(runtime)
     assert len(await client.data("GET", path)) == 2
-    await client.error("POST", f"{path}/{rows[0]['id']}/replay", 409, "webhook_endpoint_inactive")
+    await client.expect_error("POST", f"{path}/{rows[0]['id']}/replay", 409, "webhook_endpoint_inactive")
     again = await client.data("PATCH", f"/webhooks/{endpoint['id']}", json={"is_active": True})
     assert (again["disabled_reason"], again["consecutive_failures"]) == (None, 0)
 

@@ -59,7 +59,7 @@ async def test_the_same_key_creates_one_endpoint_and_shows_the_same_secret(clien
 
 
 async def test_every_bad_field_is_named(client: Client) -> None:
-    error = await client.error(
+    error = await client.expect_error(
         "POST",
         "/webhooks",
         422,
@@ -94,10 +94,10 @@ async def test_every_bad_field_is_named(client: Client) -> None:
     ],
 )
 async def test_an_address_that_cannot_be_called_is_refused_at_once(client: Client, url: object) -> None:
-    error = await client.error("POST", "/webhooks", 422, "validation_failed", json={"url": url})
+    error = await client.expect_error("POST", "/webhooks", 422, "validation_failed", json={"url": url})
     assert set(error["errors"]) == {"url"}
     made = await client.data("POST", "/webhooks", 201, json={"url": URL})
-    error = await client.error(
+    error = await client.expect_error(
         "PATCH", f"/webhooks/{made['id']}", 422, "validation_failed", json={"url": url}
     )
     assert set(error["errors"]) == {"url"}
@@ -115,7 +115,7 @@ async def test_endpoints_of_a_project_are_limited(client: Client, runtime: Runti
     calls = [client.post("/webhooks", json={"url": URL}) for _ in range(limit + 5)]
     answers = await asyncio.gather(*calls)
     assert sorted(answer.status_code for answer in answers) == [201] * limit + [409] * 5
-    await client.error("POST", "/webhooks", 409, "webhook_endpoint_limit_reached", json={"url": URL})
+    await client.expect_error("POST", "/webhooks", 409, "webhook_endpoint_limit_reached", json={"url": URL})
     assert (await client.get("/webhooks")).json()["meta"]["total"] == limit
 
 
@@ -138,8 +138,8 @@ async def test_a_change_keeps_what_it_does_not_name(client: Client) -> None:
 async def test_a_deleted_endpoint_is_gone(client: Client, register: Register) -> None:
     path = f"/webhooks/{(await register())['id']}"
     assert (await client.delete(path)).status_code == 204
-    await client.error("GET", path, 404, "not_found")
-    await client.error("DELETE", path, 404, "not_found")
+    await client.expect_error("GET", path, 404, "not_found")
+    await client.expect_error("DELETE", path, 404, "not_found")
 
 
 async def test_deliveries_are_paged_newest_first_and_filtered(
@@ -161,7 +161,7 @@ async def test_deliveries_are_paged_newest_first_and_filtered(
     }
     assert by_status == {"pending": 0, "succeeded": 4, "retrying": 1, "exhausted": 0}
     for bad in ({"cursor": "x"}, {"per_page": 101}, {"status": "lost"}):
-        error = await client.error("GET", path, 422, "validation_failed", params=bad)
+        error = await client.expect_error("GET", path, 422, "validation_failed", params=bad)
         assert set(error["errors"]) == set(bad)
 
 
@@ -180,11 +180,11 @@ async def test_another_project_sees_and_changes_nothing(
     stranger = await make_client(await make_project(name="Other"))
     theirs = (await stranger.data("POST", "/webhooks", 201, json={"url": URL}))["id"]
     for method, path in _operations(endpoint, delivery["id"]):
-        await stranger.error(method, path, 404, "not_found", json=_body(method, path))
+        await stranger.expect_error(method, path, 404, "not_found", json=_body(method, path))
     # Nor by way of an endpoint of their own.
     one = f"/webhooks/{theirs}/deliveries/{delivery['id']}"
-    await stranger.error("GET", one, 404, "not_found")
-    await stranger.error("POST", f"{one}/replay", 404, "not_found")
+    await stranger.expect_error("GET", one, 404, "not_found")
+    await stranger.expect_error("POST", f"{one}/replay", 404, "not_found")
     assert (await client.data("GET", f"/webhooks/{endpoint}"))["is_active"] is True
     [after] = await client.data("GET", f"/webhooks/{endpoint}/deliveries")
     assert after == delivery
@@ -195,10 +195,10 @@ async def test_ids_that_do_not_exist_are_not_found(client: Client, register: Reg
     nothing = ids.uuid7()
     for whe in ("whe_1", "cmp_" + endpoint[4:], ids.public("whe", nothing), "%00"):
         for method, path in _operations(whe, ids.public("whd", nothing)):
-            await client.error(method, path, 404, "not_found", json=_body(method, path))
+            await client.expect_error(method, path, 404, "not_found", json=_body(method, path))
     for whd in ("whd_1", endpoint, ids.public("whd", nothing)):
-        await client.error("GET", f"/webhooks/{endpoint}/deliveries/{whd}", 404, "not_found")
-        await client.error("POST", f"/webhooks/{endpoint}/deliveries/{whd}/replay", 404, "not_found")
+        await client.expect_error("GET", f"/webhooks/{endpoint}/deliveries/{whd}", 404, "not_found")
+        await client.expect_error("POST", f"/webhooks/{endpoint}/deliveries/{whd}/replay", 404, "not_found")
 
 
 async def test_reading_needs_one_scope_and_writing_another(
@@ -209,11 +209,11 @@ async def test_reading_needs_one_scope_and_writing_another(
     writer = await make_client(project, scopes=("webhooks:write",))
     await reader.data("GET", f"/webhooks/{endpoint}")
     await reader.data("GET", f"/webhooks/{endpoint}/deliveries")
-    await writer.error("GET", f"/webhooks/{endpoint}", 403, "forbidden")
-    await reader.error("POST", "/webhooks", 403, "forbidden", json={"url": URL})
+    await writer.expect_error("GET", f"/webhooks/{endpoint}", 403, "forbidden")
+    await reader.expect_error("POST", "/webhooks", 403, "forbidden", json={"url": URL})
     for method, path in _operations(endpoint, ids.public("whd", ids.uuid7())):
         if method != "GET":
-            await reader.error(method, path, 403, "forbidden", json=_body(method, path))
+            await reader.expect_error(method, path, 403, "forbidden", json=_body(method, path))
 
 
 def _operations(endpoint: str, delivery: str) -> list[tuple[str, str]]:
