@@ -110,7 +110,11 @@ async def database_url(migrated: str, tmp_path: Path) -> str:
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     """Defaults, in a folder of the test's own; nothing is read from the developer's environment."""
-    redis_url = request.getfixturevalue("redis").url if SIZE == "distributed" else None
+    redis_url = None
+    if SIZE == "distributed":
+        redis: Redis = request.getfixturevalue("redis")
+        redis.flush()  # Calls without a key are limited by address, which all tests share.
+        redis_url = redis.url
     return Settings(
         data_dir=tmp_path,
         database_url=database_url,
