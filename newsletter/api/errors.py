@@ -144,8 +144,17 @@ def _unexpected(request: AnyRequest, error: Exception) -> Answer:
     return respond(request, InternalError())
 
 
+# Where a text was trimmed before it was measured, Pydantic speaks of a value and of items.
+_SIZE = re.compile(r"(\w+) should have at (least|most) (\d+) (?:item|character)s?.*")
+
+
+def _size(match: re.Match[str]) -> str:
+    unit = "character" if match[1] in ("String", "Value") else "item"
+    return f"must have at {match[2]} {match[3]} {unit}{'' if match[3] == '1' else 's'}"
+
+
 def _plain(message: str) -> str:
-    message = message.removeprefix("Value error, ")
+    message = _SIZE.sub(_size, message.removeprefix("Value error, "))
     return re.sub(r"\s+", " ", message)
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from newsletter.accounts.schemas import ShownName
 from newsletter.audience.schemas import ListId
@@ -33,6 +33,7 @@ class Topic(Body):
 
     prompt: Annotated[
         str,
+        StringConstraints(strip_whitespace=True),
         Field(
             min_length=5,
             max_length=2000,

@@ -92,5 +92,5 @@ async def test_only_true_and_false_are_switches(client: Client, value: object) -
 async def test_a_size_is_told_in_characters_or_items(
     client: Client, method: str, path: str, body: object, errors: object
 ) -> None:
-    error = await client.error(method, path, 422, "validation_failed", json=body)
+    error = await client.expect_error(method, path, 422, "validation_failed", json=body)
     assert error["errors"] == errors
