@@ -1,6 +1,7 @@
 """``/campaigns``."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
@@ -8,6 +9,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
+from newsletter.audience import queries as audience
 from newsletter.campaigns import drafting, launch, queries, service
 from newsletter.campaigns.drafting import Studio
 from newsletter.campaigns.models import Campaign, CampaignStatus
@@ -251,6 +253,8 @@ class CampaignController(Controller):
         reader = ids.in_query("sub", "subscriber_id", subscriber_id)
         async with db.read() as session:
             campaign = await _named(session, principal, campaign_id)
+            if reader is not None:
+                await _check_reader(session, principal, reader)
             frame = await service.frame_of(session, principal.project, campaign, studio)
             values = await service.sample_values(
                 session, principal.project, campaign, reader, studio.settings.public_url
@@ -261,6 +265,15 @@ class CampaignController(Controller):
                 subject=merged.subject, preheader=merged.preheader, html=merged.html, text=merged.text
             )
         )
+
+
+async def _check_reader(session: AsyncSession, principal: Principal, subscriber_id: UUID) -> None:
+    """A preview shows what is known of its reader, so the key must be one that may read it."""
+    if not principal.has_scope("subscribers:read"):
+        raise Forbidden("This key lacks the scope 'subscribers:read'; preview without 'subscriber_id'.")
+    row = await audience.find_subscriber(session, principal.project, subscriber_id)
+    if row is not None and not principal.may_use_list(row.list_id):
+        raise Forbidden("This key is restricted to other lists.")
 
 
 async def _send(

@@ -248,3 +248,18 @@ async def test_a_preview_is_merged_and_compliant(client: Client, draft: Make, li
     assert "Acme Ltd, 1 Main Street, Springfield" in preview["html"]
     assert "/u/preview" in preview["html"]
     assert "{{" not in preview["html"] + preview["text"]
+
+
+async def test_a_preview_shows_no_reader_that_the_key_may_not_read(
+    client: Client, make_client: MakeClient, project: Project, draft: Make, list_id: str
+) -> None:
+    path = f"/campaigns/{(await draft())['id']}/preview"
+    other = await make_list(client, "stranger")
+    [stranger] = await client.data("GET", "/subscribers", params={"list_id": other})
+    [reader, *_] = await client.data("GET", "/subscribers", params={"list_id": list_id})
+    restricted = await make_client(project, list_ids=(ids.private("lst", list_id),))
+    blind = await make_client(project, scopes=("campaigns:read",))
+    for key, person in ((restricted, stranger), (blind, reader)):
+        await key.expect_error("GET", path, 403, "forbidden", params={"subscriber_id": person["id"]})
+        await key.data("GET", path)
+    await restricted.data("GET", path, params={"subscriber_id": reader["id"]})
