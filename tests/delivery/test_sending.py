@@ -1,9 +1,22 @@
 """A batch on its way: what each answer of the server does to the books."""
 
+import asyncio
 from collections import Counter
 
+import pytest
+from sqlalchemy import update
+
+from newsletter.accounts.project import Project
+from newsletter.audience.models import Status, Subscriber
+from newsletter.delivery import batches, sending
+from newsletter.delivery.ledger import Books
 from newsletter.delivery.models import Outcome
+from newsletter.delivery.sending import Parts
+from newsletter.kit.db import Database
 from newsletter.runtime import Runtime
+from newsletter.suppressions import service as suppressions
+from newsletter.suppressions.models import Reason
+from newsletter.suppressions.queries import project_scope
 from tests.client import Client
 from tests.delivery.conftest import Launch
 from tests.jobs import make_due, run_due
@@ -136,6 +149,56 @@ async def test_who_unsubscribes_before_their_block_gets_nothing(
     campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
     decided = campaign["emails_suppressed"] + campaign["emails_skipped"]
     assert (campaign["recipient_count"], campaign["emails_sent"], decided) == (5, 4, 1)
+
+
+async def test_who_leaves_while_their_block_waits_its_turn_gets_nothing(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live: Project
+) -> None:
+    """Blocks of three: while the first two are on the wire, the third is written already."""
+    sent = await launch(10)
+    smtp_sink.delay = 0.3
+    running = asyncio.create_task(run_due(runtime))
+    await asyncio.to_thread(smtp_sink.wait_for, 1)
+    async with runtime.db.unit_of_work() as session:
+        # Each alone, as other processes may write them; by the API one comes with the other.
+        await suppressions.suppress(
+            session,
+            project_id=live.id,
+            scope=project_scope(live.id),
+            address_keys=["u8@example.com"],
+            reason=Reason.hard_bounce,
+            source="test",
+        )
+        gone = update(Subscriber).where(Subscriber.email == "u9@example.com")
+        await session.execute(gone.values(status=Status.unsubscribed))
+    await running
+    assert not {"u8@example.com", "u9@example.com"} & set(smtp_sink.recipients)
+    outcomes = await sent.outcomes()
+    assert (outcomes["u8"], outcomes["u9"]) == (Outcome.suppressed, Outcome.skipped)
+    assert len(smtp_sink.recipients) == 8
+
+
+async def test_a_worker_that_cannot_renew_its_lease_begins_no_more_mail(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(db: Database, books: Books) -> bool:
+        raise ConnectionRefusedError
+
+    sent = await launch(6)
+    smtp_sink.delay = 0.4
+    short = runtime.settings.delivery.model_copy(update={"lease": 0.6})
+    parts = Parts(runtime.db, runtime.links, short, runtime.provider_for, lambda: False)
+    monkeypatch.setattr(batches, "renew", fail)
+    again = await sending.send_batch(parts, (await sent.batches())[0].id)
+    assert again is not None
+    begun = len(smtp_sink.recipients)
+    assert 0 < begun < 6
+    outcomes = Counter((await sent.outcomes()).values())
+    assert outcomes == {Outcome.sent: begun, Outcome.pending: 6 - begun}
+    monkeypatch.undo()
+    smtp_sink.delay = 0
+    await run_due(runtime)
+    assert Counter(smtp_sink.recipients) == {f"u{number}@example.com": 1 for number in range(1, 7)}
 
 
 async def test_a_cancelled_campaign_skips_what_it_has_not_begun(
