@@ -125,6 +125,8 @@ def _http(request: AnyRequest, error: HTTPException) -> Answer:
         return answer
     if error.status_code < 500:
         return _client(request, ClientException(status_code=error.status_code))
+    if error.detail == "client disconnected prematurely":  # Not our fault, and nobody hears the answer.
+        return respond(request, MalformedJSON("The body ended before it was complete."))
     return _unexpected(request, error)
 
 
