@@ -113,6 +113,9 @@ class Campaign:
             mine = Message.mailing_id == mailing.id, Message.outcome == outcome
             return (await session.execute(rows.where(*mine))).scalar_one()
 
+    async def has_unknown(self) -> bool:
+        return await self.count(Outcome.unknown) > 0
+
     async def is_closed(self) -> bool:
         return (await self.mailing()).status is MailingStatus.closed
 
