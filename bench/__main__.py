@@ -1,49 +1,45 @@
 """``python -m bench``: measures, prints, and writes the table of ``docs/benchmarks.md``."""
 
 import argparse
-import os
-import platform
-from datetime import UTC, datetime
-from pathlib import Path
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from bench.api import api_rows
 from bench.sending import memory_rows, sending_rows
+from bench.table import Row, as_table, write_page
 
-Row = tuple[str, str, str, str]
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-START, END = "<!-- figures -->", "<!-- /figures -->"
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    recipients: int
+    rounds: int
+    calls: int
+    memory: tuple[int, int]
+
+
+SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
+    "sending": lambda given: sending_rows(given.recipients, given.rounds),
+    "api": lambda given: api_rows(given.calls),
+    "memory": lambda given: memory_rows(*given.memory),
+}
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--recipients", type=int, default=5_000)
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--calls", type=int, default=3_000)
-    options.add_argument("--memory", type=int, nargs=2, default=(10_000, 100_000))
-    given = options.parse_args()
-    rows = [
-        *sending_rows(given.recipients, given.rounds),
-        *api_rows(given.calls),
-        *memory_rows(*given.memory),
-    ]
-    table = as_table(rows)
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; prints, writes no page")
+    parser.add_argument("--recipients", type=int, default=5_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--calls", type=int, default=3_000)
+    parser.add_argument("--memory", type=int, nargs=2, default=(10_000, 100_000))
+    given = parser.parse_args()
+    options = Options(given.recipients, given.rounds, given.calls, tuple(given.memory))
+    rows = [row for name in given.only or SECTIONS for row in SECTIONS[name](options)]
+    arguments = " ".join(sys.argv[1:])
+    table = as_table(rows, f'make bench ARGS="{arguments}"' if arguments else "make bench")
     print(table)
-    write_page(table)
-
-
-def as_table(rows: list[Row]) -> str:
-    lines = ["| what | measured | reference | ratio |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
-    return "\n".join(
-        [*lines, "", f"One run of `make bench` on {machine}; client, server and databases share the cores."]
-    )
-
-
-def write_page(table: str) -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    head, _, rest = text.partition(START)
-    PAGE.write_text(f"{head}{START}\n{table}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    if not given.only:
+        write_page(table)
 
 
 if __name__ == "__main__":

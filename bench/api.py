@@ -7,25 +7,26 @@ from pathlib import Path
 from bench.load import Figures, load, request
 from bench.sending import BODY
 from bench.service import Service, answer, bare, fill_list, service, sink
+from bench.table import Goal, Measured, Row
 
 BATCH_ROWS = 1_000
 BATCHES = 20
 
 
-def api_rows(calls: int) -> list[tuple[str, str, str, str]]:
+def api_rows(calls: int) -> list[Row]:
     """The reference first, then each route on SQLite and on Postgres."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         with bare(path) as url:
             reference = load(url, lambda _: request("GET", "/bare", "-"), calls=calls)
-        rows = [("A bare Litestar route", shown(reference), "", "1.00")]
+        rows = [Row(Goal("A bare Litestar route"), Measured(shown(reference), "", 1.0))]
         for name, distributed in (("SQLite", False), ("Postgres", True)):
             with sink(path) as port, service(path, port, distributed=distributed) as running:
                 rows += _measure(running, name, reference, calls)
     return rows
 
 
-def _measure(running: Service, name: str, reference: Figures, calls: int) -> list[tuple[str, str, str, str]]:
+def _measure(running: Service, name: str, reference: Figures, calls: int) -> list[Row]:
     with running.client() as client:
         list_id = fill_list(client, BATCH_ROWS)
         body = {"list_id": list_id, "subject": "News", "html": BODY}
@@ -46,21 +47,22 @@ def _measure(running: Service, name: str, reference: Figures, calls: int) -> lis
     reads = load(running.url, read, calls=calls)
     upserts = load(running.url, upsert, calls=calls // 3)
     batches = load(running.url, batch, calls=BATCHES, connections=2)
-    rows_per_second = batches.rate * BATCH_ROWS
+    rate = batches.rate * BATCH_ROWS
+    limit = f"calls of the bare route, {reference.rate:,.0f}/s"
     return [
-        (f"GET /campaigns/{{id}}, {name}", shown(reads), "the bare route", _times(reads, reference)),
-        (f"POST /subscribers, {name}", shown(upserts), "the bare route", _times(upserts, reference)),
-        (
-            f"Batch upsert, {name}",
-            f"{rows_per_second:,.0f} rows/s",
-            "the bare route's calls a second",
-            f"{rows_per_second / reference.rate:.2f}",
+        _latency(f"GET /campaigns/{{id}}, {name}", reads, reference),
+        _latency(f"POST /subscribers, {name}", upserts, reference),
+        Row(
+            Goal(f"Rows through the batch endpoint, {name}"),
+            Measured(f"{rate:,.0f}/s", limit, rate / reference.rate),
         ),
     ]
 
 
-def _times(figures: Figures, reference: Figures) -> str:
-    return f"p50 {figures.p50 / reference.p50:.1f} ×, p95 {figures.p95 / reference.p95:.1f} ×"
+def _latency(what: str, figures: Figures, reference: Figures) -> Row:
+    return Row(
+        Goal(f"p50 of {what}"), Measured(shown(figures), "the bare route's p50", figures.p50 / reference.p50)
+    )
 
 
 def shown(figures: Figures) -> str:

@@ -11,6 +11,7 @@ import httpx
 import uvloop
 
 from bench.service import Service, answer, fill_list, service, sink
+from bench.table import Goal, Measured, Row
 from newsletter.delivery import mime
 from newsletter.delivery.mime import Mail
 from newsletter.providers.base import Envelope, Receipt
@@ -26,7 +27,7 @@ BODY = "<h1>News</h1>" + "".join(
 )
 
 
-def sending_rows(recipients: int, rounds: int) -> list[tuple[str, str, str, str]]:
+def sending_rows(recipients: int, rounds: int) -> list[Row]:
     """The product and the bare loop take turns, so that a noisy machine is noisy for both."""
     rows = []
     for name, distributed in (("SQLite, one process", False), ("Postgres and Redis, one worker", True)):
@@ -42,12 +43,15 @@ def sending_rows(recipients: int, rounds: int) -> list[tuple[str, str, str, str]
         ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
         ratio = statistics.median(one / other for one, other in pairs)
         rows.append(
-            (f"Campaign, {name}", f"{ours:,.0f} mails/s", f"bare loop {theirs:,.0f}/s", f"{ratio:.2f}")
+            Row(
+                Goal(f"Campaign, {name}"),
+                Measured(f"{ours:,.0f} mails/s", f"bare loop {theirs:,.0f}/s", ratio),
+            )
         )
     return rows
 
 
-def memory_rows(small: int, large: int) -> list[tuple[str, str, str, str]]:
+def memory_rows(small: int, large: int) -> list[Row]:
     """The peak of the worker after a small campaign, and after a large one."""
     peaks = {}
     for count in (small, large):
@@ -59,11 +63,13 @@ def memory_rows(small: int, large: int) -> list[tuple[str, str, str, str]]:
             product_rate(running, count)
             peaks[count] = peak_memory(running.sender_pid)
     return [
-        (
-            f"Worker's peak memory, {large:,} recipients",
-            f"{peaks[large] / 1024:.0f} MB",
-            f"{small:,} recipients: {peaks[small] / 1024:.0f} MB",
-            f"{peaks[large] / peaks[small]:.2f}",
+        Row(
+            Goal(f"Worker's peak memory, {large:,} recipients"),
+            Measured(
+                f"{peaks[large] / 1024:.0f} MB",
+                f"{small:,} recipients: {peaks[small] / 1024:.0f} MB",
+                peaks[large] / peaks[small],
+            ),
         )
     ]
 
