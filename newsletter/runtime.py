@@ -103,7 +103,7 @@ class Runtime:
 
     @cached_property
     def links(self) -> Links:
-        return Links(self.signer, self.settings.public_url)
+        return Links(self.signer, self.settings.public_url, self.settings.tracking_url)
 
     @cached_property
     def smtp(self) -> SMTPProvider:

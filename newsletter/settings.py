@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "NEWSLETTER_"
@@ -173,6 +181,9 @@ class Settings(BaseSettings):
     """The folder of the SQLite file and of a generated secret key."""
     public_url: str = "http://127.0.0.1:8000"
     """Where readers of a mail reach this service: unsubscribe and view-in-browser links."""
+    tracking_url: str = ""
+    """Where tracked links and the open pixel lead; a host of its own keeps its reputation apart.
+    It must reach this service, too. Default: PUBLIC_URL."""
     database_url: str = ""
     """``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``; default: a file in the data folder."""
     redis_url: str | None = None
@@ -206,9 +217,11 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
-    @field_validator("public_url")
+    @field_validator("public_url", "tracking_url")
     @classmethod
-    def _http_url(cls, url: str) -> str:
+    def _http_url(cls, url: str, info: ValidationInfo) -> str:
+        if not url and info.field_name == "tracking_url":
+            return url
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must look like https://news.example.com")
@@ -249,6 +262,8 @@ class Settings(BaseSettings):
         if not self.database_url:
             path = (self.data_dir / "newsletter.db").absolute()
             self.__dict__["database_url"] = f"sqlite+aiosqlite:///{path}"
+        if not self.tracking_url:
+            self.__dict__["tracking_url"] = self.public_url
         if not self.broker_url:
             self.__dict__["broker_url"] = self.redis_url or "memory://"
         if self.is_distributed and self.secret_key is None:

@@ -38,6 +38,8 @@ class Profile:
     time_zone: str
     locale: str
     resubscribe: Resubscribe
+    track_opens: bool
+    track_clicks: bool
     default_template_id: UUID | None
 
     @property

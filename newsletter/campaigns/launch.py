@@ -97,6 +97,8 @@ async def start(
         list_id=campaign.list_id,
         content=compiled.to_json(),
         sender=sender,
+        track_opens=profile.track_opens,
+        track_clicks=profile.track_clicks,
     )
     started = await delivery.start(
         session,

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit.db import Base, status_type, text
@@ -77,6 +77,9 @@ class Mailing(Base):
     sender: Mapped[dict[str, Any]]
     """``from_email``, ``from_name``, ``reply_to``, ``list_name``."""
     is_test: Mapped[bool]
+    track_opens: Mapped[bool] = mapped_column(default=False, server_default=false())
+    track_clicks: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """As the project had them at the start; mail that is on its way does not change."""
     quota_owner_id: Mapped[UUID]
     quota_period: Mapped[str] = mapped_column(text(7))
     """Where ``recipient_count`` mails were reserved; each decided message settles its own."""

@@ -66,6 +66,8 @@ class Order:
     content: Mapping[str, Any]
     sender: Sender
     policy: UnknownPolicy = UnknownPolicy.hold
+    track_opens: bool = False
+    track_clicks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,8 @@ async def _insert_mailing(
         content=dict(order.content),
         sender=asdict(order.sender),
         is_test=project.is_test,
+        track_opens=order.track_opens,
+        track_clicks=order.track_clicks,
         quota_owner_id=project.quota_owner_id,
         quota_period=plans.period_of(Resource.mails, now),
         recipient_count=0,

@@ -54,6 +54,23 @@ def test_a_token_of_another_purpose_fails() -> None:
         signer.verify("a", wandered)
 
 
+def test_a_bound_token_is_good_only_beside_what_it_is_bound_to() -> None:
+    signer = Signer([NEW, OLD])
+    token = signer.sign("link", b"payload", bound_to=b"one")
+    assert signer.verify("link", token, bound_to=b"one") == b"payload"
+    assert Signer([NEW]).sign("link", b"payload", bound_to=b"one") == token
+    for other in (b"two", b"", b"on", None):
+        with pytest.raises(BadToken):
+            signer.verify("link", token, bound_to=other)
+    with pytest.raises(BadToken):
+        signer.verify("link", signer.sign("link", b"payload"), bound_to=b"")
+    # Nor may a letter wander from the binding into the payload.
+    raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    wandered = urlsafe_b64encode(raw[:1] + b"e" + raw[1:]).rstrip(b"=").decode()
+    with pytest.raises(BadToken):
+        signer.verify("link", wandered, bound_to=b"on")
+
+
 def test_links_sent_before_a_rotation_work_after_it() -> None:
     old, both = Signer([OLD]), Signer([NEW, OLD])
     assert both.verify("view", old.sign("view", b"1")) == b"1"
