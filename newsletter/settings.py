@@ -122,6 +122,32 @@ class SMTPSettings(BaseSettings):
         return url
 
 
+class ProviderSettings(BaseSettings):
+    """Calls to the HTTP APIs of mail providers."""
+
+    model_config = _config("PROVIDER_")
+
+    connections: int = Field(10, ge=1, le=200)
+    """Requests that one worker process has open to one sending server at the same time."""
+    connect_timeout: float = Field(10, gt=0, le=60)
+    """Seconds to connect and to finish a TLS handshake."""
+    timeout: float = Field(60, gt=0, le=600)
+    """Seconds until an answer must be complete. After it nobody knows whether the mail was
+    taken, unless the provider recognises a repeated call."""
+    max_answer_bytes: int = Field(65_536, ge=1_000)
+    """Bytes of an answer that are read at most."""
+    endpoints: dict[str, str] = Field(default_factory=dict)
+    """URLs that stand in for a provider's own, as JSON: ``{"ses": "https://email.internal.example"}``."""
+
+    @field_validator("endpoints")
+    @classmethod
+    def _http_urls(cls, endpoints: dict[str, str]) -> dict[str, str]:
+        for name, url in endpoints.items():
+            if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+                raise ValueError(f"the URL of '{name}' must look like https://api.example.com")
+        return {name: url.rstrip("/") for name, url in endpoints.items()}
+
+
 class WebhookSettings(BaseSettings):
     """Calls to customers' endpoints."""
 
@@ -213,6 +239,7 @@ class Settings(BaseSettings):
 
     ai: AISettings = Field(default_factory=AISettings)
     smtp: SMTPSettings = Field(default_factory=SMTPSettings)
+    providers: ProviderSettings = Field(default_factory=ProviderSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
@@ -291,6 +318,7 @@ def explain(error: ValidationError) -> list[str]:
             "AISettings": PREFIX + "AI_",
             "DeliverySettings": PREFIX + "DELIVERY_",
             "SMTPSettings": PREFIX + "SMTP_",
+            "ProviderSettings": PREFIX + "PROVIDER_",
             "WebhookSettings": PREFIX + "WEBHOOK_",
             "LimitSettings": PREFIX + "MAX_",
         }.get(error.title, PREFIX)

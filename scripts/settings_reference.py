@@ -28,6 +28,7 @@ This page is made from `newsletter/settings.py` by `make docs`.
 TITLES = {
     "ai": "The language model",
     "smtp": "Sending by SMTP",
+    "providers": "Sending through a provider's API",
     "delivery": "Delivery",
     "webhooks": "Webhooks",
     "limits": "Limits",
@@ -79,6 +80,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(part) for part in arguments if part is not NoneType)
     if get_origin(annotation) is tuple:
         return f"list ({_type(arguments[0])})"
+    if get_origin(annotation) is dict:
+        return "JSON object"
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
     return {
@@ -92,8 +95,8 @@ def _type(annotation: Any) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    default = field.default
-    if default in (None, "", ()):
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default in (None, "", (), {}):
         return ""
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

@@ -1,0 +1,122 @@
+"""The types of sending server that there are: how each is written down, and how it is made."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints, model_validator
+
+from newsletter.providers.base import Provider
+from newsletter.providers.config import Secret, ServerConfig
+from newsletter.providers.http import HTTPProvider, MailAPI
+from newsletter.providers.mailgun import Mailgun, MailgunConfig
+from newsletter.providers.postmark import Postmark, PostmarkConfig
+from newsletter.providers.resend import Resend, ResendConfig
+from newsletter.providers.sendgrid import SendGrid, SendGridConfig
+from newsletter.providers.ses import SES, SESConfig
+from newsletter.providers.smtp import SMTPProvider, SMTPServer, Timeouts
+from newsletter.providers.smtp.config import TLS
+from newsletter.settings import Settings
+
+
+class ServerType(StrEnum):
+    """What a sending server speaks."""
+
+    smtp = "smtp"
+    ses = "ses"
+    mailgun = "mailgun"
+    sendgrid = "sendgrid"
+    resend = "resend"
+    postmark = "postmark"
+    sandbox = "sandbox"
+
+
+class SMTPConfig(ServerConfig):
+    """A mail server that takes mail over SMTP."""
+
+    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,253}[A-Za-z0-9])?$")]
+    """A name, or an address."""
+    port: int = Field(587, ge=1, le=65_535)
+    tls: TLS = TLS.REQUIRED
+    """``required`` (STARTTLS or nothing), ``implicit`` (from the start, port 465), ``offered``
+    (STARTTLS where the server has it), ``none``."""
+    username: Annotated[str, StringConstraints(min_length=1, max_length=320)] | None = None
+    password: Secret | None = None
+
+    example: ClassVar = {
+        "host": "smtp.example.com",
+        "port": 587,
+        "tls": "required",
+        "username": "newsletter",
+        "password": "a-long-random-password",
+    }
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> "SMTPConfig":
+        if (self.username is None) != (self.password is None):
+            raise ValueError("a username needs a password, and a password a username")
+        return self
+
+
+class SandboxConfig(ServerConfig):
+    """The inbox of the project itself: nothing leaves the house."""
+
+
+CONFIGS: Mapping[ServerType, type[ServerConfig]] = MappingProxyType(
+    {
+        ServerType.smtp: SMTPConfig,
+        ServerType.ses: SESConfig,
+        ServerType.mailgun: MailgunConfig,
+        ServerType.sendgrid: SendGridConfig,
+        ServerType.resend: ResendConfig,
+        ServerType.postmark: PostmarkConfig,
+        ServerType.sandbox: SandboxConfig,
+    }
+)
+"""How each type is written down; `CONFIGS[type].model_validate` reads one, and raises pydantic's
+``ValidationError`` with every bad field and no value."""
+
+
+def make(config: ServerConfig, settings: Settings) -> Provider:
+    """Connects to nothing yet. Call it inside the event loop that uses the provider.
+
+    Raises `TypeError` for the sandbox, whose mailboxes are rows: it is made where the database
+    is, by `Runtime.provider_for`.
+    """
+    if isinstance(config, SMTPConfig):
+        return _smtp(config, settings)
+    api = _api(config)
+    api.base_url = settings.providers.endpoints.get(api.name, api.base_url)
+    return HTTPProvider(api, settings.providers)
+
+
+def _api(config: ServerConfig) -> MailAPI:
+    match config:
+        case SESConfig():
+            return SES(config)
+        case MailgunConfig():
+            return Mailgun(config)
+        case SendGridConfig():
+            return SendGrid(config)
+        case ResendConfig():
+            return Resend(config)
+        case PostmarkConfig():
+            return Postmark(config)
+    raise TypeError(f"{type(config).__name__} is not made here")
+
+
+def _smtp(config: SMTPConfig, settings: Settings) -> SMTPProvider:
+    server = SMTPServer(
+        host=config.host,
+        port=config.port,
+        tls=config.tls,
+        username=config.username,
+        password=config.password.get_secret_value() if config.password is not None else None,
+    )
+    return SMTPProvider(
+        server,
+        connections=settings.smtp.connections,
+        timeouts=Timeouts.from_settings(settings.smtp),
+        local_hostname=settings.smtp.local_hostname,
+    )

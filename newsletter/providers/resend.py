@@ -1,0 +1,104 @@
+"""Resend: ``/emails``, which takes fields and writes the message itself.
+
+Resend knows an ``Idempotency-Key`` for 24 hours. Ours is the message id, so a call whose
+answer was lost is repeated safely. Our id also travels as a tag, and comes back in each event.
+"""
+
+from base64 import b64encode
+from typing import ClassVar
+
+from newsletter.kit.db import JSONValue
+from newsletter.providers.base import Envelope, Permanent, Receipt, Refusal, ServerDown, Temporary, Unknown
+from newsletter.providers.config import Secret, ServerConfig
+from newsletter.providers.http import METADATA, Answer, Call, refusal, taken
+from newsletter.providers.structured import take_apart
+
+
+class ResendConfig(ServerConfig):
+    """Resend. A key with sending access is enough."""
+
+    api_key: Secret
+    webhook_secret: Secret | None = None
+    """``whsec_…`` of the webhook; with it, Resend's events are taken in."""
+
+    example: ClassVar = {
+        "api_key": "re_0123456789abcdef",
+        "webhook_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    }
+
+
+class Resend:
+    """See `newsletter.providers.http.MailAPI`."""
+
+    name = "resend"
+    title = "Resend"
+    has_idempotency = True
+
+    def __init__(self, config: ResendConfig) -> None:
+        self.base_url = "https://api.resend.com"
+        self._headers = {"Authorization": f"Bearer {config.api_key.get_secret_value()}"}
+
+    def message(self, envelope: Envelope) -> Call:
+        mail = take_apart(envelope)
+        headers = dict(mail.headers)
+        if mail.message_id is not None:
+            headers["Message-ID"] = mail.message_id
+        body: dict[str, JSONValue] = {
+            "from": str(mail.sender),
+            "to": [str(mail.recipient)],
+            "subject": mail.subject,
+            "headers": headers,
+            "tags": [{"name": METADATA, "value": envelope.message_id}],
+        }
+        if mail.html is not None:
+            body["html"] = mail.html
+        if mail.text is not None:
+            body["text"] = mail.text
+        if mail.reply_to:
+            body["reply_to"] = [str(box) for box in mail.reply_to]
+        if mail.attachments:
+            body["attachments"] = [
+                {
+                    "filename": each.name,
+                    "content": b64encode(each.content).decode("ascii"),
+                    "content_type": each.media_type,
+                    **({"content_id": each.content_id} if each.content_id else {}),
+                }
+                for each in mail.attachments
+            ]
+        key = {"Idempotency-Key": envelope.message_id}
+        return Call.of_json("/emails", self._headers | key, body)
+
+    def receipt(self, answer: Answer) -> Receipt:
+        if answer.is_success:
+            return taken(answer, answer.text_of("id"), self)
+        raise self._refusal(answer)
+
+    def probe(self) -> Call:
+        return Call("GET", "/domains", self._headers)
+
+    def found(self, answer: Answer) -> str:
+        if answer.text_of("name") == "restricted_api_key":
+            return "Resend; the key may only send mail"
+        if not answer.is_success:
+            raise self._refusal(answer)
+        domains = answer.json().get("data")
+        listed = domains if isinstance(domains, list) else []
+        names = [str(each.get("name")) for each in listed if isinstance(each, dict)]
+        return "Resend, " + (f"domains {', '.join(names[:5])}" if names else "no domain yet")
+
+    def _refusal(self, answer: Answer) -> Refusal:
+        kind, text = answer.text_of("name"), answer.text_of("message")
+        said = f"{self.title}: {kind}: {text}" if kind else text
+        if kind == "concurrent_idempotent_requests":
+            # An earlier try of this very message is still being worked on.
+            return Temporary(said, code=answer.status)
+        if kind == "invalid_idempotent_request":
+            # An earlier try was taken, and its text has changed since, perhaps by a new name of
+            # the reader. Whether it was sent is what we do not know.
+            return Unknown(said, code=answer.status)
+        if kind in ("daily_quota_exceeded", "monthly_quota_exceeded"):
+            return ServerDown(said, code=answer.status)
+        if answer.status == 422 and "`to` field" in text:
+            return Permanent(said, code=answer.status, enhanced="5.1.3")
+        return refusal(answer, f"{kind}: {text}" if kind else text, self)
