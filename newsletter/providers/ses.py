@@ -40,8 +40,8 @@ class SESConfig(ServerConfig):
 
     example: ClassVar = {
         "region": "eu-west-1",
-        "access_key_id": "AKIAEXAMPLEEXAMPLE00",
-        "secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "access_key_id": "EXAMPLEACCESSKEY0001",
+        "secret_access_key": "a-secret-of-forty-characters-0123456789ab",
         "configuration_set": "newsletter",
     }
 
