@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "NEWSLETTER_"
+REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
 
 def _config(group: str = "") -> SettingsConfigDict:
@@ -213,9 +214,11 @@ class Settings(BaseSettings):
     database_url: str = ""
     """``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``; default: a file in the data folder."""
     redis_url: str | None = None
-    """Redis for rate limits and, unless BROKER_URL says otherwise, for waking workers."""
+    """Redis for rate limits and, unless BROKER_URL says otherwise, for waking workers. Without one,
+    each process counts calls for itself."""
     broker_url: str = ""
-    """What wakes the workers: ``memory://`` (in this process) or a ``redis://`` URL.
+    """What wakes the workers: ``memory://`` (in this process), a ``redis://`` URL, or RabbitMQ by
+    ``amqp://user:password@host:5672/virtual-host`` (``amqps://`` with TLS).
     Default: REDIS_URL where it is set, else ``memory://``."""
     secret_key: SecretStr | None = None
     """At least 32 characters; signs links and encrypts secrets. In the embedded mode one is
@@ -269,11 +272,18 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql:// or sqlite:///")
         return f"{drivers[scheme]}://{rest}" if url else url
 
-    @field_validator("redis_url", "broker_url")
+    @field_validator("redis_url")
     @classmethod
-    def _known_broker(cls, url: str | None) -> str | None:
-        if url and urlsplit(url).scheme not in {"redis", "rediss", "memory", "unix"}:
-            raise ValueError("must begin with redis:// (or be memory:// for the broker)")
+    def _known_redis(cls, url: str | None) -> str | None:
+        if url and urlsplit(url).scheme not in REDIS_SCHEMES:
+            raise ValueError("must begin with redis:// (or rediss://, unix://)")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, url: str) -> str:
+        if url and url != "memory://" and urlsplit(url).scheme not in {*REDIS_SCHEMES, "amqp", "amqps"}:
+            raise ValueError("must begin with redis:// or amqp://, or be memory://")
         return url
 
     @field_validator("secret_key")

@@ -6,10 +6,11 @@ middleware makes a loop per worker, and an async engine belongs to one loop.)
 """
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Coroutine, Mapping
-from concurrent.futures import Future, wait
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError, Future, wait
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -20,7 +21,7 @@ import uvloop
 from newsletter.delivery import batches
 from newsletter.kit import jobs
 from newsletter.kit.broker import BrokerBell, quieten
-from newsletter.kit.jobs import Handler, Ring
+from newsletter.kit.jobs import Ring
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
 from workers import registry
@@ -43,7 +44,7 @@ class Workers:
     def __init__(self, settings: Settings, broker: dramatiq.Broker) -> None:
         self._broker = broker
         self._stopping = threading.Event()
-        self._bell = BrokerBell(broker)
+        self._bell = BrokerBell(broker, instead=self._ring_here)
         self._runtime = Runtime(settings, self._bell, self._stopping.is_set)
         self._sweeper = Sweeper(self._runtime)
         self._loop = uvloop.new_event_loop()
@@ -51,23 +52,26 @@ class Workers:
         self._in_flight: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers: list[dramatiq.Worker] = []
+        self._handlers = registry.handlers(self._runtime)
+        self._places: dict[str, asyncio.Semaphore] = {}
+        self._rung_here: set[UUID] = set()
 
     def start(self) -> None:
         """Starts the threads; returns when they listen."""
         self._thread.start()
         self._wait_for(self._free_leases())
-        handlers = registry.handlers(self._runtime)
-        quieten(_queue(name) for name in handlers)
-        for name in handlers:
-            self._declare(name, handlers)
-        for queues, threads in self._groups(handlers).items():
+        quieten(_queue(name) for name in self._handlers)
+        for name in self._handlers:
+            self._declare(name)
+        for queues, threads in self._groups().items():
+            self._places |= dict.fromkeys(queues, asyncio.Semaphore(threads))
             worker = dramatiq.Worker(
                 self._broker, queues=set(queues), worker_threads=threads, worker_timeout=100
             )
             worker.start()
             self._workers.append(worker)
         self._wait_for(self._sweeper.start())
-        log.info("workers started", jobs=len(handlers))
+        log.info("workers started", jobs=len(self._handlers))
 
     def stop(self) -> None:
         """Claims nothing more, lets what is in flight end, and returns within 10 seconds."""
@@ -113,39 +117,59 @@ class Workers:
         except TimeoutError:
             log.warning("did not close in time", part=what)
 
-    def _groups(self, handlers: Mapping[str, Handler]) -> dict[tuple[str, ...], int]:
+    def _groups(self) -> dict[tuple[str, ...], int]:
         """Queues that share threads, and how many."""
         settings = self._runtime.settings
         own = {"delivery": settings.delivery.threads, "webhooks": settings.webhooks.threads}
-        others = tuple(sorted({_queue(name) for name in handlers} - own.keys()))
+        others = tuple(sorted({_queue(name) for name in self._handlers} - own.keys()))
         return {(name,): threads for name, threads in own.items()} | {others: OTHER_THREADS}
 
-    def _declare(self, name: str, handlers: Mapping[str, Handler]) -> None:
-        lease = self._runtime.settings.delivery.lease
+    def _declare(self, name: str) -> None:
+        """What a thread does with a message: wait for the job, which runs in the loop."""
 
         def run(job_id: str) -> None:
-            if self._stopping.is_set():
-                return  # The row stays queued; whoever starts next takes it.
-            work = jobs.run(self._runtime.db, UUID(job_id), handlers, lease)
-            future = asyncio.run_coroutine_threadsafe(self._noted(work), self._loop)
-            self._in_flight.add(future)
-            try:
-                future.result()
-            except Exception as error:
-                # The job's own errors are in its row; this is the database being away. Its
-                # lease runs out, and the sweeper rings again.
-                log.error("a job could not be run", job=name, error=repr(error))
-            finally:
-                self._in_flight.discard(future)
+            if not self._stopping.is_set():
+                with contextlib.suppress(CancelledError):  # The process ends; the row stays.
+                    self._begin(self._run(Ring(UUID(job_id), name))).result()
 
         dramatiq.actor(actor_name=name, queue_name=_queue(name), broker=self._broker)(run)
 
-    async def _noted(self, work: Coroutine[Any, Any, None]) -> None:
+    def _ring_here(self, rings: Sequence[Ring]) -> None:
+        """The broker is away: this process works for itself. What it was rung for and has no place
+        for yet waits here; the sweepers of other processes ring for it, too, and one claims it."""
+        if not self._stopping.is_set():
+            for ring in rings:
+                self._begin(self._run_here(ring))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._in_flight.add(future)
+        future.add_done_callback(self._in_flight.discard)
+        return future
+
+    async def _run_here(self, ring: Ring) -> None:
+        if ring.job_id in self._rung_here:
+            return
+        self._rung_here.add(ring.job_id)
+        try:
+            async with self._places[ring.queue]:
+                await self._run(ring)
+        finally:
+            self._rung_here.discard(ring.job_id)
+
+    async def _run(self, ring: Ring) -> None:
+        if self._stopping.is_set():
+            return  # The row stays queued; whoever starts next takes it.
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        lease = self._runtime.settings.delivery.lease
         try:
-            await work
+            await jobs.run(self._runtime.db, ring.job_id, self._handlers, lease)
+        except Exception as error:
+            # The job's own errors are in its row; this is the database being away. Its
+            # lease runs out, and the sweeper rings again.
+            log.error("a job could not be run", job=ring.name, error=repr(error))
         finally:
             self._tasks.discard(task)
 

@@ -12,12 +12,11 @@ import structlog
 from litestar import Response, get
 from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST
-from redis.asyncio import Redis
 from sqlalchemy import select
 
 from newsletter import migrations
 from newsletter.api.metrics import Metrics
-from newsletter.kit import heartbeat
+from newsletter.kit import broker, heartbeat
 from newsletter.kit.db import Database
 from newsletter.settings import Settings
 
@@ -98,13 +97,8 @@ async def _schema(db: Database) -> None:
 
 async def _broker(settings: Settings) -> None:
     """``memory://`` lives in this process, so there is nobody to ask."""
-    if not settings.is_distributed:
-        return
-    client = Redis.from_url(settings.broker_url, socket_connect_timeout=CHECK_SECONDS)
-    try:
-        await client.ping()
-    finally:
-        await client.aclose()
+    if settings.is_distributed:
+        await broker.ping(settings.broker_url, CHECK_SECONDS)
 
 
 async def _sweeper(db: Database) -> None:

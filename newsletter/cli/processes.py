@@ -18,7 +18,8 @@ def serve(settings: Settings, host: str, port: int, no_worker: bool) -> None:
     """Serve the API; in the embedded mode also do the work, in this one process."""
     if no_worker and not settings.is_distributed:
         raise click.ClickException(
-            "--no-worker needs a broker that workers share: set NEWSLETTER_REDIS_URL, or leave it out."
+            "--no-worker needs a broker that workers share: set NEWSLETTER_REDIS_URL "
+            "(or NEWSLETTER_BROKER_URL), or leave it out."
         )
     try:
         listener = serving.listen(host, port)

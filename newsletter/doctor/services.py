@@ -5,10 +5,9 @@ import json
 from urllib.parse import urlsplit
 
 import httpx
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from newsletter.doctor.finding import Finding, broken, off, ok, warning
+from newsletter.kit.broker import is_rabbitmq, ping
 from newsletter.providers.base import Refusal
 from newsletter.providers.smtp.provider import SMTPProvider
 from newsletter.settings import AISettings, Settings, SMTPSettings
@@ -26,24 +25,24 @@ async def broker(settings: Settings) -> list[Finding]:
     if not settings.is_distributed:
         found.append(ok("broker", "in this process"))
     else:
-        found.append(await _redis("broker", settings.broker_url, "NEWSLETTER_BROKER_URL"))
+        found.append(await _asked("broker", settings.broker_url, "NEWSLETTER_BROKER_URL"))
     if settings.redis_url and settings.redis_url != settings.broker_url:
-        found.append(await _redis("rate limits", settings.redis_url, "NEWSLETTER_REDIS_URL"))
+        found.append(await _asked("rate limits", settings.redis_url, "NEWSLETTER_REDIS_URL"))
+    elif settings.is_distributed and not settings.redis_url:
+        mend = "Set NEWSLETTER_REDIS_URL beside the broker when there is more than one API process."
+        found.append(warning("rate limits", "each process counts calls for itself", mend))
     return found
 
 
-async def _redis(name: str, url: str, variable: str) -> Finding:
+async def _asked(name: str, url: str, variable: str) -> Finding:
+    kind = "RabbitMQ" if is_rabbitmq(url) else "Redis"
     place = _without_password(url)
-    redis: Redis = Redis.from_url(url, socket_connect_timeout=SECONDS, socket_timeout=SECONDS)
     try:
-        async with asyncio.timeout(SECONDS):
-            await redis.time()
-    except (RedisError, OSError, TimeoutError) as error:
+        await ping(url, SECONDS)
+    except Exception as error:  # Each client has a tree of errors of its own.
         mend = f"Is it running, and is {variable} (or NEWSLETTER_REDIS_URL) right? Until then work is slow."
-        return broken(name, f"Redis at {place}: {str(error) or 'no answer'}", mend)
-    finally:
-        await redis.aclose()
-    return ok(name, f"Redis at {place}")
+        return broken(name, f"{kind} at {place}: {str(error) or type(error).__name__}", mend)
+    return ok(name, f"{kind} at {place}")
 
 
 async def model(ai: AISettings) -> list[Finding]:

@@ -1,24 +1,30 @@
-"""The broker that wakes workers: in this process (``memory://``) or Redis.
+"""The broker that wakes workers: in this process (``memory://``), Redis or RabbitMQ.
 
 A message carries a job's id and nothing else. Dramatiq's retries, time limits and results
 are left out: the job row keeps all of that.
 """
 
+import asyncio
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from queue import SimpleQueue
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import dramatiq
 import dramatiq.common
+import pika
 import redis
+import redis.asyncio
 import structlog
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 
-from newsletter.kit.jobs import Ring
+from newsletter.kit.jobs import Bell, Ring
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +32,9 @@ Broker: TypeAlias = dramatiq.Broker
 
 PAUSE_AFTER_FAILURE = 2.0
 """Seconds without a try after the broker could not be reached; the sweeper makes up for it."""
-
-
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+"""What the broker gets to answer one call; then it counts as away."""
 SAY_EVERY = 60.0
 """Seconds between two log lines about a broker that is away."""
 
@@ -64,34 +71,75 @@ def make_broker(url: str) -> Broker:
     """A broker without any middleware. Connects on first use, not here."""
     if url == "memory://":
         return StubBroker(middleware=[])
-    client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5, socket_keepalive=True)
+    if is_rabbitmq(url):
+        # Confirmed, so that queues which a server lost with its disk are found missing and made again.
+        broker = RabbitmqBroker(url=url, confirm_delivery=True, middleware=[])
+        broker.parameters = _parameters(url, ANSWER_SECONDS)
+        return broker
+    client = redis.Redis.from_url(
+        url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS, socket_keepalive=True
+    )
     return RedisBroker(client=client, middleware=[], namespace="newsletter")  # type: ignore[no-untyped-call]
+
+
+def is_rabbitmq(url: str) -> bool:
+    return urlsplit(url).scheme in {"amqp", "amqps"}
+
+
+async def ping(url: str, seconds: float) -> None:
+    """Asks a Redis or RabbitMQ whether it is there and lets us in. Raises whatever its client
+    raises, or `TimeoutError`; the texts hold no password."""
+    async with asyncio.timeout(seconds):
+        if is_rabbitmq(url):
+            await asyncio.to_thread(lambda: pika.BlockingConnection(_parameters(url, seconds)).close())
+            return
+        client = redis.asyncio.Redis.from_url(url, socket_connect_timeout=seconds, socket_timeout=seconds)
+        async with contextlib.aclosing(client):
+            await client.ping()
+
+
+def _parameters(url: str, seconds: float) -> pika.URLParameters:
+    """``amqp://user:password@host:5672/virtual-host``, with an end to every wait."""
+    parameters = pika.URLParameters(url)
+    parameters.socket_timeout = min(seconds, CONNECT_SECONDS)
+    parameters.stack_timeout = seconds
+    parameters.blocked_connection_timeout = seconds
+    return parameters
 
 
 class BrokerBell:
     """Rings in a thread of its own, so that neither a request nor a commit waits for the broker.
 
+    What the broker does not take goes to ``instead``: a worker process rings for itself then,
+    so that mail goes out without any broker. An API has nobody to ring; a sweeper will.
     The thread ends with the process, whatever the broker does.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, instead: Bell | None = None) -> None:
         self._broker = broker
+        self._instead = instead
         self._rings: SimpleQueue[Sequence[Ring] | None] = SimpleQueue()
         self._quiet_until = 0.0
+        self._said_at: float | None = None
         self._thread = threading.Thread(target=self._work, name="bell", daemon=True)
         self._thread.start()
 
     def __call__(self, rings: Sequence[Ring]) -> None:
-        if rings and time.monotonic() >= self._quiet_until:
+        if not rings:
+            return
+        if time.monotonic() >= self._quiet_until:
             self._rings.put(list(rings))
+        else:
+            self._ring_instead(rings)
 
     def _work(self) -> None:
         while (rings := self._rings.get()) is not None:
             self._ring(rings)
 
     def _ring(self, rings: Sequence[Ring]) -> None:
-        for ring in rings:
+        for number, ring in enumerate(rings):
             if time.monotonic() < self._quiet_until:
+                self._ring_instead(rings[number:])
                 return
             message: dramatiq.Message[None] = dramatiq.Message(
                 queue_name=ring.queue, actor_name=ring.name, args=(str(ring.job_id),), kwargs={}, options={}
@@ -101,7 +149,19 @@ class BrokerBell:
                 self._broker.enqueue(message)
             except Exception as error:
                 self._quiet_until = time.monotonic() + PAUSE_AFTER_FAILURE
-                log.warning("the broker cannot be reached; the sweeper will ring", error=repr(error))
+                self._say_that_it_is_away(error)
+                self._ring_instead(rings[number:])
+                return
+
+    def _ring_instead(self, rings: Sequence[Ring]) -> None:
+        if self._instead is not None:
+            self._instead(rings)
+
+    def _say_that_it_is_away(self, error: Exception) -> None:
+        now = time.monotonic()
+        if self._said_at is None or now - self._said_at >= SAY_EVERY:
+            self._said_at = now
+            log.warning("the broker cannot be reached; work goes on without it", error=repr(error))
 
     def close(self) -> None:
         """Lets what was rung get through, for a second at most. The broker is closed by whoever

@@ -46,5 +46,8 @@ def configure(level: str, style: Literal["auto", "json", "console"]) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Each of our workers adds the same middleware to the one broker, which is as it should be.
     logging.getLogger("dramatiq.broker").setLevel(logging.ERROR)
+    # A broker that is away is several errors with tracebacks there; `kit.broker` says it in one line.
+    for noisy in ("pika", "dramatiq.broker.RabbitmqBroker"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     for noisy in ("premailer", "cssutils", "CSSUTILS"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
