@@ -11,7 +11,8 @@ from newsletter.doctor.finding import Level
 from newsletter.settings import Settings
 from tests.conftest import SECRET_KEY, SIZE
 from tests.faults.conftest import World
-from tests.services import RabbitMQ, require
+from tests.rabbitmq import RabbitMQ
+from tests.services import require
 
 pytestmark = [
     pytest.mark.faults,
@@ -22,7 +23,6 @@ pytestmark = [
 
 @pytest.fixture
 def rabbitmq() -> Iterator[RabbitMQ]:
-    """Started for the test that asks for it: it takes some ten seconds."""
     require(RabbitMQ)
     with RabbitMQ() as server:
         yield server
