@@ -40,6 +40,15 @@ def _config(group: str = "") -> SettingsConfigDict:
     )
 
 
+def _networks(ranges: tuple[str, ...]) -> tuple[str, ...]:
+    for text in ranges:
+        try:
+            ip_network(text)
+        except ValueError:
+            raise ValueError(f"'{text}' must be a network such as 10.1.0.0/16") from None
+    return ranges
+
+
 class AISettings(BaseSettings):
     """The language model: any server that speaks the OpenAI chat completions API."""
 
@@ -170,12 +179,35 @@ class WebhookSettings(BaseSettings):
     @field_validator("allowed_ranges")
     @classmethod
     def _known_ranges(cls, ranges: tuple[str, ...]) -> tuple[str, ...]:
-        for text in ranges:
-            try:
-                ip_network(text)
-            except ValueError:
-                raise ValueError(f"'{text}' must be a network such as 10.1.0.0/16") from None
-        return ranges
+        return _networks(ranges)
+
+
+class RoutingSettings(BaseSettings):
+    """How mail finds its way through several sending servers; ``docs/routing.md`` explains it."""
+
+    model_config = _config("ROUTING_")
+
+    refresh_seconds: float = Field(3, gt=0, le=60)
+    """After so long a worker has seen a change of servers, rules and breakers."""
+    hold_seconds: float = Field(10, gt=0, le=60)
+    """How long a worker waits for a rate, with a block in hand, before it gives back what is left."""
+    breaker_failures: int = Field(3, ge=1, le=100)
+    """Failures of a server in a row, in one process, after which all leave it alone."""
+    breaker_seconds: tuple[float, ...] = (5, 10, 20, 40, 80, 160, 300)
+    """For how long, the first, second, … time in a row; then one mail tries it."""
+    rest_seconds: float = Field(60, gt=0)
+    """For how long a domain is left alone that defers even single mails."""
+    block_seconds: float = Field(600, gt=0)
+    """For how long after 4.7.28, or 421 with 4.7.x. Gmail asks for 10 minutes at least."""
+    allowed_ranges: tuple[str, ...] = ()
+    """Private networks that customers' mail servers may live in, as a JSON list: ``["10.1.0.0/16"]``."""
+    allowed_ports: tuple[int, ...] = (25, 465, 587, 2525)
+    """Ports that customers' mail servers may use, besides any port inside ``allowed_ranges``."""
+
+    @field_validator("allowed_ranges")
+    @classmethod
+    def _known_ranges(cls, ranges: tuple[str, ...]) -> tuple[str, ...]:
+        return _networks(ranges)
 
 
 class LimitSettings(BaseSettings):
@@ -195,6 +227,10 @@ class LimitSettings(BaseSettings):
     """The most tags of one subscriber."""
     webhook_endpoints: int = Field(20, ge=1)
     """The most webhook endpoints of one project."""
+    sending_servers: int = Field(50, ge=1)
+    """The most sending servers of one project."""
+    routing_rules: int = Field(200, ge=1)
+    """The most routing rules of one project."""
     sandbox_messages: int = Field(20_000, ge=1)
     """The most mails that the inbox of a test project keeps; the oldest go first."""
 
@@ -244,6 +280,7 @@ class Settings(BaseSettings):
     smtp: SMTPSettings = Field(default_factory=SMTPSettings)
     providers: ProviderSettings = Field(default_factory=ProviderSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    routing: RoutingSettings = Field(default_factory=RoutingSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
@@ -329,6 +366,7 @@ def explain(error: ValidationError) -> list[str]:
             "DeliverySettings": PREFIX + "DELIVERY_",
             "SMTPSettings": PREFIX + "SMTP_",
             "ProviderSettings": PREFIX + "PROVIDER_",
+            "RoutingSettings": PREFIX + "ROUTING_",
             "WebhookSettings": PREFIX + "WEBHOOK_",
             "LimitSettings": PREFIX + "MAX_",
         }.get(error.title, PREFIX)

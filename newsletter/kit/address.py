@@ -49,6 +49,21 @@ def masked(address: str) -> str:
     return f"{local[:1]}•••@{domain}"
 
 
+def domain_name(text: str) -> str:
+    """A domain in lower case, as A-label. Raises `ValueError` with a sentence that says what is wrong."""
+    try:
+        return parse(f"postmaster@{text.strip()}").key.rpartition("@")[2]
+    except ValueError:
+        raise ValueError("must be a domain such as example.com") from None
+
+
+DomainName = Annotated[
+    str,
+    Field(max_length=255, json_schema_extra={"examples": ["example.com"]}),
+    AfterValidator(domain_name),
+]
+"""A field that holds one domain, kept as A-label in lower case."""
+
 EmailAddress = Annotated[
     str,
     Field(max_length=320, json_schema_extra={"format": "email", "examples": ["alice@example.com"]}),

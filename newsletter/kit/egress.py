@@ -4,15 +4,18 @@ The tables are written out rather than left to `ipaddress`, whose idea of "globa
 multicast in and changes between Python releases.
 """
 
+import asyncio
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import httpx
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
 # IANA's special-purpose registry (RFC 6890) with multicast and all that is reserved.
 _CLOSED_V4 = [
@@ -33,10 +36,57 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOOKS_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\.?")
 _MAX_URL = 2000
+_ADDRESSES = 4
+"""Of one name that are tried."""
 
 
 class EgressRefused(Exception):
     """The address may not be called; no connection was made."""
+
+
+class EgressFailed(Exception):
+    """The call was tried and got no answer."""
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """The addresses that this machine knows a name by. Raises `OSError`."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+class Guard:
+    """Resolves a name once and checks every address it has; who connects must connect to one of
+    these very addresses, so that the name cannot change its meaning in between (DNS rebinding).
+
+    Addresses within ``allowed_ranges`` may be private and have any port; all others are global
+    and have one of ``allowed_ports``. Raises `ValueError` for a malformed range.
+    """
+
+    def __init__(
+        self, allowed_ranges: Iterable[str], allowed_ports: Iterable[int], resolve: Resolve = resolve
+    ) -> None:
+        self._allowed_ranges = ranges(allowed_ranges)
+        self._allowed_ports = frozenset(allowed_ports)
+        self._resolve = resolve
+
+    async def addresses(self, host: str, port: int) -> list[Address]:
+        """At least one, the best first. Raises `EgressRefused` or `EgressFailed`."""
+        try:
+            found = list(dict.fromkeys(await self._resolve(host, port)))
+        except (OSError, UnicodeError) as error:
+            raise EgressFailed(f"The name {host} does not resolve.") from error
+        if not found:
+            raise EgressFailed(f"The name {host} has no address.")
+        addresses = [ipaddress.ip_address(text) for text in found]
+        for address in addresses:
+            if is_within(address, self._allowed_ranges):
+                continue
+            if not is_global(address):
+                raise EgressRefused(f"The name {host} leads to an address that is not public.")
+            if port not in self._allowed_ports:
+                known = ", ".join(map(str, sorted(self._allowed_ports)))
+                raise EgressRefused(f"Port {port} is not allowed; use one of {known}.")
+        return addresses[:_ADDRESSES]
 
 
 def ranges(texts: Iterable[str]) -> list[Network]:
@@ -89,11 +139,13 @@ def parse(url: str) -> httpx.URL:
         raise ValueError("must not contain a fragment (#…)")
     if parsed.port is not None and not 1 <= parsed.port <= 65535:
         raise ValueError("must have a port from 1 to 65535")
-    _check_host(host)
+    check_host(host)
     return parsed
 
 
-def _check_host(host: str) -> None:
+def check_host(host: str) -> None:
+    """Whether it is a name or an address in the one spelling that nobody can misread. Raises
+    `ValueError` with a sentence that says what is wrong."""
     if ":" in host:
         try:
             ipaddress.IPv6Address(host)

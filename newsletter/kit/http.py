@@ -7,33 +7,22 @@ cookies, no decompression.
 """
 
 import asyncio
-import ipaddress
-import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import httpcore
 import httpx
 
 from newsletter.kit import egress
-from newsletter.kit.egress import EgressRefused, check_url
+from newsletter.kit.egress import EgressFailed, EgressRefused, Guard, Resolve, check_url, resolve
 
 __all__ = ["Answer", "EgressFailed", "EgressRefused", "GuardedClient", "check_url"]
 
-Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
-
 _KEEP_ALIVE = 3.0
 """Shorter than the servers' own (Node closes after 5 s), so that none is met half closed."""
-_ADDRESSES = 4
-"""Of one name that are tried."""
 _KEPT_HEADERS = frozenset({"retry-after", "content-type"})
-
-
-class EgressFailed(Exception):
-    """The call was tried and got no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +36,11 @@ class Answer:
     elapsed_ms: int
 
 
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """The addresses that this machine knows a name by. Raises `OSError`."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(sockaddr[0]) for *_, sockaddr in found]
-
-
 class GuardedClient:
     """Serves one event loop; may be used concurrently.
 
-    ``timeout`` is in seconds, for a whole call from name to last byte. Addresses within
-    ``allowed_ranges`` may be private and have any port; all others are global and have one of
-    ``allowed_ports``. Raises `ValueError` for a malformed range.
+    ``timeout`` is in seconds, for a whole call from name to last byte. What may be called is for
+    `kit.egress.Guard` to say. Raises `ValueError` for a malformed range.
     """
 
     def __init__(
@@ -79,7 +61,7 @@ class GuardedClient:
             ssl_context=tls or httpx.create_ssl_context(),
             max_connections=1000,
             keepalive_expiry=_KEEP_ALIVE,
-            network_backend=_GuardedBackend(egress.ranges(allowed_ranges), frozenset(allowed_ports), resolve),
+            network_backend=_GuardedBackend(Guard(allowed_ranges, allowed_ports, resolve)),
         )
 
     async def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Answer:
@@ -141,12 +123,8 @@ class GuardedClient:
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
     """Resolves, checks and connects in one step; httpcore adds TLS and HTTP above it."""
 
-    def __init__(
-        self, allowed_ranges: Sequence[egress.Network], allowed_ports: frozenset[int], resolve: Resolve
-    ) -> None:
-        self._allowed_ranges = allowed_ranges
-        self._allowed_ports = allowed_ports
-        self._resolve = resolve
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -157,7 +135,7 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        addresses = await self._addresses(host, port)
+        addresses = await self._guard.addresses(host, port)
         for address in addresses[:-1]:
             try:
                 # The caller limits the whole call; one dead address shall not use it all up.
@@ -166,24 +144,6 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
             except (TimeoutError, httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
         return await self._network.connect_tcp(str(addresses[-1]), port, timeout, local_address)
-
-    async def _addresses(self, host: str, port: int) -> list[egress.Address]:
-        try:
-            found = list(dict.fromkeys(await self._resolve(host, port)))
-        except (OSError, UnicodeError) as error:
-            raise EgressFailed(f"The name {host} does not resolve.") from error
-        if not found:
-            raise EgressFailed(f"The name {host} has no address.")
-        addresses = [ipaddress.ip_address(text) for text in found]
-        for address in addresses:
-            if egress.is_within(address, self._allowed_ranges):
-                continue
-            if not egress.is_global(address):
-                raise EgressRefused(f"The name {host} leads to an address that is not public.")
-            if port not in self._allowed_ports:
-                known = ", ".join(map(str, sorted(self._allowed_ports)))
-                raise EgressRefused(f"Port {port} is not allowed; use one of {known}.")
-        return addresses[:_ADDRESSES]
 
 
 def _ascii(text: str) -> bytes:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from newsletter.kit.egress import is_global
-from newsletter.kit.http import EgressFailed, EgressRefused, GuardedClient, Resolve, check_url, resolve
+from newsletter.kit.egress import Resolve, is_global, resolve
+from newsletter.kit.http import EgressFailed, EgressRefused, GuardedClient, check_url
 from tests.tls import server_context
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

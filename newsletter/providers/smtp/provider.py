@@ -7,11 +7,16 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+import structlog
+
+from newsletter.kit.egress import EgressFailed, EgressRefused, Guard
 from newsletter.providers.base import Envelope, Refusal, Result, ServerDown, Temporary, never
 from newsletter.providers.smtp.config import TLS, SMTPServer, Timeouts
-from newsletter.providers.smtp.pool import Pool
+from newsletter.providers.smtp.pool import MESSAGES_PER_CONNECTION, Pool
 from newsletter.providers.smtp.session import Session, tls_context
 from newsletter.settings import SMTPSettings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -38,9 +43,12 @@ class SMTPProvider:
         server: SMTPServer,
         *,
         connections: int = 4,
+        messages_per_connection: int = MESSAGES_PER_CONNECTION,
         timeouts: Timeouts | None = None,
         local_hostname: str | None = None,
+        guard: Guard | None = None,
     ) -> None:
+        """``guard`` checks where the host's name leads; for servers that customers name."""
         if local_hostname is not None and (
             not local_hostname.isascii() or set(local_hostname) & set("\r\n\0 ")
         ):
@@ -49,7 +57,8 @@ class SMTPProvider:
         self._connections = connections
         self._timeouts = timeouts or Timeouts()
         self._local_hostname = local_hostname
-        self._pool = Pool(self._connect, connections)
+        self._guard = guard
+        self._pool = Pool(self._connect, connections, messages_per_connection)
         self._context: ssl.SSLContext | None = None
 
     @classmethod
@@ -112,7 +121,31 @@ class SMTPProvider:
                 self._context = tls_context(self._server.ca_file)
             except OSError as error:
                 raise ServerDown(f"cannot read {self._server.ca_file}: {error}") from error
-        return await Session.open(self._server, self._timeouts, self._context, self._local_hostname)
+        if self._guard is None:
+            return await self._open(self._server.host)
+        # The connection goes to an address that was checked, not to the name a second time.
+        addresses = await self._checked(self._guard)
+        for address in addresses[:-1]:
+            try:
+                return await self._open(address)
+            except ServerDown as down:
+                if down.code is not None:
+                    raise  # It did answer, and another address would say the same.
+                log.info("an address of a sending server does not answer", reason=down.text)
+        return await self._open(addresses[-1])
+
+    async def _open(self, address: str) -> Session:
+        return await Session.open(self._server, address, self._timeouts, self._context, self._local_hostname)
+
+    async def _checked(self, guard: Guard) -> list[str]:
+        try:
+            async with asyncio.timeout(self._timeouts.connect):
+                found = await guard.addresses(self._server.host, self._server.port)
+        except TimeoutError:
+            raise ServerDown(f"no answer about the name {self._server.host} in time") from None
+        except (EgressRefused, EgressFailed) as error:
+            raise ServerDown(str(error)) from error
+        return [str(address) for address in found]
 
     async def _work(self, call: _Call) -> None:
         while call.has_more():

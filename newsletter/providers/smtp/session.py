@@ -51,13 +51,15 @@ class Session:
     async def open(
         cls,
         server: SMTPServer,
+        address: str,
         timeouts: Timeouts,
         context: ssl.SSLContext | None,
         local_hostname: str | None,
     ) -> Self:
-        """Connects and signs in. Raises `ServerDown`."""
+        """Connects to ``address``, the server's name or one of its addresses, and signs in. Raises
+        `ServerDown`."""
         try:
-            wire = await Wire.open(server.host, server.port, timeouts.connect)
+            wire = await Wire.open(address, server.port, timeouts.connect)
         except (OSError, UnicodeError, Lost) as error:
             raise ServerDown(f"cannot connect to {server.host}:{server.port}: {error}") from error
         session = cls(server, wire, timeouts)
