@@ -27,6 +27,7 @@ from newsletter.llm.client import connect
 from newsletter.plans import catalogue
 from newsletter.providers.base import Provider
 from newsletter.providers.smtp.provider import SMTPProvider
+from newsletter.routing.kinds import Workshop
 from newsletter.sandbox.inbox import SandboxProvider
 from newsletter.settings import Settings
 from newsletter.templates import starters
@@ -110,10 +111,18 @@ class Runtime:
         """The default sending server. Raises `ValueError` where none is set: launches check that."""
         return SMTPProvider.from_settings(self.settings.smtp)
 
+    @cached_property
+    def workshop(self) -> Workshop:
+        """What makes sending servers out of their configurations."""
+        return Workshop(self.settings, self._sandbox)
+
+    def _sandbox(self, project_id: UUID) -> SandboxProvider:
+        return SandboxProvider(self.db, project_id, self.settings.limits.sandbox_messages)
+
     def provider_for(self, project_id: UUID, *, is_test: bool) -> Provider:
         """Mail of test projects never leaves the house, whatever is configured."""
         if is_test:
-            return SandboxProvider(self.db, project_id, self.settings.limits.sandbox_messages)
+            return self._sandbox(project_id)
         return self.smtp
 
     async def aclose(self) -> None:

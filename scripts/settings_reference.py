@@ -30,6 +30,7 @@ TITLES = {
     "smtp": "Sending by SMTP",
     "providers": "Sending through a provider's API",
     "delivery": "Delivery",
+    "routing": "Routing",
     "webhooks": "Webhooks",
     "limits": "Limits",
 }

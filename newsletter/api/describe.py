@@ -40,6 +40,8 @@ _PREFIXES: Final = {
     "subscriber_id": "sub",
     "delivery_id": "whd",
     "webhooks/{id}": "whe",
+    "servers/{id}": "srv",
+    "rules/{id}": "rul",
     "messages/{id}": "sbx",
     "subscriber": "sub",
 }

@@ -7,6 +7,7 @@ JSON = dict[str, Any]
 REQUEST_ID: Final = "req_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _LIST: Final = "lst_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _TEMPLATE: Final = "tpl_01k9x3v7m8e5tbn2c4r6p0qzaw"
+_SERVER: Final = "srv_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _SUBSCRIBER: Final = "sub_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _AT: Final = "2026-11-21T09:30:00Z"
 _LATER: Final = "2030-01-07T09:00:00+01:00"
@@ -88,6 +89,36 @@ REQUESTS: Final[dict[str, JSON]] = {
             dont=["No exclamation marks."],
             banned_words=["revolutionary"],
             sign_off="See you at the bar",
+        )
+    },
+    "create_sending_server": {
+        "smtp": _call(
+            "A mail server",
+            name="Relay",
+            type="smtp",
+            config={
+                "host": "smtp.example.com",
+                "tls": "required",
+                "username": "news@example.com",
+                "password": "a-password-of-yours",
+            },
+            quota_per_day=50_000,
+            rate_per_second=20,
+            warm_up={"start": 200, "factor": 1.5, "until": 50_000},
+        )
+    },
+    "create_routing_rule": {
+        "transactional": _call(
+            "Transactional mail through a server of its own",
+            server_id=_SERVER,
+            priority=1,
+            purpose="transactional",
+        )
+    },
+    "explain_routing": {
+        "mail": _call(
+            "Where a newsletter would go",
+            **{"from": "news@example.com", "to": "alice@example.com", "purpose": "marketing"},
         )
     },
     "create_webhook": {

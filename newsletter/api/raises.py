@@ -27,6 +27,8 @@ from newsletter.kit.errors import (
     ValidationFailed,
 )
 from newsletter.kit.idempotency import InProgress, KeyReused
+from newsletter.routing.rules import RuleLimitReached
+from newsletter.routing.service import ServerInUse, ServerLimitReached, ServerTestFailed
 from newsletter.sandbox.service import NotATestProject
 from newsletter.templates.service import TemplateIsSystem, TemplateMissing
 from newsletter.webhooks.service import DeliveryPending, EndpointInactive, EndpointLimitReached
@@ -82,6 +84,10 @@ OWN: Final[Mapping[str, Errors]] = {
     "cancel_campaign": (campaigns.CannotCancel,),
     "test_campaign": (*_SENDER, TemplateMissing),
     "preview_campaign": (TemplateMissing,),
+    "create_sending_server": (ServerLimitReached,),
+    "delete_sending_server": (ServerInUse,),
+    "test_sending_server": (ServerTestFailed,),
+    "create_routing_rule": (RuleLimitReached,),
     "create_webhook": (EndpointLimitReached,),
     "replay_webhook_delivery": (DeliveryPending, EndpointInactive),
     "list_sandbox_messages": (NotATestProject,),

@@ -13,6 +13,7 @@ from newsletter.campaigns.routes import CampaignController
 from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
 from newsletter.feedback.routes import UnsubscribeController
+from newsletter.routing.routes import RoutingController, SendingServerController
 from newsletter.sandbox.routes import SandboxController
 from newsletter.templates.routes import TemplateController
 from newsletter.webhooks.routes import WebhookController
@@ -26,6 +27,8 @@ V1: tuple[type[Controller], ...] = (
     TemplateController,
     BrandVoiceController,
     CampaignController,
+    SendingServerController,
+    RoutingController,
     WebhookController,
     SandboxController,
 )

@@ -20,6 +20,7 @@ import newsletter.kit.heartbeat
 import newsletter.kit.idempotency
 import newsletter.kit.jobs
 import newsletter.plans.models
+import newsletter.routing.models
 import newsletter.sandbox.models
 import newsletter.suppressions.models
 import newsletter.templates.models

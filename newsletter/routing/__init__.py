@@ -1,0 +1,1 @@
+"""Sending servers, and which of them takes a mail now."""

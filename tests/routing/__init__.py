@@ -1,0 +1,1 @@
+"""Sending servers, rules, limits, breakers, and the router over real servers."""
