@@ -27,7 +27,7 @@ from newsletter.llm.client import connect
 from newsletter.plans import catalogue
 from newsletter.providers.base import Provider
 from newsletter.providers.smtp.provider import SMTPProvider
-from newsletter.routing.kinds import Workshop
+from newsletter.routing.workshop import Workshop
 from newsletter.sandbox.inbox import SandboxProvider
 from newsletter.settings import Settings
 from newsletter.templates import starters

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, model_validator
 
+from newsletter.kit.egress import Guard
 from newsletter.providers.base import Provider
 from newsletter.providers.config import Secret, ServerConfig
 from newsletter.providers.http import HTTPProvider, MailAPI
@@ -17,6 +18,7 @@ from newsletter.providers.sendgrid import SendGrid, SendGridConfig
 from newsletter.providers.ses import SES, SESConfig
 from newsletter.providers.smtp import SMTPProvider, SMTPServer, Timeouts
 from newsletter.providers.smtp.config import TLS
+from newsletter.providers.smtp.pool import MESSAGES_PER_CONNECTION
 from newsletter.settings import Settings
 
 
@@ -58,6 +60,15 @@ class SMTPConfig(ServerConfig):
             raise ValueError("a username needs a password, and a password a username")
         return self
 
+    def server(self) -> SMTPServer:
+        return SMTPServer(
+            host=self.host,
+            port=self.port,
+            tls=self.tls,
+            username=self.username,
+            password=self.password.get_secret_value() if self.password is not None else None,
+        )
+
 
 class SandboxConfig(ServerConfig):
     """The inbox of the project itself: nothing leaves the house."""
@@ -78,17 +89,34 @@ CONFIGS: Mapping[ServerType, type[ServerConfig]] = MappingProxyType(
 ``ValidationError`` with every bad field and no value."""
 
 
-def make(config: ServerConfig, settings: Settings) -> Provider:
+def make(
+    config: ServerConfig,
+    settings: Settings,
+    *,
+    connections: int | None = None,
+    messages_per_connection: int = MESSAGES_PER_CONNECTION,
+    guard: Guard | None = None,
+) -> Provider:
     """Connects to nothing yet. Call it inside the event loop that uses the provider.
 
-    Raises `TypeError` for the sandbox, whose mailboxes are rows: it is made where the database
-    is, by `Runtime.provider_for`.
+    ``connections`` stands in for those of the settings; ``guard`` checks where a host that a
+    customer named leads. The APIs' addresses are not the customers' to name. Raises `TypeError`
+    for the sandbox, whose mailboxes are rows: it is made where the database is, by
+    `newsletter.routing.workshop`.
     """
     if isinstance(config, SMTPConfig):
-        return _smtp(config, settings)
+        return SMTPProvider(
+            config.server(),
+            connections=connections or settings.smtp.connections,
+            messages_per_connection=messages_per_connection,
+            timeouts=Timeouts.from_settings(settings.smtp),
+            local_hostname=settings.smtp.local_hostname,
+            guard=guard,
+        )
     api = _api(config)
     api.base_url = settings.providers.endpoints.get(api.name, api.base_url)
-    return HTTPProvider(api, settings.providers)
+    own = settings.providers.model_copy(update={"connections": connections or settings.providers.connections})
+    return HTTPProvider(api, own)
 
 
 def _api(config: ServerConfig) -> MailAPI:
@@ -104,19 +132,3 @@ def _api(config: ServerConfig) -> MailAPI:
         case PostmarkConfig():
             return Postmark(config)
     raise TypeError(f"{type(config).__name__} is not made here")
-
-
-def _smtp(config: SMTPConfig, settings: Settings) -> SMTPProvider:
-    server = SMTPServer(
-        host=config.host,
-        port=config.port,
-        tls=config.tls,
-        username=config.username,
-        password=config.password.get_secret_value() if config.password is not None else None,
-    )
-    return SMTPProvider(
-        server,
-        connections=settings.smtp.connections,
-        timeouts=Timeouts.from_settings(settings.smtp),
-        local_hostname=settings.smtp.local_hostname,
-    )

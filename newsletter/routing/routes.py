@@ -18,7 +18,6 @@ from newsletter.kit.schema import Data, Page
 from newsletter.routing import breaker, explain, meter, queries, rules, service
 from newsletter.routing.breaker import CLOSED
 from newsletter.routing.choice import Mail
-from newsletter.routing.kinds import Workshop
 from newsletter.routing.meter import Used
 from newsletter.routing.models import SendingServer
 from newsletter.routing.schemas import (
@@ -37,6 +36,7 @@ from newsletter.routing.schemas import (
     UsedOut,
 )
 from newsletter.routing.warmup import WarmUp
+from newsletter.routing.workshop import Workshop
 from newsletter.settings import Settings
 
 

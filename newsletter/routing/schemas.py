@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, StrictInt
 from newsletter.kit.address import DomainName, EmailAddress
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Line, Schema, Switch, Time
+from newsletter.providers.registry import ServerType
 from newsletter.routing.explain import Verdict
-from newsletter.routing.kinds import ServerType
 from newsletter.routing.models import Purpose
 
 ServerId = Annotated[UUID, IdField("srv")]
@@ -58,13 +58,12 @@ class RampOut(Schema):
 
 
 class ServerCreate(Body):
-    """A new sending server. ``config`` depends on the type; ``docs/routing.md`` has the fields."""
+    """A new sending server. The fields of ``config`` depend on the type."""
 
     name: Name
     type: ServerType
     config: Config = Field(default_factory=dict)
-    """For ``smtp``: ``host``, ``port``, ``tls``, ``username``, ``password``. Secrets are stored
-    encrypted and never shown again."""
+    """Secrets in it are stored encrypted and never shown again."""
     is_active: Switch = True
     max_connections: Connections = 4
     """Connections that each worker process may hold."""

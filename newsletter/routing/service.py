@@ -19,11 +19,12 @@ from newsletter.kit.db import Database
 from newsletter.kit.errors import Conflict, NewsletterError, ValidationFailed
 from newsletter.providers.base import Refusal
 from newsletter.providers.config import ServerConfig
+from newsletter.providers.registry import CONFIGS, ServerType
 from newsletter.routing import queries
-from newsletter.routing.kinds import CONFIGS, ServerType, Workshop
 from newsletter.routing.models import DestinationThrottle, SendingServer, ServerBreaker, ServerMeter
 from newsletter.routing.schemas import Ramp, ServerCreate, ServerUpdate
 from newsletter.routing.warmup import WarmUp
+from newsletter.routing.workshop import Workshop
 
 
 class ServerLimitReached(Conflict):

@@ -25,7 +25,12 @@ async def test_a_new_server_has_the_defaults_and_hides_its_password(live_client:
         "id": "",
         "name": "Relay",
         "type": "smtp",
-        "config": {"host": "smtp.example.com", "tls": "required", "username": "news@example.com"},
+        "config": {
+            "host": "smtp.example.com",
+            "port": 587,
+            "tls": "required",
+            "username": "news@example.com",
+        },
         "secrets": {"password": "set"},
         "is_active": True,
         "max_connections": 4,
@@ -124,7 +129,6 @@ async def test_every_bad_field_is_named(live_client: Client) -> None:
     [
         ({}, "config.host"),
         ({"host": "smtp.example.com", "port": 70_000}, "config.port"),
-        ({"host": "127.1"}, "config.host"),
         ({"host": "smtp.example.com", "tls": "maybe"}, "config.tls"),
         ({"host": "smtp.example.com", "username": "a"}, "config"),
         ({"host": "smtp.example.com", "passwort": "a"}, "config.passwort"),
@@ -204,7 +208,7 @@ class TestGuard:
     def routing_settings(self) -> RoutingSettings:
         return RoutingSettings()
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "169.254.169.254", "10.0.0.1"])
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "169.254.169.254", "10.0.0.1"])
     async def test_a_server_in_the_operator_s_network_is_not_connected_to(
         self, live_client: Client, smtp_sink: Sink, host: str
     ) -> None:
