@@ -179,6 +179,7 @@ def test_an_example_call_is_valid(name: str) -> None:
 async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
     """Each as it stands, with ids of this project in the place of the examples'."""
     list_id = await subscribed_list(client, "Ada")
+    server = await client.data("POST", "/sending-servers", 201, json={"name": "Own", "type": "sandbox"})
     body = {"list_id": list_id, "subject": "S", "html": "<p>Hello</p>"}
     done = set()
     for name, variants in examples.REQUESTS.items():
@@ -186,7 +187,8 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
         for variant in variants.values():
             draft = await client.data("POST", "/campaigns", 201, json=body)
             path = each.path.removeprefix("/api/v1").replace("{campaign_id}", draft["id"])
-            sent = variant["value"] | ({"list_id": list_id} if "list_id" in variant["value"] else {})
+            own = {"list_id": list_id, "server_id": server["id"]}
+            sent = variant["value"] | {name: own[name] for name in own if name in variant["value"]}
             response = await client.request(each.method, path, json=sent)
             assert response.status_code in each.statuses, (name, response.text)
             done.add(name)
