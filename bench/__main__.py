@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.api import api_rows
+from bench.bounces import bounce_rows
 from bench.sending import memory_rows, sending_rows
 from bench.table import Row, as_table, write_page
 
@@ -22,6 +23,7 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "sending": lambda given: sending_rows(given.recipients, given.rounds),
     "api": lambda given: api_rows(given.calls),
     "memory": lambda given: memory_rows(*given.memory),
+    "bounces": lambda given: bounce_rows(),
 }
 
 

@@ -1,4 +1,4 @@
-"""The front door: ``newsletter serve | worker | demo | doctor | db | accounts | keys``."""
+"""The front door: ``newsletter serve | worker | demo | doctor | db | accounts | keys | feedback``."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,7 @@ from newsletter import __version__
 from newsletter.cli.admin import accounts, db, keys
 from newsletter.cli.demo import demo
 from newsletter.cli.doctor import doctor
+from newsletter.cli.feedback import feedback
 from newsletter.cli.processes import serve, worker
 from newsletter.kit.logging import configure
 from newsletter.settings import PREFIX, Settings, explain
@@ -31,5 +32,5 @@ def main(context: click.Context) -> None:
     context.obj = settings
 
 
-for command in (serve, worker, demo, doctor, db, accounts, keys):
+for command in (serve, worker, demo, doctor, db, accounts, keys, feedback):
     main.add_command(command)

@@ -1,0 +1,99 @@
+"""Complaints: the Abuse Reporting Format (RFC 5965) and what comes instead of it."""
+
+import json
+import re
+
+from newsletter.feedback.reports import causes
+from newsletter.feedback.reports.opened import Fields, Opened, sender
+from newsletter.feedback.reports.report import Kind, Report
+
+_TYPES = {
+    "abuse": "the reader called the mail spam",
+    "fraud": "the reader called the mail a fraud",
+    "virus": "the reader's system found a virus in the mail",
+    "opt-out": "the reader asked to get no more mail",
+    "opt-out-list": "the reader asked to get no more mail",
+    "other": "the reader complained about the mail",
+}
+"""Feedback types that come from a reader. ``auth-failure`` (RFC 6591) and ``not-spam`` do not."""
+_SUBJECT = re.compile(r"^complaint about message from \d", re.IGNORECASE)
+
+
+def read(opened: Opened) -> Report | None:
+    """None where it is no complaint and no report about one."""
+    if opened.feedback is not None:
+        return _of_report(opened.feedback)
+    if _SUBJECT.match(opened.headers.get("subject", "")):
+        # Microsoft's Junk Mail Reporting Program: the message as an attachment, and no report.
+        recipient = opened.returned.get("x-hmxmroriginalrecipient") or None
+        return Report(Kind.complaint, _TYPES["abuse"], recipient=recipient)
+    return _opt_out(opened) or _of_notification(opened.text)
+
+
+def _of_report(fields: Fields) -> Report:
+    kind = fields.get("feedback-type", "abuse").lower()
+    recipient = fields.get("original-rcpt-to") or fields.get("removal-recipient")
+    if kind in _TYPES:
+        return Report(Kind.complaint, _TYPES[kind], recipient=recipient and recipient.strip("<>"))
+    return Report(Kind.other, f"a feedback report of the type {kind[:50]}", recipient=recipient)
+
+
+def _opt_out(opened: Opened) -> Report | None:
+    """The mailbox's own button, which writes to a List-Unsubscribe address (RFC 2369)."""
+    headers = opened.headers
+    is_automatic = headers.get("auto-submitted", "no").lower().startswith("auto-")
+    if is_automatic and headers.get("subject", "").strip().lower() == "unsubscribe":
+        return Report(Kind.complaint, _TYPES["opt-out"], recipient=sender(opened))
+    return None
+
+
+def _of_notification(text: str) -> Report | None:
+    """Amazon SES by way of SNS, subscribed by mail: the notification as JSON in the text."""
+    if "notificationType" not in text[:5000]:
+        return None
+    # Mail programs break the long lines; JSON has none inside of a string.
+    told = _object(text.replace("\n ", " ").replace("\n", ""))
+    if told is not None and isinstance(told.get("Message"), str):
+        told = _object(str(told["Message"]))
+    return _of_json(told) if told is not None else None
+
+
+def _object(text: str) -> dict[str, object] | None:
+    start = text.find("{")
+    try:
+        told, _ = json.JSONDecoder(strict=False).raw_decode(text, max(start, 0))
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _of_json(told: dict[str, object]) -> Report | None:
+    kind = str(told.get("notificationType", "")).lower()
+    if kind == "complaint":
+        return Report(
+            Kind.complaint, _TYPES["abuse"], recipient=_first(told, "complaint").get("emailAddress")
+        )
+    if kind != "bounce":
+        return Report(Kind.other, f"a notification of the type {kind[:50]}")
+    first = _first(told, "bounce")
+    verdict = causes.judge(first.get("diagnosticCode", ""), first.get("status"))
+    return Report(
+        Kind.hard if verdict.is_hard else Kind.soft,
+        verdict.cause.value,
+        verdict.status,
+        first.get("emailAddress"),
+        verdict.cause,
+        first.get("diagnosticCode", "")[:500] or None,
+    )
+
+
+def _first(told: dict[str, object], kind: str) -> Fields:
+    """The first recipient that the notification names."""
+    inside = told.get(kind)
+    people = (
+        inside.get("bouncedRecipients" if kind == "bounce" else "complainedRecipients")
+        if isinstance(inside, dict)
+        else None
+    )
+    first = people[0] if isinstance(people, list) and people and isinstance(people[0], dict) else {}
+    return {str(name): str(value) for name, value in first.items() if value is not None}

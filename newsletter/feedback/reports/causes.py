@@ -1,0 +1,172 @@
+"""Why a mail was refused, told from the words of the answer, then from its status code.
+
+Servers disagree on codes and agree on words: "user unknown" comes with 5.1.1, 5.2.1, 5.4.1, 5.5.0,
+5.7.1 and 5.0.0. So plain words decide, the enhanced status code (RFC 3463) is asked next, the reply
+code (RFC 5321) last. The rules are about phrases of servers, never about one sender's layout.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from newsletter.feedback.reports import phrases
+from newsletter.feedback.reports.phrases import any_of
+
+
+class Cause(StrEnum):
+    """The value is the plain reason."""
+
+    no_mailbox = "there is no such mailbox"
+    no_domain = "there is no such mail domain"
+    no_mail = "the domain or host takes no mail"
+    moved = "the mailbox has moved"
+    mailbox_full = "the mailbox is full"
+    disabled = "the mailbox is disabled"
+    too_large = "the message is too large"
+    unauthenticated = "the sender's authentication failed (SPF, DKIM or DMARC)"
+    spam = "the content was called spam"
+    virus = "the content was called harmful"
+    blocked = "the sending server or its address is blocked"
+    policy = "a policy of the receiver refuses it"
+    sender_refused = "the sender's address is refused"
+    after_data = "the address was taken and the message refused"
+    not_allowed = "the recipient takes no mail from this sender"
+    relaying = "the server does not relay for this domain"
+    rate = "too many messages or connections"
+    malformed = "the message or the dialogue was malformed"
+    expired = "it could not be delivered in time"
+    unreachable = "the receiving server could not be reached"
+    system = "the receiving mail system has a fault"
+    unclear = "no cause was given"
+
+
+HARD = frozenset({Cause.no_mailbox, Cause.no_domain, Cause.no_mail, Cause.moved})
+"""What is about the address itself and will not mend: the only causes that suppress."""
+
+_WEAK = frozenset({Cause.unclear, Cause.system, Cause.policy, Cause.malformed})
+"""Told by words that mean little; a status code with a subject of its own says more."""
+
+
+_WORDS = tuple((Cause[name], pattern) for name, pattern in phrases.causes())
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    cause: Cause
+    status: str | None
+    """The most telling enhanced status code that was found."""
+
+    @property
+    def is_hard(self) -> bool:
+        """A 4.y.z is not final, whatever its words are (greylisting says "user unknown", too)."""
+        return self.cause in HARD and not (self.status or "5").startswith("4")
+
+
+_STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
+_REPLY = re.compile(r"(?<![\d.:/-])([45][0-5]\d)(?=[ \-:,<(#]|$)")
+
+
+def statuses(text: str) -> list[str]:
+    """Enhanced status codes in the order they stand; not the parts of an IP address."""
+    return [match.group() for match in _STATUS.finditer(text)]
+
+
+_ABOUT_THE_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"})
+"""So plain that it does not matter at which step the server said it."""
+MAX_ANSWER = 3_000
+"""Characters of an answer that are looked at."""
+
+# Phrases that say at which step of the dialogue (RFC 5321 §3.3) the answer came.
+_AT_MAIL = any_of(
+    [r"(?:after|in reply to|to) (?:the )?MAIL\b", r">>> ?MAIL FROM:\S* (?:\S+=\S+ )*<<< ?[45]\d\d"]
+)
+_AT_DATA = any_of(
+    [
+        r"(?:after|in reply to) (?:the )?(?:end of )?(?:message )?data\b",
+        # With pipelining, Sendmail prints the answer to RCPT below its DATA; when it was DATA that
+        # failed, it adds this line.
+        r">>> ?(?:DATA|\.) <<< ?[45]\d\d.{0,500}\b554 5\.0\.0 Service unavailable",
+        r"smtp command\W+DATA\b",
+    ]
+)
+# Cisco's gateways put their own guess in front of what the server said.
+_WRAPPED = re.compile(r"^[45]\.\d\.\d - [\w ]+ \d{3}-?'(?P<inner>.+)'")
+
+
+def judge(text: str, status: str | None = None, *, transcript: str = "") -> Verdict:
+    """``text`` is what the server said, ``status`` what the report gives beside it, ``transcript``
+    a wider text that may tell at which step the server said it."""
+    flat = " ".join(text[:MAX_ANSWER].split())
+    wrapped = _WRAPPED.match(flat)
+    if wrapped:
+        flat, status = wrapped["inner"], None
+    told = [code for code in statuses(flat) if not code.startswith("2")]
+    best = _most_telling([*([status] if status else []), *told])
+    reply = _REPLY.search(flat)
+    cause = _cause(flat, best, reply.group(1) if reply else None)
+    if cause in HARD and best not in _ABOUT_THE_ADDRESS:
+        cause = _by_step(cause, f"{flat} {' '.join(transcript[:MAX_ANSWER].split())}")
+    return Verdict(cause, best)
+
+
+def _cause(flat: str, status: str | None, reply: str | None) -> Cause:
+    by_status = _by_status(status, reply)
+    if by_status is Cause.sender_refused:
+        return by_status
+    words = next((cause for cause, pattern in _WORDS if pattern.search(flat)), Cause.unclear)
+    if words in _WEAK and by_status is not Cause.unclear:
+        return by_status
+    # 5.1.1 is about the address, whatever name the server has for what it lacks.
+    return by_status if words is Cause.disabled and status == "5.1.1" else words
+
+
+def _by_step(cause: Cause, flat: str) -> Cause:
+    """A server that took the address in RCPT and refuses the message does not lack the mailbox;
+    one that refuses MAIL speaks of the sender."""
+    if _AT_MAIL.search(flat):
+        return Cause.sender_refused
+    return Cause.after_data if _AT_DATA.search(flat) else cause
+
+
+def _most_telling(codes: list[str]) -> str | None:
+    """A code with a subject and a detail says more than x.0.0."""
+    return next((code for code in codes if not code.endswith(".0.0")), codes[0] if codes else None)
+
+
+_BY_SUBJECT = {
+    "1": Cause.no_mailbox,
+    "2": Cause.not_allowed,
+    "3": Cause.system,
+    "4": Cause.unreachable,
+    "5": Cause.malformed,
+    "6": Cause.malformed,
+    "7": Cause.policy,
+}
+_BY_STATUS = {
+    "1.2": Cause.no_domain,
+    "1.6": Cause.moved,
+    "1.7": Cause.sender_refused,
+    "1.8": Cause.sender_refused,
+    "1.9": Cause.sender_refused,
+    "1.10": Cause.no_mail,
+    "2.1": Cause.disabled,
+    "2.2": Cause.mailbox_full,
+    "2.3": Cause.too_large,
+    "3.2": Cause.system,
+    "3.4": Cause.too_large,
+    "4.4": Cause.no_domain,
+    "4.7": Cause.expired,
+    "7.25": Cause.blocked,
+    # RFC 7505 §4.2: it is the sender's domain that takes no mail.
+    "7.27": Cause.sender_refused,
+    "7.26": Cause.unauthenticated,
+}
+
+
+def _by_status(status: str | None, reply: str | None) -> Cause:
+    """RFC 3463 §3 and the registry of RFC 5248; only permanent codes are about an address."""
+    if status is None:
+        return Cause.moved if reply == "551" else Cause.mailbox_full if reply == "552" else Cause.unclear
+    kind, _, rest = status.partition(".")
+    cause = _BY_STATUS.get(rest) or _BY_SUBJECT.get(rest.partition(".")[0], Cause.unclear)
+    return cause if kind == "5" or cause not in HARD else Cause.unclear

@@ -1,0 +1,97 @@
+"""Delivery status notifications (RFC 3464), also those that came in another wrapping than RFC 6522's."""
+
+import re
+
+from newsletter.feedback.reports import causes
+from newsletter.feedback.reports.causes import Cause
+from newsletter.feedback.reports.opened import Fields, Opened
+from newsletter.feedback.reports.report import Kind, Report
+
+_ADDRESS = re.compile(r"[^\s<>\"';,:()\[\]@]{1,64}@[^\s<>\"';,:()\[\]@]{1,255}")
+_IN_TEXT = re.compile(
+    r"^[ \t>]*(?:Final-Recipient|Action|Diagnostic-Code|Status)[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
+_NOT_FAILED = {"delivered", "relayed", "expanded"}
+
+
+def read(opened: Opened) -> Report | None:
+    """None where it is no such report."""
+    groups = [group for group in opened.status_groups if _is_of_recipient(group)]
+    if not groups:
+        groups = _groups_in_text(opened.text)
+    if not groups:
+        return None
+    reports = [_of_recipient(group, opened) for group in groups]
+    # One line a mail: what must not be missed comes first.
+    return min(reports, key=lambda report: list(Kind).index(report.kind))
+
+
+def _is_of_recipient(group: Fields) -> bool:
+    return bool({"final-recipient", "original-recipient", "action", "diagnostic-code"} & group.keys())
+
+
+def _groups_in_text(text: str) -> list[Fields]:
+    """The fields of a report that its writer put into the text."""
+    if len(_IN_TEXT.findall(text)) < 2:
+        return []
+    lines = [line.strip() for line in text.splitlines()]
+    fields: Fields = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon and name.lower() in (
+            "final-recipient",
+            "original-recipient",
+            "action",
+            "diagnostic-code",
+            "status",
+        ):
+            fields.setdefault(name.lower(), value.strip())
+    return [fields] if "status" in fields or "action" in fields else []
+
+
+def _of_recipient(group: Fields, opened: Opened) -> Report:
+    action = group.get("action", "failed").split(" ")[0].split(";")[0].lower()
+    recipient = _address(group)
+    status = next(iter(causes.statuses(group.get("status", ""))), None)
+    if action in _NOT_FAILED or (status or "").startswith("2."):
+        return Report(Kind.other, f"a report of success: {action}", status, recipient)
+    diagnostic = _diagnostic(group)
+    verdict = causes.judge(diagnostic, status, transcript=opened.text)
+    if not diagnostic or verdict.cause in (Cause.unclear, Cause.system):
+        told = causes.judge(_words_about(recipient, opened.text), status)
+        if told.cause not in (Cause.unclear, Cause.system):
+            verdict = told
+    is_hard = verdict.is_hard and not _is_delay(action, verdict.status)
+    return Report(
+        Kind.hard if is_hard else Kind.soft,
+        verdict.cause.value,
+        verdict.status or status,
+        recipient,
+        verdict.cause,
+        diagnostic[:500] or None,
+    )
+
+
+def _is_delay(action: str, status: str | None) -> bool:
+    """RFC 3464 §2.3.3: a delayed message is still tried, whatever the server said so far."""
+    return action == "delayed" and not (status or "").startswith("5")
+
+
+def _diagnostic(group: Fields) -> str:
+    """Without the type in front (``smtp;``, ``x-unix;``)."""
+    text = group.get("diagnostic-code", "")
+    return re.sub(r"^\s*[\w-]+\s*;\s*", "", text)
+
+
+def _address(group: Fields) -> str | None:
+    for name in ("final-recipient", "original-recipient", "x-actual-recipient"):
+        found = _ADDRESS.search(group.get(name, "").partition(";")[2] or group.get(name, ""))
+        if found:
+            return found.group().strip("<>")
+    return None
+
+
+def _words_about(recipient: str | None, text: str) -> str:
+    """What the human part says of this recipient: from its address on, else all of it."""
+    place = text.lower().find(recipient.lower()) if recipient else -1
+    return text[place:] if place >= 0 else text

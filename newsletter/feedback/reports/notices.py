@@ -1,0 +1,94 @@
+"""Bounces that are no DSN: what mail systems write to people instead, in words of their own.
+
+Such a mail counts as a bounce only where its writer is a mail system *and* it says that a mail was
+not delivered; a person who writes about bounces, and a newsletter about them, are neither.
+"""
+
+import re
+
+from newsletter.feedback.reports import causes, phrases
+from newsletter.feedback.reports.causes import Cause
+from newsletter.feedback.reports.opened import Opened
+from newsletter.feedback.reports.report import Kind, Report
+
+_SYSTEM = phrases.notices("system")
+_UNANSWERED = phrases.notices("unanswered")
+_LIST_MANAGER = phrases.notices("list_manager")
+_SUBJECT = phrases.notices("subject")
+_FAILED = phrases.notices("failed")
+_DELAYED = phrases.notices("delayed")
+_REPLY_LINE = re.compile(
+    r"(?:^|[\s:(\"'<])[45][0-5]\d[ -](?:- )?(?:#?[45]\.\d{1,3}\.\d{1,3}|[<A-Za-z])", re.MULTILINE
+)
+_ADDRESS = re.compile(r"[^\s<>\"';,:()\[\]@]{1,64}@[^\s<>\"';,:()\[\]@]{1,255}")
+
+
+def read(opened: Opened) -> Report | None:
+    """None where no mail system speaks, or it does not say that it failed to deliver."""
+    if not _is_by_a_system(opened) or not _says_so(opened):
+        return None
+    recipient = _recipient(opened)
+    answer = _answer(opened.text)
+    verdict = causes.judge(answer or opened.text, transcript=opened.text)
+    if verdict.cause in (Cause.unclear, Cause.system, Cause.policy) and answer:
+        verdict = causes.judge(opened.text)
+    is_hard = verdict.is_hard and _DELAYED.search(_flat(opened.text)) is None
+    cause = verdict.cause
+    return Report(
+        Kind.hard if is_hard else Kind.soft,
+        cause.value if cause is not Cause.unclear else "it was not delivered; no cause was given",
+        verdict.status,
+        recipient,
+        cause,
+        answer,
+    )
+
+
+def is_signed_by_a_system(opened: Opened) -> bool:
+    """Its writer calls itself a mail system; a null return path alone is what any machine uses."""
+    headers = opened.headers
+    return "x-failed-recipients" in headers or _SYSTEM.search(headers.get("from", "")) is not None
+
+
+def _is_by_a_system(opened: Opened) -> bool:
+    path = opened.headers.get("return-path", "?").strip()
+    return (
+        is_signed_by_a_system(opened)
+        or path == "<>"
+        or "mailer-daemon" in path.lower()
+        or opened.content_type == "multipart/report"
+        or (_UNANSWERED.search(opened.headers.get("from", "")) is not None and bool(opened.returned))
+        or _LIST_MANAGER.search(opened.headers.get("from", "")) is not None
+    )
+
+
+def _says_so(opened: Opened) -> bool:
+    subject = opened.headers.get("subject", "")
+    if "x-failed-recipients" in opened.headers:
+        return True
+    in_text = _FAILED.search(_flat(opened.text)) is not None
+    return in_text or (
+        _SUBJECT.search(subject) is not None
+        and (_REPLY_LINE.search(opened.text) is not None or bool(opened.returned))
+    )
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _recipient(opened: Opened) -> str | None:
+    for text in (opened.headers.get("x-failed-recipients", ""), opened.text, opened.returned.get("to", "")):
+        found = _ADDRESS.search(text)
+        if found:
+            return found.group()
+    return None
+
+
+def _answer(text: str) -> str | None:
+    """The line with the server's reply, where there is one."""
+    found = _REPLY_LINE.search(text)
+    if found is None:
+        return None
+    end = text.find("\n\n", found.start())
+    return " ".join(text[found.start() : end if end > 0 else None].split())[:500]

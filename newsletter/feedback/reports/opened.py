@@ -1,0 +1,197 @@
+"""A mail taken apart: its headers, its own words, its reports, and the mail that it returns.
+
+Everything here bends rather than breaks: broken charsets, wrong boundaries and missing parts give
+less text, never an error. What the mail returns is kept apart from what it says, so that the words
+of a newsletter are never taken for those of a server.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email import policy
+from email.errors import HeaderParseError
+from email.header import decode_header
+from email.message import Message
+from email.parser import BytesHeaderParser, BytesParser
+from email.utils import parseaddr
+
+import lxml.html
+from lxml.etree import LxmlError
+
+Fields = dict[str, str]
+"""Header-like fields: lower-case name to the first value, unfolded."""
+
+MAX_TEXT = 20_000
+"""Characters of a mail's own words that are looked at; a report says what it has to say early."""
+MAX_PARTS = 200
+"""Parts of a multipart that are looked at."""
+
+# Where a report ends and the mail that it returns begins.
+_RETURNED = re.compile(
+    r"^[-> *=_\t]{0,40}(?:"
+    r"(?:below|here|the following|this|what follows) (?:this line )?(?:is|are)? ?(?:a )?copy"
+    r"|(?:below|here|the following|this|what follows) (?:is|are) the (?:original|returned)"
+    r" (?:message|header)"
+    r"|(?:the )?(?:header of the )?(?:original|returned|unsent|undelivered|rejected|failed)"
+    r" (?:e-?mail |mail )?(?:message|text|mail|header)s?"
+    r"(?: (?:headers?|follows?|is following|is attached|text|body|as follows))*"
+    r"|message headers? follow|original mail as follows|(?:start of )?returned message"
+    r")(?: of (?:the|your) message)?(?:[-.:=* \t]|, including.*){0,40}$",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Two header fields in a row that only a mail begins with.
+_HEADERS = re.compile(
+    r"^(?:[> ]*)(?:Received|Return-Path|DKIM-Signature|X-Received):[ \t]*\S", re.MULTILINE | re.IGNORECASE
+)
+
+
+@dataclass(slots=True)
+class Opened:
+    headers: Fields
+    content_type: str
+    text: str = ""
+    """What the mail says itself, in plain text."""
+    status_groups: list[Fields] = field(default_factory=list)
+    """The groups of each message/delivery-status (RFC 3464 §2.1): the first of each is of the message."""
+    feedback: Fields | None = None
+    """The fields of a message/feedback-report (RFC 5965)."""
+    returned: Fields = field(default_factory=dict)
+    """Headers of the mail that it returns."""
+
+
+def open_mail(raw: bytes) -> Opened:
+    """Never raises for what ``raw`` holds, but may `RecursionError` for nesting without end."""
+    message = BytesParser(policy=policy.compat32).parsebytes(raw)
+    opened = Opened(_fields(message), message.get_content_type())
+    plain: list[str] = []
+    marked_up: list[str] = []
+    for number, part in enumerate(_own_parts(message)):
+        if number >= MAX_PARTS:
+            break
+        _sort(part, opened, plain, marked_up)
+    _split(opened, "\n".join(plain or [_without_tags(each) for each in marked_up])[:MAX_TEXT])
+    return opened
+
+
+def _outside_of_parts(message: Message) -> list[str]:
+    """What a multipart holds that names no boundary, or whose boundary never comes."""
+    payload = message.get_payload()
+    return [text for text in (message.preamble, payload) if isinstance(text, str)]
+
+
+def _own_parts(message: Message) -> Iterator[Message]:
+    """Every part but those inside of a message that is carried along."""
+    if message.get_content_maintype() == "multipart" and message.is_multipart():
+        for part in message.get_payload():
+            if isinstance(part, Message):
+                yield from _own_parts(part)
+    else:
+        yield message
+
+
+def _sort(part: Message, opened: Opened, plain: list[str], marked_up: list[str]) -> None:
+    kind = part.get_content_type()
+    if kind in ("message/delivery-status", "message/global-delivery-status"):
+        groups = part.get_payload()
+        if isinstance(groups, list):
+            opened.status_groups += [_fields(group) for group in groups if isinstance(group, Message)]
+        else:
+            opened.status_groups += _groups(_text(part))
+    elif kind == "message/feedback-report":
+        opened.feedback = opened.feedback or _fields_of_text(_inside(part))
+    elif kind in ("message/rfc822", "message/global"):
+        inside = part.get_payload()
+        if isinstance(inside, list) and inside and isinstance(inside[0], Message):
+            opened.returned = opened.returned or _fields(inside[0])
+    elif kind in ("text/rfc822-headers", "message/rfc822-headers", "message/global-headers"):
+        opened.returned = opened.returned or _fields_of_text(_inside(part))
+    elif kind == "text/html":
+        marked_up.append(_text(part))
+    elif part.get_content_maintype() in ("text", "message") and not part.get_filename():
+        plain.append(_text(part))
+    elif part.get_content_maintype() == "multipart":
+        plain += _outside_of_parts(part)
+
+
+def _inside(part: Message) -> str:
+    """The text of a part that the parser may have taken for a message."""
+    payload = part.get_payload()
+    if isinstance(payload, list):
+        return "\n".join(each.as_string() for each in payload if isinstance(each, Message))
+    return _text(part)
+
+
+def _text(part: Message) -> str:
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes):
+        return ""
+    return _decoded(payload, part.get_content_charset())
+
+
+def _decoded(octets: bytes, charset: str | None) -> str:
+    for name in (charset, "utf-8"):
+        try:
+            return octets.decode(name or "utf-8").replace("\r\n", "\n")
+        except (LookupError, ValueError):
+            continue
+    return octets.decode("latin-1").replace("\r\n", "\n")
+
+
+def _without_tags(markup: str) -> str:
+    try:
+        root = lxml.html.document_fromstring(
+            re.sub(r"(?i)<(?:br|/p|/div|/tr|/h\d|/li)\b[^>]*>", "\n\\g<0>", markup)
+        )
+    except (LxmlError, ValueError):
+        return ""
+    for element in root.xpath("//script|//style|//head"):
+        element.drop_tree()
+    return str(root.text_content())
+
+
+def _fields(message: Message) -> Fields:
+    found: Fields = {}
+    for name, value in message.items():
+        found.setdefault(name.lower(), " ".join(_readable(str(value)).split()))
+    return found
+
+
+def _readable(value: str) -> str:
+    """With encoded words decoded (RFC 2047); as it is where they are broken."""
+    if "=?" not in value:
+        return value
+    try:
+        pieces = decode_header(value)
+    except (ValueError, AssertionError, HeaderParseError):
+        return value
+    return "".join(
+        _decoded(piece, charset) if isinstance(piece, bytes) else piece for piece, charset in pieces
+    )
+
+
+def _fields_of_text(text: str) -> Fields:
+    return _fields(BytesHeaderParser(policy=policy.compat32).parsebytes(text.lstrip("\n").encode()))
+
+
+def _groups(text: str) -> list[Fields]:
+    found = (_fields_of_text(group) for group in re.split(r"\n[ \t]*\n", text.strip()))
+    return [fields for fields in found if fields]
+
+
+def _split(opened: Opened, text: str) -> None:
+    """Parts the mail's own words from what it quotes of the returned mail."""
+    ends = [match.start() for match in (_RETURNED.search(text), _HEADERS.search(text)) if match]
+    if not ends:
+        opened.text = text
+        return
+    end = min(ends)
+    opened.text = text[:end]
+    if not opened.returned:
+        quoted = _HEADERS.search(text, end) or re.search(r"^[\w-]+: \S", text[end:], re.MULTILINE)
+        start = quoted.start() + (0 if quoted.re is _HEADERS else end) if quoted else len(text)
+        opened.returned = _fields_of_text(re.sub(r"(?m)^(?:> ?| {2,4}(?=[A-Z][\w-]+:))", "", text[start:]))
+
+
+def sender(opened: Opened) -> str | None:
+    """The address in From, without the name."""
+    return parseaddr(opened.headers.get("from", ""))[1] or None

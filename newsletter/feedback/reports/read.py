@@ -1,0 +1,44 @@
+"""One mail in, one report out."""
+
+from dataclasses import replace
+
+from newsletter.feedback.reports import arf, dsn, notices, replies
+from newsletter.feedback.reports.opened import Opened, open_mail
+from newsletter.feedback.reports.report import Kind, Report
+
+MAX_BYTES = 1_000_000
+"""Of a mail, this much is read. A report says what it has to say before it returns the mail."""
+MAX_NESTING = 100
+"""Mentions of parts that hold parts; the parser goes as deep as these lead it."""
+
+
+def read(raw: bytes) -> Report:
+    """What the mail is. Never raises, whatever ``raw`` holds; reads `MAX_BYTES` of it."""
+    raw = raw[:MAX_BYTES]
+    if raw.count(b"multipart/") + raw.count(b"message/rfc822") > MAX_NESTING:
+        return Report(Kind.other, "the mail is nested without end")
+    opened = open_mail(raw)
+    report = _read(opened)
+    return replace(
+        report,
+        message_id=opened.returned.get("message-id"),
+        return_path=opened.returned.get("return-path"),
+    )
+
+
+def _read(opened: Opened) -> Report:
+    # A complaint may quote a bounce, and a bounce is marked as an automatic reply by some servers
+    # (Exim): so the forms that say what they are go first.
+    report = arf.read(opened) or dsn.read(opened)
+    if report is None:
+        notice = notices.read(opened)
+        reply = replies.read(opened)
+        report = _of_two(opened, notice, reply)
+    return report or Report(Kind.other, "ordinary mail")
+
+
+def _of_two(opened: Opened, notice: Report | None, reply: Report | None) -> Report | None:
+    """A null return path and a failed delivery in its text make no bounce of a person's reply."""
+    if notice is None or reply is None:
+        return notice or reply
+    return notice if notices.is_signed_by_a_system(opened) else reply

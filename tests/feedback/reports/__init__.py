@@ -1,0 +1,1 @@
+"""How returned mails are read."""
