@@ -99,6 +99,23 @@ class DeliverySettings(BaseSettings):
     """Hours after its start at which a campaign stops trying and its last messages fail."""
     max_crashes: int = Field(3, ge=1)
     """Crashes of a batch without progress after which it is halved."""
+    pause_after_sends: int = Field(500, ge=1)
+    """Mails that a campaign has tried before its bounces and complaints may pause it."""
+    pause_bounce_percent: float = Field(5, gt=0, le=100)
+    """Hard bounces, in percent of the mails tried, above which a campaign pauses itself; 100 never does."""
+    pause_complaint_percent: float = Field(0.3, gt=0, le=100)
+    """Complaints, in percent of the mails sent, above which a campaign pauses itself; 100 never does.
+    Gmail and Yahoo treat a sender above 0.3 % as a source of spam."""
+
+
+class CampaignSettings(BaseSettings):
+    """When scheduled campaigns begin."""
+
+    model_config = _config("CAMPAIGN_")
+
+    grace_minutes: float = Field(60, ge=0)
+    """How late a scheduled campaign may still begin, when nothing was running at its time. After
+    that it fails as ``schedule_missed``, and may be sent by hand."""
 
 
 class SMTPSettings(BaseSettings):
@@ -281,6 +298,7 @@ class Settings(BaseSettings):
     providers: ProviderSettings = Field(default_factory=ProviderSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    campaigns: CampaignSettings = Field(default_factory=CampaignSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
@@ -364,6 +382,7 @@ def explain(error: ValidationError) -> list[str]:
         prefix = {
             "AISettings": PREFIX + "AI_",
             "DeliverySettings": PREFIX + "DELIVERY_",
+            "CampaignSettings": PREFIX + "CAMPAIGN_",
             "SMTPSettings": PREFIX + "SMTP_",
             "ProviderSettings": PREFIX + "PROVIDER_",
             "RoutingSettings": PREFIX + "ROUTING_",

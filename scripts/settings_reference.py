@@ -31,6 +31,7 @@ TITLES = {
     "providers": "Sending through a provider's API",
     "delivery": "Delivery",
     "routing": "Routing",
+    "campaigns": "Schedules",
     "webhooks": "Webhooks",
     "limits": "Limits",
 }

@@ -11,13 +11,14 @@ from workers.registry import handlers
 MAX_ROUNDS = 1_000
 
 
-async def run_due(runtime: Runtime) -> list[str]:
-    """Runs jobs until none is due, and returns their names in order."""
+async def run_due(runtime: Runtime, *, but: str | None = None) -> list[str]:
+    """Runs jobs until none is due, and returns their names in order; those named ``but`` wait."""
     made = handlers(runtime)
     ran: list[str] = []
     for _ in range(MAX_ROUNDS):
         async with runtime.db.read() as session:
             due = select(Job.id, Job.name).where(Job.status == JobStatus.queued, Job.run_at <= db_now())
+            due = due.where(Job.name != but) if but else due
             found = (await session.execute(due.order_by(Job.run_at, Job.id).limit(1))).first()
         if found is None:
             return ran
@@ -30,3 +31,10 @@ async def make_due(runtime: Runtime) -> None:
     """Lets waiting jobs be due now, in place of waiting for their time."""
     async with runtime.db.unit_of_work() as session:
         await session.execute(update(Job).where(Job.status == JobStatus.queued).values(run_at=db_now()))
+
+
+async def waiting(runtime: Runtime, name: str) -> int:
+    """How many jobs of this name wait, due or not."""
+    async with runtime.db.read() as session:
+        mine = select(Job.id).where(Job.name == name, Job.status == JobStatus.queued)
+        return len((await session.scalars(mine)).all())

@@ -9,7 +9,8 @@ from newsletter.api.docs import docs, static
 from newsletter.api.health import expose, healthz, readyz
 from newsletter.audience.routes.lists import ListController
 from newsletter.audience.routes.subscribers import ListSubscriberController, SubscriberController
-from newsletter.campaigns.routes import CampaignController
+from newsletter.campaigns.routes.campaigns import CampaignController
+from newsletter.campaigns.routes.sending import SendingController
 from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
 from newsletter.feedback.routes import UnsubscribeController
@@ -29,6 +30,7 @@ V1: tuple[type[Controller], ...] = (
     CampaignController,
     SendingServerController,
     RoutingController,
+    SendingController,
     WebhookController,
     SandboxController,
 )

@@ -28,6 +28,16 @@ class CannotCancel(Conflict):
     summary = "Only a scheduled campaign or one that is being sent can be cancelled."
 
 
+class CannotPause(Conflict):
+    code, status = "cannot_pause", 409
+    summary = "Only a campaign that is being sent can be paused."
+
+
+class CannotResume(Conflict):
+    code, status = "cannot_resume", 409
+    summary = "Only a paused campaign can be resumed."
+
+
 class VersionConflict(Conflict):
     code, status = "version_conflict", 409
     summary = "The campaign has changed since you read it. Read it again."

@@ -130,6 +130,12 @@ def sender_of(campaign: Campaign, profile: Profile, settings: Settings, *, list_
     )
 
 
+def check_version(campaign: Campaign, version: int | None) -> None:
+    """Raises `VersionConflict` when it is not of the ``version`` that a caller saw."""
+    if version is not None and campaign.version != version:
+        raise errors.VersionConflict()
+
+
 def touch(campaign: Campaign) -> None:
     campaign.version += 1
     campaign.updated_at = clock.now()

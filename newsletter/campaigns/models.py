@@ -56,6 +56,10 @@ class Campaign(Base):
     version: Mapped[int] = mapped_column(default=1)
     mailing_id: Mapped[UUID | None] = mapped_column(index=True)
     scheduled_at: Mapped[datetime | None]
+    scheduled_timezone: Mapped[str | None] = mapped_column(text(64))
+    """The zone that its author thinks in; the moment itself is ``scheduled_at``."""
+    send_at_local_hour: Mapped[int | None]
+    """Each reader's own hour of the day, 0 to 23; None: all at once."""
     sent_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -14,7 +14,7 @@ from newsletter.accounts.project import Project
 from newsletter.audience import queries as audience
 from newsletter.campaigns import drafting, errors, launch, queries
 from newsletter.campaigns.drafting import Studio
-from newsletter.campaigns.launch import touch
+from newsletter.campaigns.launch import check_version, touch
 from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.delivery import queries as books
 from newsletter.delivery import service as delivery
@@ -74,11 +74,6 @@ async def update(
     return campaign
 
 
-def check_version(campaign: Campaign, version: int | None) -> None:
-    if version is not None and campaign.version != version:
-        raise errors.VersionConflict()
-
-
 async def schedule(session: AsyncSession, project: Project, campaign: Campaign, at: datetime) -> None:
     """Has a locked campaign launched at ``at``; a second schedule replaces the first."""
     launch.check_sendable(campaign)
@@ -107,23 +102,6 @@ async def remove(session: AsyncSession, project: Project, campaign_id: UUID) -> 
     await plans.give_back(session, project.quota_owner_id, Resource.campaigns, 1)
 
 
-async def cancel(session: AsyncSession, project: Project, campaign_id: UUID) -> Campaign:
-    """Ends a scheduled campaign, or one that is being sent: what is not begun is skipped."""
-    campaign = await queries.one(session, project, campaign_id, lock=True)
-    if campaign.status is CampaignStatus.scheduled:
-        await jobs.cancel(session, launch.schedule_key(campaign.id))
-        campaign.scheduled_at = None
-    elif campaign.status in (CampaignStatus.sending, CampaignStatus.paused) and campaign.mailing_id:
-        await delivery.cancel(session, project, campaign.mailing_id)
-    else:
-        raise errors.CannotCancel()
-    campaign.status = CampaignStatus.cancelled
-    campaign.status_reason = {"code": "cancelled", "message": "Cancelled by a call of the API."}
-    touch(campaign)
-    await session.flush()
-    return campaign
-
-
 async def send_test(
     session: AsyncSession,
     project: Project,
@@ -148,28 +126,47 @@ async def send_test(
 async def launch_scheduled(
     db: Database, studio: Studio, catalogue: Catalogue, project_id: UUID, campaign_id: UUID
 ) -> Again | None:
-    """The job of a schedule. A refused launch becomes ``failed`` with its reason, and may be
-    sent again; one that was launched or unscheduled meanwhile is left alone."""
+    """The job of a schedule. A launch that is refused, or that nobody was there to begin in time,
+    becomes ``failed`` with its reason, and may be sent again; one that was launched or unscheduled
+    meanwhile is left alone."""
     async with db.read() as session:
         project = await accounts.project_by_id(session, project_id)
         campaign = await session.get(Campaign, campaign_id)
         if project is None or campaign is None:
             return None
-        wait = await _seconds_to_launch(session, campaign)
-        if wait is None or wait > 0:
+        late = await _seconds_late(session, campaign)
+        if late is None:
+            return None
+        if late < 0:
             # Never dropped while it is scheduled: clocks may have been set back.
-            return None if wait is None else Again(wait)
+            return Again(-late)
         plan = catalogue[await accounts.plan_name(session, project)]
+    if late > 60 * studio.settings.campaigns.grace_minutes:
+        await _fail_due(db, project, campaign_id, "schedule_missed", _missed(late, studio.settings))
+        return None
     try:
         await launch_now(db, project, plan, studio, campaign_id, only_due=True)
     except errors.VersionConflict:
         return Again(0)  # Changed while it was compiled.
     except NewsletterError as refusal:
-        async with db.unit_of_work() as session:
-            campaign = await queries.one(session, project, campaign_id, lock=True)
-            if await _seconds_to_launch(session, campaign) == 0:
-                await _fail(session, campaign, refusal.code, refusal.message)
+        await _fail_due(db, project, campaign_id, refusal.code, refusal.message)
     return None
+
+
+async def _fail_due(db: Database, project: Project, campaign_id: UUID, code: str, message: str) -> None:
+    """Only while its time has come: somebody may have set another one since."""
+    async with db.unit_of_work() as session:
+        campaign = await queries.one(session, project, campaign_id, lock=True)
+        if await _is_due(session, campaign):
+            log.warning("a scheduled launch failed", campaign_id=str(campaign_id), code=code)
+            await _fail(session, campaign, code, message)
+
+
+def _missed(late: float, settings: Settings) -> str:
+    return (
+        f"Nothing was running at its time, and {late / 60:,.0f} minutes later it is too late: "
+        f"{settings.campaigns.grace_minutes:g} are allowed. Send it, or set another time."
+    )
 
 
 async def launch_now(
@@ -192,7 +189,7 @@ async def launch_now(
     mail = await compile_campaign(frame, campaign)
     async with db.unit_of_work() as session:
         locked = await queries.one(session, project, campaign_id, lock=True)
-        if only_due and await _seconds_to_launch(session, locked) != 0:
+        if only_due and not await _is_due(session, locked):
             return
         launch.check_sendable(locked)
         check_version(locked, campaign.version)
@@ -253,12 +250,17 @@ async def _fail(session: AsyncSession, campaign: Campaign, code: str, message: s
     await events.record_many(session, campaign.project_id, EventType.campaign_failed, [{"campaign": data}])
 
 
-async def _seconds_to_launch(session: AsyncSession, campaign: Campaign) -> float | None:
-    """0 when it is due by the database's clock, which rings for it; None when it is not scheduled."""
+async def _is_due(session: AsyncSession, campaign: Campaign) -> bool:
+    late = await _seconds_late(session, campaign)
+    return late is not None and late >= 0
+
+
+async def _seconds_late(session: AsyncSession, campaign: Campaign) -> float | None:
+    """Since its time by the database's clock, which rings for it; None when it is not scheduled."""
     if campaign.status is not CampaignStatus.scheduled or campaign.scheduled_at is None:
         return None
     now = (await session.execute(select(db_now()))).scalar_one()
-    return max(0.0, (campaign.scheduled_at - now).total_seconds())
+    return (now - campaign.scheduled_at).total_seconds()
 
 
 def event_data(campaign: Campaign, counts: Counts | None) -> JSONObject:

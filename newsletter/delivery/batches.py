@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, case, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery import ledger, service
@@ -55,6 +55,8 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
             token=Batch.token + 1,
             lease_until=db_in(lease),
             renewed_at=db_now(),
+            claimed_at=db_now(),
+            decided_before=sum((getattr(Batch, each.value) for each in ledger.COUNTED), start=literal(0)),
             crashes=crashed,
         )
         .returning(Batch)
@@ -95,13 +97,19 @@ async def renew(db: Database, books: Books) -> bool:
     return True
 
 
-async def release(session: AsyncSession, books: Books, *, outages: int = 0) -> None:
-    """Gives the batch back unfinished: a later claim of it is no crash."""
+async def release(session: AsyncSession, books: Books, *, due_in: float | None, outages: int = 0) -> None:
+    """Gives the batch back unfinished: a later claim of it is no crash. Its job comes again in
+    ``due_in`` seconds; None: no job does before the mailing is resumed."""
     await ledger.fence(session, books)
     await session.execute(
         update(Batch)
         .where(Batch.id == books.batch_id)
-        .values(status=BatchStatus.waiting, lease_until=None, outages=outages)
+        .values(
+            status=BatchStatus.waiting,
+            lease_until=None,
+            due_at=None if due_in is None else db_in(due_in),
+            outages=outages,
+        )
     )
 
 
@@ -189,6 +197,7 @@ async def _halve(session: AsyncSession, books: Books, batch: Batch) -> None:
         first_seq=middle + 1,
         last_seq=batch.last_seq,
         status=BatchStatus.waiting,
+        due_at=batch.due_at,
     )
     session.add(rest)
     await session.flush()

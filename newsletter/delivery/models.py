@@ -92,7 +92,13 @@ class Mailing(Base):
     skipped: Mapped[int] = mapped_column(default=0)
     unknown: Mapped[int] = mapped_column(default=0)
     expires_at: Mapped[datetime]
-    """When messages that are still deferred fail."""
+    """When messages that are still deferred fail; a pause moves it by its own length."""
+    paused_at: Mapped[datetime | None]
+    bounce_limit: Mapped[float | None]
+    """The share of hard bounces that pauses it, where a customer resumed in spite of more than the
+    setting allows; None: the setting."""
+    complaint_limit: Mapped[float | None]
+    """The same of complaints."""
     created_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
 
@@ -115,6 +121,11 @@ class Batch(Base):
     token: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None]
     renewed_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]
+    """When its job comes to it next; None: no job does until the mailing is resumed."""
+    claimed_at: Mapped[datetime | None]
+    decided_before: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Messages that were decided when it was claimed: with ``claimed_at``, how fast it goes."""
     crashes: Mapped[int] = mapped_column(default=0)
     """Leases that ran out since a message of the batch was last decided."""
     outages: Mapped[int] = mapped_column(default=0)
@@ -124,6 +135,10 @@ class Batch(Base):
     suppressed: Mapped[int] = mapped_column(default=0)
     skipped: Mapped[int] = mapped_column(default=0)
     unknown: Mapped[int] = mapped_column(default=0)
+    # Beside the outcomes, whose sum they are no part of.
+    bounced: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Addresses refused for good (5.1.x), and hard bounces that came back."""
+    complained: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class Message(Base):
@@ -148,4 +163,5 @@ class Message(Base):
     feedback: Mapped[Feedback | None] = mapped_column(status_type(Feedback, "feedback"))
     attempts: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[datetime | None]
+    """Not before this moment: a retry, or the local hour of its reader."""
     decided_at: Mapped[datetime | None]

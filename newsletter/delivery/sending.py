@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Protocol
 from uuid import UUID
 
@@ -25,13 +24,14 @@ from newsletter.accounts import queries as accounts
 from newsletter.audience import queries as audience
 from newsletter.audience import service as audience_service
 from newsletter.audience.queries import MergeRow
-from newsletter.delivery import batches, ledger
+from newsletter.delivery import batches, halting, ledger
 from newsletter.delivery.batches import Claim
+from newsletter.delivery.halting import Halt
 from newsletter.delivery.lanes import Lanes
 from newsletter.delivery.ledger import Decision
 from newsletter.delivery.letter import Letter
 from newsletter.delivery.links import Links, MessageRef
-from newsletter.delivery.models import Mailing, MailingStatus, Message, Outcome, UnknownPolicy
+from newsletter.delivery.models import Message, Outcome, UnknownPolicy
 from newsletter.kit import clock
 from newsletter.kit.address import domain_of
 from newsletter.kit.db import Database, db_now, insist
@@ -63,16 +63,6 @@ class Parts:
     provider_for: ProviderFor
     is_stopping: Callable[[], bool]
     lanes: Lanes = field(default_factory=Lanes)
-
-
-class Halt(Enum):
-    """Why no further block is opened."""
-
-    cancelled = auto()
-    paused = auto()
-    stopping = auto()
-    outage = auto()
-    expired = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +108,7 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
         source_id=str(claimed.mailing.source_id),
     )
     run = _BatchRun(parts, claimed, asked_at)
-    async with keep_alive(settings.lease / 3, run.renew):
+    async with keep_alive(settings.lease / 3, run.renew), halting.watching(run.look):
         return await run.work()
 
 
@@ -130,7 +120,7 @@ class _BatchRun:
         self._provider = parts.provider_for(claimed.mailing.project_id, is_test=claimed.mailing.is_test)
         self._after = claimed.first_seq - 1
         self._ours_until = asked_at + parts.settings.lease
-        self._halt: Halt | None = None
+        self._halt = halting.BY_STATUS.get(claimed.mailing.status)
         self._has_sent = False
         self._on_the_wire: deque[Delivery] = deque()
         self._lanes_held = 0
@@ -142,10 +132,20 @@ class _BatchRun:
             self._ours_until = asked_at + self._books.lease
         return is_ours
 
+    async def look(self) -> bool:
+        """Whether somebody has asked for a halt, which then holds before the next message."""
+        async with self._parts.db.read() as session:
+            self._halt = self._halt or await halting.asked_for(session, self._mailing.id)
+        return self._halt is not None
+
     def _must_stop(self) -> bool:
         """Read before each message: a process that was frozen, or whose database is away, begins
         nothing that another may have taken over."""
-        return self._parts.is_stopping() or time.monotonic() >= self._ours_until
+        return (
+            self._halt in halting.BY_STATUS.values()
+            or self._parts.is_stopping()
+            or time.monotonic() >= self._ours_until
+        )
 
     async def work(self) -> Again | None:
         try:
@@ -292,13 +292,9 @@ class _BatchRun:
         return Block(block.recipients, {seq: block.envelopes[seq] for seq in sorted(opened)}, ())
 
     async def _read_halt(self, session: AsyncSession) -> Halt | None:
-        status = (
-            await session.execute(select(Mailing.status).where(Mailing.id == self._mailing.id))
-        ).scalar_one()
-        if status is MailingStatus.cancelled:
-            return Halt.cancelled
-        if status is MailingStatus.paused:
-            return Halt.paused
+        asked = await halting.asked_for(session, self._mailing.id)
+        if asked is not None:
+            return asked
         if self._mailing.expires_at <= clock.now():
             return Halt.expired
         return Halt.stopping if self._parts.is_stopping() else None
@@ -364,24 +360,30 @@ class _BatchRun:
         return await insist(write, seconds=PATIENCE)
 
     async def _close(self, session: AsyncSession) -> Again | None:
-        if self._mailing.expires_at <= clock.now():
-            await self._give_up(session, Outcome.failed, "expired")
-        elif self._halt is Halt.cancelled:
+        if self._halt is Halt.paused:
+            # Before the question of expiry: a pause stops that clock.
+            still = await halting.is_paused(session, self._mailing.id)
+            await batches.release(session, self._books, due_in=None if still else 0)
+            return None if still else Again(0)
+        if self._halt is Halt.cancelled:
             await self._give_up(session, Outcome.skipped, "cancelled")
+        elif self._mailing.expires_at <= clock.now():
+            await self._give_up(session, Outcome.failed, "expired")
         elif self._halt is Halt.outage:
             waits = self._parts.settings.outage_seconds
             outages = 0 if self._has_sent else self._claimed.outages
-            await batches.release(session, self._books, outages=outages + 1)
-            return Again(waits[min(outages, len(waits) - 1)])
+            wait = waits[min(outages, len(waits) - 1)]
+            await batches.release(session, self._books, due_in=wait, outages=outages + 1)
+            return Again(wait)
         elif self._halt is not None:
-            await batches.release(session, self._books)
-            return Again(0) if self._halt is Halt.stopping else None
-        wait = await batches.seconds_to_next(session, self._claimed)
-        if wait is None:
+            await batches.release(session, self._books, due_in=0)
+            return Again(0)
+        next_in = await batches.seconds_to_next(session, self._claimed)
+        if next_in is None:
             await batches.finish(session, self._books)
             return None
-        await batches.release(session, self._books)
-        return Again(wait)
+        await batches.release(session, self._books, due_in=next_in)
+        return Again(next_in)
 
     async def _give_up(self, session: AsyncSession, outcome: Outcome, reason: str) -> None:
         statement = select(Message.seq).where(

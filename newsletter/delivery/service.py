@@ -1,4 +1,4 @@
-"""Starts a mailing, stops it, and closes it when nothing of it is left to do.
+"""Starts a mailing, and closes it when nothing of it is left to do.
 
 A mailing is compiled content on its way to an audience that was frozen at its start: one
 ``INSERT … SELECT`` gives each recipient a row, and cuts them into batches. There is one
@@ -7,12 +7,12 @@ sender: campaigns, test sends and single mails are all mailings.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Select, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
@@ -76,24 +76,34 @@ class Started:
     recipient_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Recipients whose mails are due together, as a range of numbers; None: at once."""
+
+    first_seq: int
+    last_seq: int
+    due_at: datetime | None = None
+
+
 async def start(
     session: AsyncSession,
     project: Project,
     order: Order,
-    recipients: Select[UUID, str, str],
+    recipients: Select[*tuple[Any, ...]],
     *,
     mail_limit: int | None,
     settings: DeliverySettings,
 ) -> Started:
     """Freezes the audience, reserves its mails, cuts batches and wakes the workers.
 
-    ``recipients`` yields (subscriber id, address, address key), one row per address.
+    ``recipients`` yields (subscriber id, address, address key), one row per address; where it has
+    a fourth column, that is the moment before which this recipient's mail does not go out.
     Raises `QuotaExceeded` when the plan has fewer mails left than there are recipients;
     the transaction is then the caller's to roll back.
     """
     mailing = await _insert_mailing(session, project, order, settings)
-    count = await _freeze(session, mailing.id, recipients)
-    return await _launch(session, project, mailing, count, mail_limit, settings)
+    waves = await _freeze(session, mailing, recipients)
+    return await _launch(session, mailing, waves, mail_limit, settings)
 
 
 async def start_to(
@@ -122,24 +132,7 @@ async def start_to(
         for number, address in enumerate(unique.values(), start=1)
     ]
     await session.execute(insert(Message), rows)
-    return await _launch(session, project, mailing, len(rows), mail_limit, settings)
-
-
-async def cancel(session: AsyncSession, project: Project, mailing_id: UUID) -> None:
-    """Stops a mailing: workers see it with their next block and skip what they have not begun."""
-    await session.execute(
-        update(Mailing)
-        .where(
-            Mailing.id == mailing_id,
-            Mailing.project_id == project.id,
-            Mailing.status.in_([MailingStatus.running, MailingStatus.paused]),
-        )
-        .values(status=MailingStatus.cancelled)
-    )
-    # Batches that wait for a deferred message would see it late: wake each.
-    waiting = select(Batch.id).where(Batch.mailing_id == mailing_id, Batch.status == BatchStatus.waiting)
-    payloads = [{"batch_id": str(batch_id)} for batch_id in await session.scalars(waiting)]
-    await jobs.enqueue_many(session, "delivery.send_batch", payloads)
+    return await _launch(session, mailing, [Wave(1, len(rows))], mail_limit, settings)
 
 
 async def close_if_done(session: AsyncSession, mailing_id: UUID) -> bool:
@@ -215,23 +208,34 @@ async def _insert_mailing(
     return mailing
 
 
-async def _freeze(session: AsyncSession, mailing_id: UUID, recipients: Select[UUID, str, str]) -> int:
-    """One statement: the audience of this moment, numbered 1, 2, 3 … in order of subscriber id."""
-    found = recipients.subquery()
-    subscriber_id, address, address_key = found.c
+async def _freeze(
+    session: AsyncSession, mailing: Mailing, recipients: Select[*tuple[Any, ...]]
+) -> list[Wave]:
+    """One statement: the audience of this moment, numbered 1, 2, 3 … in order of subscriber id.
+
+    Recipients that are due together come one after the other, so that batches stay ranges.
+    """
+    subscriber_id, address, address_key, *due_at = recipients.subquery().c
     numbered = select(
-        literal(mailing_id, Message.mailing_id.type),
-        func.row_number().over(order_by=subscriber_id),
+        literal(mailing.id, Message.mailing_id.type),
+        func.row_number().over(order_by=(*due_at, subscriber_id)),
         subscriber_id,
         address,
         address_key,
         _typed(Outcome.pending, Message.outcome),
         literal(0),
+        *due_at,
     )
     columns = ["mailing_id", "seq", "subscriber_id", "address", "address_key", "outcome", "attempts"]
+    columns += ["next_attempt_at"] * len(due_at)
     await session.execute(insert(Message).from_select(columns, numbered))
-    count = select(func.count()).select_from(Message).where(Message.mailing_id == mailing_id)
-    return (await session.execute(count)).scalar_one()
+    mine = Message.mailing_id == mailing.id
+    if not due_at:
+        count = (await session.execute(select(func.count()).select_from(Message).where(mine))).scalar_one()
+        return [Wave(1, count)]
+    ranges = select(func.min(Message.seq), func.max(Message.seq), Message.next_attempt_at).where(mine)
+    by_moment = ranges.group_by(Message.next_attempt_at).order_by(Message.next_attempt_at)
+    return [Wave(*row) for row in await session.execute(by_moment)]
 
 
 def _typed(value: Outcome, column: Any) -> ColumnElement[Outcome]:
@@ -240,12 +244,12 @@ def _typed(value: Outcome, column: Any) -> ColumnElement[Outcome]:
 
 async def _launch(
     session: AsyncSession,
-    project: Project,
     mailing: Mailing,
-    count: int,
+    waves: Sequence[Wave],
     mail_limit: int | None,
     settings: DeliverySettings,
 ) -> Started:
+    count = sum(wave.last_seq - wave.first_seq + 1 for wave in waves)
     owner, period = mailing.quota_owner_id, mailing.quota_period
     if count and not await plans.reserve(session, owner, Resource.mails, count, mail_limit, period):
         raise QuotaExceeded(
@@ -254,27 +258,31 @@ async def _launch(
             retry_after=clock.seconds_to_next_month(clock.now()),
         )
     mailing.recipient_count = count
+    if late := [wave.due_at for wave in waves if wave.due_at]:
+        # The last wave has as long for its retries as one that goes out at once.
+        mailing.expires_at += max(timedelta(0), max(late) - mailing.created_at)
     await session.flush()
-    batch_ids = await _cut(session, mailing.id, count, settings.batch_size)
-    await jobs.enqueue_many(
-        session, "delivery.send_batch", [{"batch_id": str(batch_id)} for batch_id in batch_ids]
-    )
+    for wave in waves:
+        batch_ids = await _cut(session, mailing.id, wave, settings.batch_size)
+        payloads = [{"batch_id": str(batch_id)} for batch_id in batch_ids]
+        await jobs.enqueue_many(session, "delivery.send_batch", payloads, run_at=wave.due_at)
     if not count:
         await close_if_done(session, mailing.id)
-    log.info("mailing started", mailing_id=str(mailing.id), recipients=count, batches=len(batch_ids))
+    log.info("mailing started", mailing_id=str(mailing.id), recipients=count, waves=len(waves))
     return Started(mailing.id, count)
 
 
-async def _cut(session: AsyncSession, mailing_id: UUID, count: int, size: int) -> list[UUID]:
+async def _cut(session: AsyncSession, mailing_id: UUID, wave: Wave, size: int) -> list[UUID]:
     rows: list[dict[str, Any]] = [
         {
             "id": ids.uuid7(),
             "mailing_id": mailing_id,
             "first_seq": first,
-            "last_seq": min(first + size - 1, count),
+            "last_seq": min(first + size - 1, wave.last_seq),
             "status": BatchStatus.waiting,
+            "due_at": wave.due_at or clock.now(),
         }
-        for first in range(1, count + 1, size)
+        for first in range(wave.first_seq, wave.last_seq + 1, size)
     ]
     if rows:
         await session.execute(insert(Batch), rows)

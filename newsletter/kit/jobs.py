@@ -135,13 +135,20 @@ async def enqueue(
         _ring_after_commit(session, [Ring(written, name)])
 
 
-async def enqueue_many(session: AsyncSession, name: str, payloads: Sequence[Mapping[str, Any]]) -> None:
-    """Writes many jobs of one kind, due now."""
-    rows = [_row(name, payload, None) for payload in payloads]
+async def enqueue_many(
+    session: AsyncSession,
+    name: str,
+    payloads: Sequence[Mapping[str, Any]],
+    *,
+    run_at: datetime | None = None,
+) -> None:
+    """Writes many jobs of one kind, due now or at ``run_at``."""
+    rows = [_row(name, payload, run_at) for payload in payloads]
     # A bounded statement: both databases limit the parameters of one.
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         await session.execute(insert(session, Job).values(rows[start : start + _ROWS_PER_INSERT]))
-    _ring_after_commit(session, [Ring(row["id"], name) for row in rows])
+    if run_at is None:
+        _ring_after_commit(session, [Ring(row["id"], name) for row in rows])
 
 
 def _row(name: str, payload: Mapping[str, Any], run_at: datetime | None) -> dict[str, Any]:

@@ -178,6 +178,8 @@ async def test_another_tenants_campaign_does_not_exist(
         ("DELETE", "", None),
         ("POST", "/send", {}),
         ("POST", "/launch", {}),
+        ("POST", "/pause", None),
+        ("POST", "/resume", None),
         ("POST", "/cancel", None),
         ("POST", "/test", {"emails": ["x@example.com"]}),
         ("GET", "/preview", None),

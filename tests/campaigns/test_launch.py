@@ -114,6 +114,35 @@ async def test_a_scheduled_launch_that_is_refused_fails_with_its_reason_and_may_
     assert (await client.data("POST", f"{path}/send", 200, json={}))["status"] == "sending"
 
 
+async def test_what_nobody_began_in_time_is_missed_told_and_may_be_sent_by_hand(
+    client: Client, draft: Make, runtime: Runtime
+) -> None:
+    """The default grace is an hour; nothing was running for two."""
+    campaign = await draft(scheduled_at=in_hours(2))
+    path = f"/campaigns/{campaign['id']}"
+    await let_its_time_come(runtime, campaign["id"], ago=timedelta(hours=2))
+    await run_due(runtime)
+    missed = await client.data("GET", path)
+    assert (missed["status"], missed["status_reason"]["code"]) == ("failed", "schedule_missed")
+    assert "120 minutes" in missed["status_reason"]["message"]
+    assert (await client.request("GET", "/sandbox/messages")).json()["data"] == []
+    async with runtime.db.read() as session:
+        [event] = (await session.scalars(select(Event).where(Event.type == "campaign.failed"))).all()
+    assert event.data["campaign"]["status_reason"]["code"] == "schedule_missed"
+    await client.data("POST", f"{path}/send", 200, json={})
+    await run_due(runtime)
+    assert (await client.data("GET", path))["status"] == "sent"
+
+
+async def test_what_was_missed_by_less_than_the_grace_goes_out(
+    client: Client, draft: Make, runtime: Runtime
+) -> None:
+    campaign = await draft(scheduled_at=in_hours(2))
+    await let_its_time_come(runtime, campaign["id"], ago=timedelta(minutes=59))
+    await run_due(runtime)
+    assert (await client.data("GET", f"/campaigns/{campaign['id']}"))["status"] == "sent"
+
+
 @pytest.fixture
 async def live_client(make_client: MakeClient, make_project: MakeProject) -> Client:
     return await make_client(await make_project(is_test=False))
@@ -235,9 +264,11 @@ async def test_a_finished_campaign_is_an_event(client: Client, draft: Make, runt
     assert events[0].data["campaign"]["emails_sent"] == 3
 
 
-async def let_its_time_come(runtime: Runtime, campaign_id: str) -> None:
+async def let_its_time_come(
+    runtime: Runtime, campaign_id: str, ago: timedelta = timedelta(seconds=5)
+) -> None:
     async with runtime.db.unit_of_work() as session:
-        past = datetime.now(UTC) - timedelta(seconds=5)
+        past = datetime.now(UTC) - ago
         key = ids.private("cmp", campaign_id)
         await session.execute(update(Campaign).where(Campaign.id == key).values(scheduled_at=past))
         await session.execute(update(Job).where(Job.name == "campaigns.launch").values(run_at=past))

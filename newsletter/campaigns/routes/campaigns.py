@@ -1,22 +1,23 @@
 """``/campaigns``."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
 from newsletter.audience import queries as audience
 from newsletter.campaigns import drafting, launch, queries, service
+from newsletter.campaigns.access import campaign_of_path, version_of
 from newsletter.campaigns.drafting import Studio
-from newsletter.campaigns.models import Campaign, CampaignStatus
+from newsletter.campaigns.models import CampaignStatus
+from newsletter.campaigns.routes import IfMatch
 from newsletter.campaigns.schemas import (
     CampaignCreate,
     CampaignOut,
-    CampaignSend,
     CampaignSummary,
     CampaignTest,
     CampaignUpdate,
@@ -30,8 +31,6 @@ from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import Data, Page
 from newsletter.plans.catalogue import CallClass
 from newsletter.templates.sanitise import sanitise_body
-
-SendBody = JSONBody[CampaignSend | None]
 
 
 class CampaignController(Controller):
@@ -101,7 +100,7 @@ class CampaignController(Controller):
         campaign_id: FromPath[str],
     ) -> Data[CampaignOut]:
         async with db.read() as session:
-            campaign = await _named(session, principal, campaign_id)
+            campaign = await campaign_of_path(session, principal, campaign_id)
             return Data(data=await queries.shown(session, campaign))
 
     @patch(
@@ -117,9 +116,9 @@ class CampaignController(Controller):
         studio: NamedDependency[Studio],
         campaign_id: FromPath[str],
         data: JSONBody[CampaignUpdate],
-        if_match: Annotated[str | None, HeaderParameter(name="If-Match")] = None,
+        if_match: IfMatch = None,
     ) -> Data[CampaignOut]:
-        version = _version_of(if_match)
+        version = version_of(if_match)
         if data.scheduled_at is not None:
             _need_send(principal)
         changes = await _checked_changes(db, principal, studio, campaign_id, data)
@@ -141,65 +140,8 @@ class CampaignController(Controller):
         campaign_id: FromPath[str],
     ) -> None:
         async with db.unit_of_work() as session:
-            campaign = await _named(session, principal, campaign_id)
+            campaign = await campaign_of_path(session, principal, campaign_id)
             await service.remove(session, principal.project, campaign.id)
-
-    @post(
-        "/{campaign_id:str}/send",
-        operation_id="send_campaign",
-        summary="Send a campaign, now or at a time",
-        opt={"scope": "send", "calls": CallClass.sends},
-        status_code=200,
-    )
-    async def send(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        studio: NamedDependency[Studio],
-        once: NamedDependency[Once],
-        campaign_id: FromPath[str],
-        data: SendBody = None,
-    ) -> Data[CampaignOut]:
-        return await _send(db, principal, studio, once, campaign_id, data)
-
-    @post(
-        "/{campaign_id:str}/launch",
-        operation_id="launch_campaign",
-        summary="The same as send",
-        opt={"scope": "send", "calls": CallClass.sends},
-        status_code=200,
-    )
-    async def launch(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        studio: NamedDependency[Studio],
-        once: NamedDependency[Once],
-        campaign_id: FromPath[str],
-        data: SendBody = None,
-    ) -> Data[CampaignOut]:
-        return await _send(db, principal, studio, once, campaign_id, data)
-
-    @post(
-        "/{campaign_id:str}/cancel",
-        operation_id="cancel_campaign",
-        summary="Cancel a scheduled campaign, or stop one that is being sent",
-        opt={"scope": "send"},
-        status_code=200,
-    )
-    async def cancel(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        once: NamedDependency[Once],
-        campaign_id: FromPath[str],
-    ) -> Data[CampaignOut]:
-        async with db.unit_of_work() as session:
-            found = await _named(session, principal, campaign_id)
-            campaign = await service.cancel(session, principal.project, found.id)
-            out = Data[CampaignOut](data=await queries.shown(session, campaign))
-            await once.keep(session, 200, out)
-        return out
 
     @post(
         "/{campaign_id:str}/test",
@@ -218,7 +160,7 @@ class CampaignController(Controller):
         data: JSONBody[CampaignTest],
     ) -> Data[TestSent]:
         async with db.read() as session:
-            campaign = await _named(session, principal, campaign_id)
+            campaign = await campaign_of_path(session, principal, campaign_id)
             await drafting.check_from(session, principal, campaign.from_email)
             frame = await service.frame_of(session, principal.project, campaign, studio)
         mail = await service.compile_campaign(frame, campaign)
@@ -252,7 +194,7 @@ class CampaignController(Controller):
     ) -> Data[Preview]:
         reader = ids.in_query("sub", "subscriber_id", subscriber_id)
         async with db.read() as session:
-            campaign = await _named(session, principal, campaign_id)
+            campaign = await campaign_of_path(session, principal, campaign_id)
             if reader is not None:
                 await _check_reader(session, principal, reader)
             frame = await service.frame_of(session, principal.project, campaign, studio)
@@ -276,35 +218,6 @@ async def _check_reader(session: AsyncSession, principal: Principal, subscriber_
         raise Forbidden("This key is restricted to other lists.")
 
 
-async def _send(
-    db: Database,
-    principal: Principal,
-    studio: Studio,
-    once: Once,
-    campaign_id: str,
-    data: CampaignSend | None,
-) -> Data[CampaignOut]:
-    async with db.read() as session:
-        campaign = await _named(session, principal, campaign_id)
-        await drafting.check_from(session, principal, campaign.from_email)
-        launch.check_sendable(campaign)
-        frame = await service.frame_of(session, principal.project, campaign, studio)
-    mail = await service.compile_campaign(frame, campaign)
-    async with db.unit_of_work() as session:
-        locked = await queries.one(session, principal.project, campaign.id, lock=True)
-        launch.check_sendable(locked)
-        service.check_version(locked, campaign.version)
-        if data is not None and data.scheduled_at is not None:
-            await service.schedule(session, principal.project, locked, data.scheduled_at)
-        else:
-            await launch.start(
-                session, principal.project, locked, mail, plan=principal.plan, settings=studio.settings
-            )
-        out = Data[CampaignOut](data=await queries.shown(session, locked))
-        await once.keep(session, 200, out)
-    return out
-
-
 async def _checked_changes(
     db: Database, principal: Principal, studio: Studio, campaign_id: str, data: CampaignUpdate
 ) -> dict[str, Any]:
@@ -316,7 +229,7 @@ async def _checked_changes(
     if nulls := [field for field in required if field in changes and changes[field] is None]:
         raise ValidationFailed(errors={field: ["must not be null"] for field in nulls})
     async with db.read() as session:
-        campaign = await _named(session, principal, campaign_id)
+        campaign = await campaign_of_path(session, principal, campaign_id)
         if data.list_id is not None:
             await drafting.check_list(session, principal, data.list_id)
         await drafting.check_from(session, principal, data.from_email or campaign.from_email)
@@ -333,23 +246,6 @@ async def _checked_changes(
     return changes
 
 
-def _version_of(if_match: str | None) -> int | None:
-    if if_match is None:
-        return None
-    text = if_match.strip().removeprefix("W/").strip('"')
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise ValidationFailed.of("If-Match", "must be the campaign's version, for example 3")
-    return int(text)
-
-
 def _need_send(principal: Principal) -> None:
     if not principal.has_scope("send"):
         raise Forbidden("This key lacks the scope 'send'; create the campaign as a draft.")
-
-
-async def _named(session: AsyncSession, principal: Principal, campaign_id: str) -> Campaign:
-    """The campaign that a path names. Raises `NotFound`, or `Forbidden` for a list outside the key's."""
-    campaign = await queries.one(session, principal.project, ids.in_path("cmp", campaign_id))
-    if not principal.may_use_list(campaign.list_id):
-        raise Forbidden("This key may not use that campaign's list.")
-    return campaign

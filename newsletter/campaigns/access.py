@@ -1,0 +1,27 @@
+"""Which campaigns a key may use, and which version of one a caller saw."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts.project import Principal
+from newsletter.campaigns import queries
+from newsletter.campaigns.models import Campaign
+from newsletter.kit import ids
+from newsletter.kit.errors import Forbidden, ValidationFailed
+
+
+async def campaign_of_path(session: AsyncSession, principal: Principal, campaign_id: str) -> Campaign:
+    """The campaign that a path names. Raises `NotFound`, or `Forbidden` for a list outside the key's."""
+    campaign = await queries.one(session, principal.project, ids.in_path("cmp", campaign_id))
+    if not principal.may_use_list(campaign.list_id):
+        raise Forbidden("This key may not use that campaign's list.")
+    return campaign
+
+
+def version_of(if_match: str | None) -> int | None:
+    """None: whichever it is. Raises `ValidationFailed` for what is no version."""
+    if if_match is None:
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise ValidationFailed.of("If-Match", "must be the campaign's version, for example 3")
+    return int(text)

@@ -1,0 +1,8 @@
+"""HTTP of the campaigns."""
+
+from typing import Annotated, TypeAlias
+
+from litestar.params import HeaderParameter
+
+IfMatch: TypeAlias = Annotated[str | None, HeaderParameter(name="If-Match")]
+"""The version that a caller read; `newsletter.campaigns.access.version_of` reads it."""
