@@ -1,14 +1,14 @@
 """pauses, schedules with a zone, local hours, and counters that pause a campaign
 
 Revision ID: campaign_control
-Revises: 0001
+Revises: 20261125_tracking
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "campaign_control"
-down_revision = "0001"
+down_revision = "20261125_tracking"
 branch_labels = None
 depends_on = None
 
