@@ -1,14 +1,14 @@
 """pauses, schedules with a zone, local hours, and counters that pause a campaign
 
 Revision ID: campaign_control
-Revises: 20261125_tracking
+Revises: 20261125_routing
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "campaign_control"
-down_revision = "20261125_tracking"
+down_revision = "20261125_routing"
 branch_labels = None
 depends_on = None
 
