@@ -227,6 +227,16 @@ class RoutingSettings(BaseSettings):
         return _networks(ranges)
 
 
+class EventSettings(BaseSettings):
+    """The log of what happened."""
+
+    model_config = _config("EVENTS_")
+
+    keep_days: int = Field(400, ge=7)
+    """Days that an event stays readable and can be sent to a webhook again. PostgreSQL keeps whole
+    months, so there it may be up to 31 days more."""
+
+
 class LimitSettings(BaseSettings):
     """Sizes that protect the service from its callers."""
 
@@ -300,6 +310,7 @@ class Settings(BaseSettings):
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     campaigns: CampaignSettings = Field(default_factory=CampaignSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    events: EventSettings = Field(default_factory=EventSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
     @field_validator("public_url", "tracking_url")
@@ -387,6 +398,7 @@ def explain(error: ValidationError) -> list[str]:
             "ProviderSettings": PREFIX + "PROVIDER_",
             "RoutingSettings": PREFIX + "ROUTING_",
             "WebhookSettings": PREFIX + "WEBHOOK_",
+            "EventSettings": PREFIX + "EVENTS_",
             "LimitSettings": PREFIX + "MAX_",
         }.get(error.title, PREFIX)
         name = place if place.startswith("OPENAI_") else (prefix + place if place else "NEWSLETTER")

@@ -33,6 +33,7 @@ TITLES = {
     "routing": "Routing",
     "campaigns": "Schedules",
     "webhooks": "Webhooks",
+    "events": "Event log",
     "limits": "Limits",
 }
 

@@ -13,6 +13,7 @@ import structlog
 
 from newsletter.copywriting import service as copywriting
 from newsletter.delivery import batches
+from newsletter.events import parts
 from newsletter.kit import heartbeat, idempotency, jobs
 from newsletter.runtime import Runtime
 
@@ -48,6 +49,8 @@ class Sweeper:
             Chore("close forgotten mailings", 15, self._close),
             Chore("release lapsed generations", 30, self._release),
             Chore("prune idempotency keys", 600, self._prune),
+            Chore("keep the event log in parts", 3600, self._divide),
+            Chore("prune events", 60, self._prune_events),
         ]
 
     async def start(self) -> None:
@@ -94,3 +97,10 @@ class Sweeper:
     async def _prune(self) -> None:
         async with self._runtime.db.unit_of_work() as session:
             await idempotency.prune(session)
+
+    async def _divide(self) -> None:
+        async with self._runtime.db.unit_of_work() as session:
+            await parts.prepare(session)
+
+    async def _prune_events(self) -> None:
+        await parts.prune(self._runtime.db, self._runtime.settings.events.keep_days)

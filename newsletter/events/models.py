@@ -11,10 +11,14 @@ from newsletter.kit.db import Base, text
 
 
 class Event(Base):
-    """Something that happened in a project. Ids sort by time, so they also partition by it."""
+    """Something that happened in a project. Ids sort by time, so they also partition by it
+    (`newsletter.events.parts`)."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_project", "project_id", "id"),)
+    __table_args__ = (
+        Index("ix_events_project", "project_id", "id"),
+        {"postgresql_partition_by": "RANGE (id)"},
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     project_id: Mapped[UUID]

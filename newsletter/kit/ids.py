@@ -6,6 +6,7 @@ Base32 keeps the order of the bytes, so public ids sort by time as the UUIDs do.
 import os
 import threading
 import time
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,11 @@ def uuid7() -> UUID:
     high = (stamp >> 12) << 16 | 0x7000 | stamp & 0xFFF
     low = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
     return UUID(int=high << 64 | low)
+
+
+def first_of(at: datetime) -> UUID:
+    """No UUIDv7 of this millisecond or later is smaller: where a range of ids by time begins."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 def encode(prefix: str, raw: bytes) -> str:

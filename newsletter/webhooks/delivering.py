@@ -91,12 +91,14 @@ async def attempt(
         if found is None or not _awaits(found[0], number):
             return
         delivery, endpoint = found
-        [event] = await events.by_ids(session, [delivery.event_id])
-        notice = Notice(event.id, delivery.id, event.project_id, event.type, event.created_at, event.data)
-        target, is_active = Target.of(endpoint), endpoint.is_active
-    if not is_active:
+        happened = await events.by_ids(session, [delivery.event_id])
+        target = Target.of(endpoint) if endpoint.is_active else None
+    # Of a dead letter that is replayed late the event may be gone: the log is kept for a time.
+    if target is None or not happened:
         await _give_up(db, delivery_id, number)
         return
+    [event] = happened
+    notice = Notice(event.id, delivery_id, event.project_id, event.type, event.created_at, event.data)
     made = await call(egress, vault, target, notice)
     log.info(
         "webhook called",
@@ -164,7 +166,8 @@ async def _decide(
 
 
 async def _give_up(db: Database, delivery_id: UUID, number: int) -> None:
-    """Ends a delivery whose endpoint was switched off, without a call; a replay can take it up."""
+    """Ends a delivery without a call: its endpoint was switched off, and a replay can take it up
+    again, or its event is no longer kept."""
     async with db.unit_of_work() as session:
         found = await queries.for_attempt(session, delivery_id, lock=True)
         if found is not None and _awaits(found[0], number):
