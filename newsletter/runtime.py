@@ -25,7 +25,7 @@ from newsletter.kit.tokens import Signer
 from newsletter.llm import Model
 from newsletter.llm.client import connect
 from newsletter.plans import catalogue
-from newsletter.providers.base import Provider
+from newsletter.providers.base import MailStream, Provider
 from newsletter.providers.smtp.provider import SMTPProvider
 from newsletter.routing.workshop import Workshop
 from newsletter.sandbox.inbox import SandboxProvider
@@ -119,10 +119,10 @@ class Runtime:
     def _sandbox(self, project_id: UUID) -> SandboxProvider:
         return SandboxProvider(self.db, project_id, self.settings.limits.sandbox_messages)
 
-    def provider_for(self, project_id: UUID, *, is_test: bool) -> Provider:
+    def provider_for(self, stream: MailStream) -> Provider:
         """Mail of test projects never leaves the house, whatever is configured."""
-        if is_test:
-            return self._sandbox(project_id)
+        if stream.is_test:
+            return self._sandbox(stream.project_id)
         return self.smtp
 
     async def aclose(self) -> None:

@@ -23,6 +23,8 @@ from newsletter.kit.db import Database, db_in, db_now
 
 log = structlog.get_logger(__name__)
 
+ORPHANED = "the worker died while it was sending this"
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -172,9 +174,9 @@ async def _settle_orphans(session: AsyncSession, mailing: Mailing, books: Books,
     ).all()
     decisions = [
         # A second try carries the same Message-ID; after it, nobody tries again.
-        Decision(row.seq, Outcome.deferred, "resent after a crash", retry_after=0)
+        Decision(row.seq, Outcome.deferred, "resent after a crash", retry_after=0, attempt=row.attempts)
         if mailing.policy is UnknownPolicy.resend_once and row.attempts == 1
-        else Decision(row.seq, Outcome.unknown, "the worker died while it was sending this")
+        else Decision(row.seq, Outcome.unknown, ORPHANED, attempt=row.attempts)
         for row in left
     ]
     if decisions:

@@ -2,17 +2,30 @@
 
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery.models import Mailing, Message
+from newsletter.delivery.models import Mailing, Message, MessageAttempt
 
 
 async def forget(session: AsyncSession, project_id: UUID, address_key: str, replacement: str) -> None:
-    """Replaces the address by ``replacement`` in every message of the project. Safe to repeat."""
+    """Replaces the address by ``replacement`` in every message of the project. Safe to repeat.
+
+    What servers answered goes, too: they like to quote the address.
+    """
     mine = select(Mailing.id).where(Mailing.project_id == project_id).scalar_subquery()
+    theirs = Message.mailing_id.in_(mine), Message.address_key == address_key
+    tries = select(MessageAttempt.mailing_id, MessageAttempt.seq).join(
+        Message, (Message.mailing_id == MessageAttempt.mailing_id) & (Message.seq == MessageAttempt.seq)
+    )
+    await session.execute(
+        update(MessageAttempt)
+        .where(tuple_(MessageAttempt.mailing_id, MessageAttempt.seq).in_(tries.where(*theirs)))
+        .values(reason=None)
+        .execution_options(synchronize_session=False)
+    )
     await session.execute(
         update(Message)
-        .where(Message.mailing_id.in_(mine), Message.address_key == address_key)
-        .values(address=replacement, address_key=replacement, subscriber_id=None)
+        .where(*theirs)
+        .values(address=replacement, address_key=replacement, subscriber_id=None, reason=None)
     )

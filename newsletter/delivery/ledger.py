@@ -26,8 +26,16 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery.models import Batch, Feedback, Mailing, MailingStatus, Message, Outcome
-from newsletter.kit.db import db_in, db_now
+from newsletter.delivery.models import (
+    Batch,
+    Feedback,
+    Mailing,
+    MailingStatus,
+    Message,
+    MessageAttempt,
+    Outcome,
+)
+from newsletter.kit.db import db_in, db_now, insert
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
 
@@ -64,6 +72,8 @@ OPEN = frozenset({Outcome.pending, Outcome.sending, Outcome.deferred})
 COUNTED = (Outcome.sent, Outcome.failed, Outcome.suppressed, Outcome.skipped, Outcome.unknown)
 SPENT = frozenset({Outcome.sent, Outcome.unknown})
 """What uses up a mail of the plan; every other decided message gives its mail back."""
+REFUSED = frozenset({Outcome.deferred, Outcome.failed, Outcome.unknown})
+"""How a try may end that is worth a row of its own."""
 
 
 def before(outcome: Outcome) -> list[Outcome]:
@@ -73,14 +83,21 @@ def before(outcome: Outcome) -> list[Outcome]:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of one message. ``retry_after`` (seconds) goes with ``deferred`` alone,
-    ``is_bad_address`` with ``failed``: the recipient's server knows no such address."""
+    """What became of one message. ``retry_after`` (seconds) goes with ``deferred`` and ``pending``,
+    ``is_bad_address`` with ``failed``: the recipient's server knows no such address.
+
+    ``attempt`` is the number of the try that this decides, None where nothing was tried.
+    """
 
     seq: int
     outcome: Outcome
     reason: str | None = None
     retry_after: float | None = None
     is_bad_address: bool = False
+    attempt: int | None = None
+    server_id: UUID | None = None
+    code: int | None = None
+    enhanced: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +133,10 @@ async def fence(session: AsyncSession, books: Books) -> None:
 
 async def write(session: AsyncSession, books: Books, decisions: Iterable[Decision]) -> Counter[Outcome]:
     """Writes decisions of one batch and settles their quota; returns what really changed."""
+    decisions = list(decisions)
     changed: Counter[Outcome] = Counter()
-    for (outcome, reason, retry_after), seqs in _grouped(decisions).items():
+    written: set[int] = set()
+    for (outcome, reason, retry_after, server_id), seqs in _grouped(decisions).items():
         statement = (
             update(Message)
             .where(
@@ -130,15 +149,39 @@ async def write(session: AsyncSession, books: Books, decisions: Iterable[Decisio
                 reason=reason,
                 next_attempt_at=None if retry_after is None else db_in(retry_after),
                 decided_at=None if outcome in OPEN else db_now(),
+                server_id=server_id,
             )
             .returning(Message.seq)
         )
         if outcome is Outcome.pending:
             # Back from ``sending`` untried: the attempt did not happen.
             statement = statement.values(attempts=Message.attempts - 1)
-        changed[outcome] += len((await session.execute(statement)).all())
+        found = (await session.execute(statement)).scalars().all()
+        changed[outcome] += len(found)
+        written.update(found)
+    await _note_refused(session, books, [each for each in decisions if each.seq in written])
     await _count(session, books, changed)
     return changed
+
+
+async def _note_refused(session: AsyncSession, books: Books, decisions: Sequence[Decision]) -> None:
+    rows = [
+        {
+            "mailing_id": books.mailing_id,
+            "seq": each.seq,
+            "attempt": each.attempt,
+            "at": db_now(),
+            "server_id": each.server_id,
+            "outcome": each.outcome,
+            "code": each.code,
+            "enhanced": each.enhanced,
+            "reason": each.reason,
+        }
+        for each in decisions
+        if each.attempt is not None and each.outcome in REFUSED
+    ]
+    if rows:
+        await session.execute(insert(session, MessageAttempt).values(rows).on_conflict_do_nothing())
 
 
 async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -> set[int]:
@@ -233,10 +276,10 @@ def _plus(table: type[Batch] | type[Mailing], numbers: Mapping[str, int]) -> dic
 
 def _grouped(
     decisions: Iterable[Decision],
-) -> dict[tuple[Outcome, str | None, float | None], list[int]]:
+) -> dict[tuple[Outcome, str | None, float | None, UUID | None], list[int]]:
     """Most messages of a block share one decision, so a block is one or two statements."""
-    groups: dict[tuple[Outcome, str | None, float | None], list[int]] = {}
+    groups: dict[tuple[Outcome, str | None, float | None, UUID | None], list[int]] = {}
     for decision in decisions:
-        key = (decision.outcome, decision.reason, decision.retry_after)
+        key = (decision.outcome, decision.reason, decision.retry_after, decision.server_id)
         groups.setdefault(key, []).append(decision.seq)
     return groups

@@ -10,8 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import structlog
@@ -31,12 +30,23 @@ from newsletter.delivery.lanes import Lanes
 from newsletter.delivery.ledger import Decision
 from newsletter.delivery.letter import Letter
 from newsletter.delivery.links import Links, MessageRef
-from newsletter.delivery.models import Message, Outcome, UnknownPolicy
+from newsletter.delivery.models import Mailing, Message, Outcome, UnknownPolicy
 from newsletter.kit import clock
 from newsletter.kit.address import domain_of
 from newsletter.kit.db import Database, db_now, insist
 from newsletter.kit.jobs import Again, keep_alive
-from newsletter.providers.base import Envelope, Permanent, Provider, Receipt, Result, ServerDown, Temporary
+from newsletter.providers.base import (
+    Envelope,
+    MailStream,
+    Permanent,
+    Provider,
+    Receipt,
+    Refusal,
+    Result,
+    ServerDown,
+    Temporary,
+    Throttled,
+)
 from newsletter.settings import DeliverySettings
 from newsletter.suppressions import queries as suppressions
 
@@ -47,10 +57,8 @@ PATIENCE = 600.0
 server took; whether they may still be written is for the fence to say, not for the clock."""
 
 
-class ProviderFor(Protocol):
-    """Picks the sending server of a project's mail."""
-
-    def __call__(self, project_id: UUID, *, is_test: bool) -> Provider: ...
+ProviderFor = Callable[[MailStream], Provider]
+"""Picks the sending server. It is asked once for each claim of a batch, and must not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +120,17 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
         return await run.work()
 
 
+def stream_of(mailing: Mailing) -> MailStream:
+    domain = domain_of(mailing.sender["from_email"]).lower()
+    return MailStream(mailing.project_id, mailing.is_test, mailing.purpose, mailing.list_id, domain)
+
+
 class _BatchRun:
     def __init__(self, parts: Parts, claimed: Claim, asked_at: float) -> None:
         self._parts, self._claimed = parts, claimed
         self._mailing, self._books = claimed.mailing, claimed.books
         self._letter = Letter(claimed.mailing, parts.links)
-        self._provider = parts.provider_for(claimed.mailing.project_id, is_test=claimed.mailing.is_test)
+        self._provider = parts.provider_for(stream_of(claimed.mailing))
         self._after = claimed.first_seq - 1
         self._ours_until = asked_at + parts.settings.lease
         self._halt = halting.BY_STATUS.get(claimed.mailing.status)
@@ -308,8 +321,20 @@ class _BatchRun:
     def _decide(self, to: Recipient, result: Result) -> Decision:
         if isinstance(result, Receipt):
             self._has_sent = True
-            return Decision(to.seq, Outcome.sent)
+            return Decision(to.seq, Outcome.sent, attempt=to.attempts + 1, server_id=result.server_id)
+        decision = self._answer_to(to, result)
+        return replace(
+            decision,
+            attempt=to.attempts + 1,
+            server_id=result.server_id,
+            code=result.code,
+            enhanced=result.enhanced,
+        )
+
+    def _answer_to(self, to: Recipient, result: Refusal) -> Decision:
         reason = result.text
+        if isinstance(result, Throttled):
+            return Decision(to.seq, Outcome.pending, reason, retry_after=result.retry_after)
         if isinstance(result, ServerDown):
             if self._halt is None and not self._parts.is_stopping():
                 self._halt = Halt.outage

@@ -8,11 +8,11 @@ sender: campaigns, test sends and single mails are all mailings.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Select, func, insert, literal, select
+from sqlalchemy import ColumnElement, CursorResult, Select, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
@@ -32,6 +32,7 @@ from newsletter.kit.address import Address
 from newsletter.kit.errors import NewsletterError
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
+from newsletter.providers.base import Purpose
 from newsletter.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class Order:
     content: Mapping[str, Any]
     sender: Sender
     policy: UnknownPolicy = UnknownPolicy.hold
+    purpose: Purpose = Purpose.marketing
     track_opens: bool = False
     track_clicks: bool = False
 
@@ -188,6 +190,7 @@ async def _insert_mailing(
         id=ids.uuid7(),
         project_id=project.id,
         kind=order.kind,
+        purpose=order.purpose,
         source_id=order.source_id,
         list_id=order.list_id,
         status=MailingStatus.running,
@@ -211,14 +214,15 @@ async def _insert_mailing(
 async def _freeze(
     session: AsyncSession, mailing: Mailing, recipients: Select[*tuple[Any, ...]]
 ) -> list[Wave]:
-    """One statement: the audience of this moment, numbered 1, 2, 3 … in order of subscriber id.
+    """One statement: the audience of this moment, numbered 1, 2, 3 … in order of address.
 
+    That is the order of the index of addresses, so rows go to its end instead of all over it.
     Recipients that are due together come one after the other, so that batches stay ranges.
     """
     subscriber_id, address, address_key, *due_at = recipients.subquery().c
     numbered = select(
         literal(mailing.id, Message.mailing_id.type),
-        func.row_number().over(order_by=(*due_at, subscriber_id)),
+        func.row_number().over(order_by=(*due_at, address_key)),
         subscriber_id,
         address,
         address_key,
@@ -228,11 +232,10 @@ async def _freeze(
     )
     columns = ["mailing_id", "seq", "subscriber_id", "address", "address_key", "outcome", "attempts"]
     columns += ["next_attempt_at"] * len(due_at)
-    await session.execute(insert(Message).from_select(columns, numbered))
-    mine = Message.mailing_id == mailing.id
+    written = await session.execute(insert(Message).from_select(columns, numbered))
     if not due_at:
-        count = (await session.execute(select(func.count()).select_from(Message).where(mine))).scalar_one()
-        return [Wave(1, count)]
+        return [Wave(1, cast(CursorResult[Any], written).rowcount)]
+    mine = Message.mailing_id == mailing.id
     ranges = select(func.min(Message.seq), func.max(Message.seq), Message.next_attempt_at).where(mine)
     by_moment = ranges.group_by(Message.next_attempt_at).order_by(Message.next_attempt_at)
     return [Wave(*row) for row in await session.execute(by_moment)]

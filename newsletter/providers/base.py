@@ -6,12 +6,36 @@ A refusal answers the only question its caller asks: may it be tried again?
     ├── Temporary    4yz, or a cut connection before the final dot: try again later
     ├── Permanent    5yz: this message will never be taken
     ├── Unknown      the connection was lost after the final dot: taken or not, nobody knows
+    ├── Throttled    not tried: a limit of ours says "not now"; other messages may go on
     └── ServerDown   nothing was tried: no connection, no sign-in, no greeting
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
+from uuid import UUID
+
+
+class Purpose(StrEnum):
+    """What mail is for; the two want different servers, and different laws hold for them."""
+
+    marketing = "marketing"
+    transactional = "transactional"
+
+
+@dataclass(frozen=True, slots=True)
+class MailStream:
+    """Mail that takes one way out: all that decides which sending server it goes to, but for the
+    recipient."""
+
+    project_id: UUID
+    is_test: bool
+    """Mail of test projects never leaves the house."""
+    purpose: Purpose
+    list_id: UUID | None
+    sender_domain: str
+    """In lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +58,8 @@ class Receipt:
 
     response: str
     """What it said, one line, at most 500 characters."""
+    server_id: UUID | None = None
+    """Which sending server it was, where there are several."""
 
 
 class Refusal(Exception):
@@ -41,12 +67,20 @@ class Refusal(Exception):
 
     ``code`` is the SMTP reply code or None, ``enhanced`` the enhanced status code
     (RFC 3463) such as ``5.1.1`` or None, ``text`` what the server said, one line, at most
-    500 characters.
+    500 characters. ``server_id`` is the sending server that said so, where there are several.
     """
 
-    def __init__(self, text: str, *, code: int | None = None, enhanced: str | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        code: int | None = None,
+        enhanced: str | None = None,
+        server_id: UUID | None = None,
+    ) -> None:
         self.code = code
         self.enhanced = enhanced
+        self.server_id = server_id
         self.text = " ".join(text.split())[:500]
         super().__init__(self.text)
 
@@ -70,6 +104,14 @@ class Permanent(Refusal):
 
 class Unknown(Refusal):
     pass
+
+
+class Throttled(Refusal):
+    """``retry_after``: seconds until it is worth another look."""
+
+    def __init__(self, text: str, *, retry_after: float, server_id: UUID | None = None) -> None:
+        super().__init__(text, server_id=server_id)
+        self.retry_after = retry_after
 
 
 class ServerDown(Refusal):

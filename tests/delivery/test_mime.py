@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import timeit
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -310,4 +311,6 @@ def test_a_mail_of_40_kb_takes_about_a_millisecond() -> None:
     mail = replace(MAIL, html="<p>Guten Morgen, schöne Grüße!</p>\n" * 900, text="Guten Morgen!\n" * 700)
     assert len(build(mail)) > 40_000
     # The bound is ten times what it takes on a quiet machine, so that it fails for a reason.
-    assert min(timeit.repeat(lambda: build(mail), number=5, repeat=5)) / 5 < 0.01
+    # It counts the time of this process, whatever else the machine is doing.
+    times = timeit.repeat(lambda: build(mail), timer=time.process_time, number=5, repeat=5)
+    assert min(times) / 5 < 0.01
