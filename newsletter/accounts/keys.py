@@ -38,6 +38,8 @@ SCOPES = (
     "servers:write",
     "subscribers:read",
     "subscribers:write",
+    "suppressions:read",
+    "suppressions:write",
     "templates:read",
     "templates:write",
     "voice:read",

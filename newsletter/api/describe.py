@@ -28,6 +28,8 @@ ALSO: Final[Mapping[str, int]] = {
     "create_subscriber": 200,
     "add_subscriber_to_list": 200,
     "upsert_subscriber": 201,
+    "create_suppression": 200,
+    "create_unsubscribe": 200,
 }
 """The second status of an upsert: 201 for a new resource, 200 for a known one."""
 
@@ -40,6 +42,8 @@ _PREFIXES: Final = {
     "subscriber_id": "sub",
     "delivery_id": "whd",
     "webhooks/{id}": "whe",
+    "suppressions/{id}": "sup",
+    "unsubscribes/{id}": "sup",
     "servers/{id}": "srv",
     "rules/{id}": "rul",
     "messages/{id}": "sbx",
@@ -58,6 +62,9 @@ _PARAMETERS: Final = {
     "subscriber_id": "Render for this subscriber; without it, for a made-up one.",
     "to": "Only mails to this whole address, in any case.",
     "format": "`raw`: the mail itself (RFC 5322).",
+    "email": "Only this address, in any spelling.",
+    "level": "Only suppressions of this reach.",
+    "reason": "Only those for this reason.",
     "version": "The number of a version.",
     "If-Match": "The `version` that you read; 409 `version_conflict` when it has changed since.",
 }

@@ -40,6 +40,23 @@ REQUESTS: Final[dict[str, JSON]] = {
             ],
         )
     },
+    "create_suppression": {
+        "address": _call("An address that must not be mailed", email="alice@example.com", source="support"),
+        "bounce": _call("A bounce that another system saw", email="bob@example.com", reason="hard_bounce"),
+    },
+    "batch_suppressions": {
+        "rows": _call(
+            "An import",
+            suppressions=[
+                {"email": "alice@example.com", "reason": "complaint"},
+                {"email": "bob@example.com", "level": "domain", "domain": "shop.example.com"},
+            ],
+        )
+    },
+    "create_unsubscribe": {
+        "all": _call("From all lists", email="alice@example.com", source="preference page"),
+        "one": _call("From one list", email="alice@example.com", list_id=_LIST),
+    },
     "create_campaign": {
         "topic": _call(
             "A draft from a topic",

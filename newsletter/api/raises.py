@@ -13,6 +13,7 @@ from newsletter.campaigns import errors as campaigns
 from newsletter.copywriting.service import AINotAvailable, AIQuotaExceeded
 from newsletter.copywriting.writer import AIFailed, AINotConfigured
 from newsletter.delivery.service import QuotaExceeded
+from newsletter.feedback.pushing import SuppressionPermanent
 from newsletter.kit.errors import (
     Conflict,
     Forbidden,
@@ -67,6 +68,7 @@ OWN: Final[Mapping[str, Errors]] = {
     "create_subscriber": (SubscriberLimitReached,),
     "upsert_subscriber": (SubscriberLimitReached,),
     "update_subscriber": (SubscriberLimitReached,),
+    "delete_suppression": (SuppressionPermanent,),
     "update_template": (TemplateIsSystem, Conflict),
     "delete_template": (TemplateIsSystem,),
     "create_campaign": (

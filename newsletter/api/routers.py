@@ -13,7 +13,9 @@ from newsletter.campaigns.routes.campaigns import CampaignController
 from newsletter.campaigns.routes.sending import SendingController
 from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
-from newsletter.feedback.routes import UnsubscribeController
+from newsletter.feedback.routes.suppressions import SuppressionController
+from newsletter.feedback.routes.unsubscribe import UnsubscribeController
+from newsletter.feedback.routes.unsubscribes import UnsubscribeResourceController
 from newsletter.routing.routes import RoutingController, SendingServerController
 from newsletter.sandbox.routes import SandboxController
 from newsletter.templates.routes import TemplateController
@@ -31,6 +33,8 @@ V1: tuple[type[Controller], ...] = (
     SendingServerController,
     RoutingController,
     SendingController,
+    SuppressionController,
+    UnsubscribeResourceController,
     WebhookController,
     SandboxController,
 )

@@ -5,6 +5,9 @@ a project, a list. Each level is one text, its *scope*.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID
 
@@ -13,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.kit.crypto import Vault
+from newsletter.kit.errors import NotFound
 from newsletter.suppressions.models import Reason, Suppression
 
 Statement = TypeVar("Statement", bound=Select[UUID, str, str])
@@ -31,6 +35,33 @@ def project_scope(project_id: UUID) -> str:
 
 def list_scope(list_id: UUID) -> str:
     return f"list:{list_id}"
+
+
+class Level(StrEnum):
+    """How far a suppression goes; the word before the colon of its scope."""
+
+    everywhere = "global"
+    domain = "domain"
+    project = "project"
+    list = "list"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A scope taken apart."""
+
+    level: Level
+    list_id: UUID | None = None
+    domain: str | None = None
+
+    @classmethod
+    def of(cls, scope: str) -> "Reach":
+        level, _, rest = scope.partition(":")
+        if level == Level.list:
+            return cls(Level.list, list_id=UUID(rest))
+        if level == Level.domain:
+            return cls(Level.domain, domain=rest.partition(":")[2])
+        return cls(Level(level))
 
 
 def scopes(project_id: UUID, list_id: UUID | None, sender_domain: str) -> list[str]:
@@ -94,3 +125,70 @@ async def project_reasons(
         Suppression.scope == project_scope(project_id), Suppression.address_key.in_(stored)
     )
     return {stored[key]: reason for key, reason in await session.execute(statement)}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One address at one level, for who may not see the table."""
+
+    id: UUID
+    address_key: str
+    reach: Reach
+    reason: Reason
+    source: str
+    created_at: datetime
+
+    @property
+    def email(self) -> str | None:
+        """None for a person who was erased."""
+        return self.address_key if "@" in self.address_key else None
+
+
+async def listed(
+    session: AsyncSession,
+    project_id: UUID,
+    *,
+    address_key: str | None = None,
+    level: Level | None = None,
+    reason: Reason | None = None,
+    list_ids: Collection[UUID] = (),
+    after: UUID | None = None,
+    limit: int,
+) -> list[Held]:
+    """The newest first. A global row is shown only to who asks for its very address, so that no
+    tenant reads what the installation suppresses; ``list_ids`` narrows to these lists."""
+    mine: ColumnElement[bool] = Suppression.project_id == project_id
+    if address_key is not None:
+        mine = (mine | (Suppression.scope == GLOBAL_SCOPE)) & (Suppression.address_key == address_key)
+    statement = select(Suppression).where(mine)
+    if list_ids:
+        statement = statement.where(Suppression.scope.in_([list_scope(each) for each in list_ids]))
+    if level is not None:
+        statement = statement.where(Suppression.scope.startswith(level.value))
+    if reason is not None:
+        statement = statement.where(Suppression.reason == reason)
+    if after is not None:
+        statement = statement.where(Suppression.id < after)
+    rows = await session.scalars(statement.order_by(Suppression.id.desc()).limit(limit))
+    return [_held(row) for row in rows]
+
+
+async def at(session: AsyncSession, scope: str, address_key: str) -> Held | None:
+    statement = select(Suppression).where(Suppression.scope == scope, Suppression.address_key == address_key)
+    row = (await session.scalars(statement.execution_options(populate_existing=True))).one_or_none()
+    return _held(row) if row else None
+
+
+async def one(session: AsyncSession, project_id: UUID, suppression_id: UUID) -> Held:
+    """Raises `NotFound`, for a global one as well: it is the operator's."""
+    statement = select(Suppression).where(
+        Suppression.id == suppression_id, Suppression.project_id == project_id
+    )
+    row = (await session.scalars(statement.execution_options(populate_existing=True))).one_or_none()
+    if row is None:
+        raise NotFound()
+    return _held(row)
+
+
+def _held(row: Suppression) -> Held:
+    return Held(row.id, row.address_key, Reach.of(row.scope), row.reason, row.source, row.created_at)

@@ -17,13 +17,14 @@ _STRENGTH = (Reason.unsubscribe, Reason.hard_bounce, Reason.complaint, Reason.ma
 async def suppress(
     session: AsyncSession,
     *,
-    project_id: UUID,
+    project_id: UUID | None,
     scope: str,
     address_keys: Collection[str],
     reason: Reason,
     source: str,
 ) -> set[str]:
-    """Suppresses the addresses at one level (`queries.project_scope` and its like).
+    """Suppresses the addresses at one level (`queries.project_scope` and its like); the global
+    level belongs to no project.
 
     Returns those that were not suppressed there before.
     """
@@ -93,3 +94,12 @@ async def forget_address(session: AsyncSession, project_id: UUID, address_key: s
             Suppression.project_id == project_id, Suppression.address_key == address_key
         )
     )
+
+
+async def correct(session: AsyncSession, suppression_id: UUID, source: str) -> None:
+    """Where it came from was noted wrongly."""
+    await session.execute(update(Suppression).where(Suppression.id == suppression_id).values(source=source))
+
+
+async def remove(session: AsyncSession, suppression_id: UUID) -> None:
+    await session.execute(delete(Suppression).where(Suppression.id == suppression_id))

@@ -25,7 +25,7 @@ from newsletter.kit.errors import NewsletterError, NotFound
 from newsletter.kit.pages import HEADERS, Pages
 from newsletter.kit.tokens import BadToken
 
-PAGES = Pages(Path(__file__).parent / "pages")
+PAGES = Pages(Path(__file__).parents[1] / "pages")
 MAX_FORM_BYTES = 64_000
 
 ONE_CLICK = "one-click"

@@ -1,0 +1,172 @@
+"""``/suppressions``: addresses that must not be mailed."""
+
+from dataclasses import asdict
+
+from litestar import Controller, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from newsletter.accounts.project import Principal
+from newsletter.audience import access
+from newsletter.feedback import pushing
+from newsletter.feedback.schemas import (
+    SuppressionBatch,
+    SuppressionBatchOut,
+    SuppressionCreate,
+    SuppressionOut,
+)
+from newsletter.kit import address, ids, paging
+from newsletter.kit.db import Database
+from newsletter.kit.errors import ValidationFailed
+from newsletter.kit.idempotency import Once
+from newsletter.kit.schema import CursorMeta, CursorPage, Data
+from newsletter.plans.catalogue import CallClass
+from newsletter.settings import Settings
+from newsletter.suppressions import queries
+from newsletter.suppressions.models import Reason
+from newsletter.suppressions.queries import Held, Level
+
+
+class SuppressionController(Controller):
+    path = "/suppressions"
+    tags = ("Suppressions",)
+
+    @post(
+        operation_id="create_suppression",
+        summary="Never mail an address again",
+        description="Hard bounces and complaints also change the status of the address on every list, and "
+        "unsubscribes end its subscriptions.",
+        opt={"scope": "suppressions:write"},
+    )
+    async def create(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[SuppressionCreate],
+    ) -> Response[Data[SuppressionOut]]:
+        """201 when it is new, 200 when the address was suppressed at that level before."""
+        async with db.unit_of_work() as session:
+            pushed = await pushing.suppress(session, principal, data)
+            status = 201 if pushed.is_new else 200
+            out = Data[SuppressionOut](data=shown(pushed.held))
+            await once.keep(session, status, out)
+        return Response(out, status_code=status)
+
+    @post(
+        "/batch",
+        operation_id="batch_suppressions",
+        summary="Push up to 1,000 suppressions",
+        description="Each row follows the rules of `POST /suppressions`; a bad row is skipped and counted.",
+        status_code=200,
+        opt={"scope": "suppressions:write", "calls": CallClass.batches},
+    )
+    async def batch(
+        self,
+        db: NamedDependency[Database],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        data: JSONBody[SuppressionBatch],
+    ) -> Data[SuppressionBatchOut]:
+        limit = settings.limits.batch_rows
+        if not 1 <= len(data.suppressions) <= limit:
+            raise ValidationFailed.of("suppressions", f"must have 1 to {limit:,} rows")
+        async with db.unit_of_work() as session:
+            done = await pushing.suppress_many(session, principal, data.suppressions)
+            out = Data[SuppressionBatchOut](data=SuppressionBatchOut.model_validate(asdict(done)))
+            await once.keep(session, 200, out)
+        return out
+
+    @get(
+        operation_id="list_suppressions",
+        summary="List suppressions, the newest first",
+        description="Those of the whole installation are shown to who asks for their very address.",
+        opt={"scope": "suppressions:read"},
+    )
+    async def index(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        email: FromQuery[str | None] = None,
+        level: FromQuery[Level | None] = None,
+        reason: FromQuery[Reason | None] = None,
+        list_id: FromQuery[str | None] = None,
+        cursor: FromQuery[str | None] = None,
+        per_page: FromQuery[int] = 20,
+    ) -> CursorPage[SuppressionOut]:
+        paging.check(1, per_page)
+        wanted = access.list_of_query(principal, list_id)
+        async with db.read() as session:
+            rows = await queries.listed(
+                session,
+                principal.project.id,
+                address_key=address_in_query("email", email),
+                level=level,
+                reason=reason,
+                list_ids=access.chosen_lists(principal, wanted) or (),
+                after=paging.read_cursor(cursor),
+                limit=per_page,
+            )
+        meta = CursorMeta(
+            per_page=per_page, next_cursor=paging.next_cursor([row.id for row in rows], per_page)
+        )
+        return CursorPage(data=[shown(row) for row in rows], meta=meta)
+
+    @get(
+        "/{id:str}",
+        operation_id="get_suppression",
+        summary="Read a suppression",
+        opt={"scope": "suppressions:read"},
+    )
+    async def read(
+        self, db: NamedDependency[Database], principal: NamedDependency[Principal], id: FromPath[str]
+    ) -> Data[SuppressionOut]:
+        async with db.read() as session:
+            row = await queries.one(session, principal.project.id, ids.in_path("sup", id))
+        allow(principal, row)
+        return Data(data=shown(row))
+
+    @delete(
+        "/{id:str}",
+        operation_id="delete_suppression",
+        summary="Allow an address to be mailed again",
+        description="Puts nobody back on a list: who left, bounced or complained keeps that status.",
+        opt={"scope": "suppressions:write"},
+    )
+    async def remove(
+        self, db: NamedDependency[Database], principal: NamedDependency[Principal], id: FromPath[str]
+    ) -> None:
+        async with db.unit_of_work() as session:
+            row = await queries.one(session, principal.project.id, ids.in_path("sup", id))
+            allow(principal, row)
+            await pushing.lift(session, row)
+
+
+def shown(held: Held) -> SuppressionOut:
+    return SuppressionOut(
+        id=held.id,
+        email=held.email,
+        level=held.reach.level,
+        list_id=held.reach.list_id,
+        domain=held.reach.domain,
+        reason=held.reason,
+        source=held.source,
+        created_at=held.created_at,
+    )
+
+
+def allow(principal: Principal, held: Held) -> None:
+    """Raises `Forbidden` for what is outside of a restricted key."""
+    if held.reach.list_id is None:
+        access.allow_everywhere(principal)
+    else:
+        access.allow(principal, held.reach.list_id)
+
+
+def address_in_query(field: str, text: str | None) -> str | None:
+    """What makes two spellings of an address equal. Raises `ValidationFailed`."""
+    try:
+        return None if text is None else address.parse(text).key
+    except ValueError as error:
+        raise ValidationFailed.of(field, str(error)) from None

@@ -1,0 +1,91 @@
+"""Suppressions and unsubscribes as the API takes and shows them."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from newsletter.audience.schemas import ListId
+from newsletter.kit.address import DomainName, EmailAddress
+from newsletter.kit.ids import IdField
+from newsletter.kit.schema import Body, Line, Schema, Time
+from newsletter.suppressions.models import Reason
+from newsletter.suppressions.queries import Level
+
+SuppressionId = Annotated[UUID, IdField("sup")]
+Source = Annotated[Line, Field(min_length=1, max_length=200, examples=["preference page"])]
+
+
+class PushedReason(StrEnum):
+    """What a customer may tell us; ``erased`` comes of an erasure alone."""
+
+    manual = Reason.manual
+    unsubscribe = Reason.unsubscribe
+    hard_bounce = Reason.hard_bounce
+    complaint = Reason.complaint
+
+
+class SuppressionCreate(Body):
+    """An address that must not be mailed, and how far that goes."""
+
+    email: EmailAddress
+    reason: PushedReason = PushedReason.manual
+    """``hard_bounce`` and ``complaint`` also change the status of the address on every list."""
+    level: Literal["project", "domain", "list"] = "project"
+    """``project``: nothing to this address; ``domain``: nothing from one sender domain;
+    ``list``: nothing to one list."""
+    list_id: ListId | None = None
+    """With the level ``list``."""
+    domain: DomainName | None = None
+    """With the level ``domain``: the domain of the sender's address."""
+    source: Source = "api"
+
+
+class SuppressionBatch(Body):
+    suppressions: list[Any]
+    """1 to 1,000 rows (``NEWSLETTER_MAX_BATCH_ROWS``), each like the body of a single one."""
+
+
+class SuppressionOut(Schema):
+    id: SuppressionId
+    email: str | None
+    """Null for a person who was erased: only a keyed hash of the address is kept."""
+    level: Level
+    list_id: ListId | None
+    domain: str | None
+    reason: Reason
+    source: str
+    created_at: Time
+
+
+class SuppressionBatchOut(Schema):
+    """``received = created + known + invalid``."""
+
+    received: int
+    created: int
+    known: int
+    invalid: int
+    invalid_examples: list[str]
+    """Up to ten, as they were sent."""
+
+
+class UnsubscribeCreate(Body):
+    """Somebody who left, as another system heard it."""
+
+    email: EmailAddress
+    list_id: ListId | None = None
+    """Without it: from all lists, those to come included."""
+    source: Source = "api"
+
+
+class UnsubscribeUpdate(Body):
+    source: Source
+
+
+class UnsubscribeOut(Schema):
+    id: SuppressionId
+    email: str
+    list_id: ListId | None
+    source: str
+    created_at: Time
