@@ -4,16 +4,42 @@ Mailgun has no idempotency key, so a call whose answer was lost is unknown. It k
 Message-ID; our id travels as a variable too, and comes back in each event.
 """
 
+import hashlib
+import hmac
 from base64 import b64encode
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import StringConstraints
 
 from newsletter.providers.base import Envelope, Permanent, Receipt, Refusal
 from newsletter.providers.config import Secret, ServerConfig
+from newsletter.providers.events import (
+    BadSignature,
+    EventKind,
+    Malformed,
+    ProviderEvent,
+    Report,
+    check_age,
+    is_hard,
+    our_message,
+    same,
+    status_in,
+)
 from newsletter.providers.http import METADATA, Answer, Call, refusal, taken
 from newsletter.providers.structured import ascii_recipient
 
+_RETRIES = timedelta(hours=9)
+"""Mailgun repeats a report for 8 hours."""
+_KINDS = {
+    "delivered": EventKind.delivered,
+    "complained": EventKind.complained,
+    "opened": EventKind.opened,
+    "clicked": EventKind.clicked,
+    "unsubscribed": EventKind.unsubscribed,
+    "rejected": EventKind.rejected,
+}
 _HOSTS = {"us": "https://api.mailgun.net", "eu": "https://api.eu.mailgun.net"}
 
 
@@ -95,3 +121,85 @@ class Mailgun:
         if answer.status == 400 and "to parameter is not a valid address" in text.replace("'", ""):
             return Permanent(f"{self.title}: {text}", code=400, enhanced="5.1.3")
         return refusal(answer, text, self)
+
+
+class MailgunFeed:
+    """Mailgun's webhooks; see `newsletter.providers.events.Feed`.
+
+    The signature covers a time and a random token, not the report. So each token is good for
+    one report: it is the event's nonce.
+    """
+
+    def __init__(self, config: MailgunConfig) -> None:
+        self._key = config.webhook_signing_key
+
+    async def verify(self, raw: bytes, headers: Mapping[str, str], at: datetime) -> None:
+        if self._key is None:
+            raise BadSignature("no signing key is set for this server")
+        try:
+            signature = Report.read(raw)["signature"]
+            stamp, token = signature["timestamp"].text() or "", signature["token"].text() or ""
+            given = signature["signature"].exact()
+        except Malformed as error:
+            raise BadSignature("the signature is missing") from error
+        key = self._key.get_secret_value().encode()
+        if not token or not same(given, hmac.new(key, (stamp + token).encode(), hashlib.sha256).hexdigest()):
+            raise BadSignature("the signature does not match")
+        check_age(stamp, at, _RETRIES)
+
+    def confirmation(self, raw: bytes) -> str | None:
+        return None
+
+    def parse(self, raw: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
+        body = Report.read(raw)
+        event, token = body["event-data"], body["signature"]["token"].text()
+        identifier, at = event["id"].text(), event["timestamp"].moment()
+        if identifier is None or at is None:
+            raise Malformed("an event without id or time")
+        status = _status(event["delivery-status"])
+        kind, hard = _classified(event, status)
+        if kind is None:
+            return []
+        delivery, client = event["delivery-status"], event["client-info"]
+        return [
+            ProviderEvent(
+                kind=kind,
+                event_id=identifier,
+                at=at,
+                message_id=our_message(
+                    event["user-variables"][METADATA].text(),
+                    event["message"]["headers"]["message-id"].text(),
+                ),
+                recipient=event["recipient"].text(),
+                is_hard=hard,
+                status=status,
+                reason=delivery["message"].text()
+                or delivery["description"].text()
+                or event["reject"]["reason"].text()
+                or event["reason"].text(),
+                url=event["url"].text(2_000),
+                user_agent=client["user-agent"].text(),
+                ip=event["ip"].text(),
+                machine=client["bot"].text(),
+                nonce=token,
+            )
+        ]
+
+
+def _status(delivery: Report) -> str | None:
+    return status_in(delivery["enhanced-code"].text(), delivery["message"].text())
+
+
+def _classified(event: Report, status: str | None) -> tuple[EventKind | None, bool]:
+    """The kind, and whether the address is bad; None for what is not of our vocabulary."""
+    name = event["event"].text() or ""
+    if name != "failed":
+        return _KINDS.get(name), False
+    if event["severity"].text() != "permanent":
+        return EventKind.deferred, False
+    why = event["reason"].text() or ""
+    if why.startswith("suppress-"):
+        # Its own list knows the address; only "bounce" says that it is bad.
+        return EventKind.rejected, why == "suppress-bounce"
+    # A "permanent" failure of another reason ("old", "espblock") is the end of the tries.
+    return EventKind.bounced, is_hard(status, says_permanent=why == "bounce")

@@ -5,11 +5,25 @@ our Message-ID; our id travels as metadata too, and comes back in each event.
 """
 
 from base64 import b64encode
+from collections.abc import Mapping
+from datetime import datetime
 from typing import ClassVar
 
 from newsletter.kit.db import JSONValue
 from newsletter.providers.base import Envelope, Permanent, Receipt, Refusal, ServerDown, Temporary
 from newsletter.providers.config import Secret, ServerConfig, Word
+from newsletter.providers.events import (
+    BadSignature,
+    EventKind,
+    Malformed,
+    ProviderEvent,
+    Report,
+    fingerprint,
+    is_hard,
+    our_message,
+    same,
+    status_in,
+)
 from newsletter.providers.http import METADATA, Answer, Call, refusal, taken
 from newsletter.providers.structured import take_apart
 
@@ -19,6 +33,13 @@ _BAD_TOKEN = {10}
 _MAINTENANCE = {100}
 _ABOUT_THE_ACCOUNT = {405, 412, 413}
 """Out of credit, waiting for approval, may not send."""
+
+# https://postmarkapp.com/developer/api/bounce-api#bounce-types
+_HARD = {"HardBounce", "BadEmailAddress"}
+_STILL_TRYING = {"Transient", "DnsError"}
+_NO_BOUNCE = {"AutoResponder", "AddressChange", "Subscribe", "OpenRelayTest", "ChallengeVerification"}
+"""Answers of people and their machines, which Postmark files as bounces."""
+_DROPPED = {"ManuallyDeactivated", "Unconfirmed", "SMTPApiError", "InboundError", "TemplateRenderingFailed"}
 
 
 class PostmarkConfig(ServerConfig):
@@ -114,3 +135,94 @@ class Postmark:
             # A code of failure under a status of success: it took nothing.
             return Permanent(said, code=answer.status)
         return refusal(answer, said.partition(": ")[2] if text else "", self)
+
+
+class PostmarkFeed:
+    """Postmark's webhooks; see `newsletter.providers.events.Feed`.
+
+    Postmark signs nothing. It offers to sign in with a name and a password (or with headers
+    of one's own) at the URL it is given, so that is what is checked, and TLS guards it.
+    """
+
+    def __init__(self, config: PostmarkConfig) -> None:
+        self._expected: str | None = None
+        if config.webhook_username is not None and config.webhook_password is not None:
+            login = f"{config.webhook_username}:{config.webhook_password.get_secret_value()}"
+            self._expected = "Basic " + b64encode(login.encode()).decode("ascii")
+
+    async def verify(self, raw: bytes, headers: Mapping[str, str], at: datetime) -> None:
+        if self._expected is None:
+            raise BadSignature("no webhook user and password are set for this server")
+        if not same(headers.get("authorization", ""), self._expected):
+            raise BadSignature("the user or the password does not match")
+
+    def confirmation(self, raw: bytes) -> str | None:
+        return None
+
+    def parse(self, raw: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
+        body = Report.read(raw)
+        kind, moment = _classified(body)
+        if kind is None:
+            return []
+        at = body[moment].moment()
+        if at is None:
+            raise Malformed("an event without a time")
+        recipient = body["Recipient"].text() or body["Email"].text()
+        reason = body["Details"].text() or body["Description"].text() or body["SuppressionReason"].text()
+        status = status_in(reason)
+        return [
+            ProviderEvent(
+                kind=kind,
+                event_id=fingerprint(
+                    *(body[name].text() for name in ("RecordType", "MessageID", "ID", moment)),
+                    recipient,
+                    body["OriginalLink"].text(2_000),
+                ),
+                at=at,
+                message_id=our_message(body["Metadata"][METADATA].text()),
+                recipient=recipient,
+                is_hard=kind is EventKind.bounced
+                and is_hard(status, says_permanent=body["Type"].text() in _HARD),
+                status=status,
+                reason=reason,
+                url=body["OriginalLink"].text(2_000),
+                user_agent=body["UserAgent"].text(),
+                ip=body["Geo"]["IP"].text(),
+            )
+        ]
+
+
+def _classified(body: Report) -> tuple[EventKind | None, str]:
+    """The kind, and the field that holds its time; no kind for what is not of our vocabulary."""
+    match body["RecordType"].text():
+        case "Delivery":
+            return EventKind.delivered, "DeliveredAt"
+        case "Open":
+            return EventKind.opened, "ReceivedAt"
+        case "Click":
+            return EventKind.clicked, "ReceivedAt"
+        case "SpamComplaint":
+            return EventKind.complained, "BouncedAt"
+        case "Bounce":
+            return _bounce(body["Type"].text() or ""), "BouncedAt"
+        case "SubscriptionChange":
+            return _suppression(body), "ChangedAt"
+    return None, ""
+
+
+def _bounce(label: str) -> EventKind | None:
+    if label in _NO_BOUNCE:
+        return None
+    if label in _STILL_TRYING:
+        return EventKind.deferred
+    if label == "SpamComplaint":
+        return EventKind.complained
+    if label == "Unsubscribe":
+        return EventKind.unsubscribed
+    return EventKind.rejected if label in _DROPPED else EventKind.bounced
+
+
+def _suppression(body: Report) -> EventKind | None:
+    """Postmark adds bounces and complaints to its list too, after it has reported them as such."""
+    is_by_hand = body["SuppressionReason"].text() == "ManualSuppression"
+    return EventKind.unsubscribed if body["SuppressSending"].is_true and is_by_hand else None

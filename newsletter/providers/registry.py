@@ -10,15 +10,18 @@ from pydantic import Field, StringConstraints, model_validator
 from newsletter.kit.egress import Guard
 from newsletter.providers.base import Provider
 from newsletter.providers.config import Secret, ServerConfig
+from newsletter.providers.events import Feed
 from newsletter.providers.http import HTTPProvider, MailAPI
-from newsletter.providers.mailgun import Mailgun, MailgunConfig
-from newsletter.providers.postmark import Postmark, PostmarkConfig
-from newsletter.providers.resend import Resend, ResendConfig
-from newsletter.providers.sendgrid import SendGrid, SendGridConfig
-from newsletter.providers.ses import SES, SESConfig
+from newsletter.providers.mailgun import Mailgun, MailgunConfig, MailgunFeed
+from newsletter.providers.ownserver import OwnServerFeed
+from newsletter.providers.postmark import Postmark, PostmarkConfig, PostmarkFeed
+from newsletter.providers.resend import Resend, ResendConfig, ResendFeed
+from newsletter.providers.sendgrid import SendGrid, SendGridConfig, SendGridFeed
+from newsletter.providers.ses import SES, SESConfig, SESFeed
 from newsletter.providers.smtp import SMTPProvider, SMTPServer, Timeouts
 from newsletter.providers.smtp.config import TLS
 from newsletter.providers.smtp.pool import MESSAGES_PER_CONNECTION
+from newsletter.providers.sns import Certificates
 from newsletter.settings import Settings
 
 
@@ -45,6 +48,9 @@ class SMTPConfig(ServerConfig):
     (STARTTLS where the server has it), ``none``."""
     username: Annotated[str, StringConstraints(min_length=1, max_length=320)] | None = None
     password: Secret | None = None
+    webhook_secret: Secret | None = None
+    """``whsec_…``; with it, reports of this server are taken in, in the form of
+    `newsletter.providers.ownserver`."""
 
     example: ClassVar = {
         "host": "smtp.example.com",
@@ -52,6 +58,7 @@ class SMTPConfig(ServerConfig):
         "tls": "required",
         "username": "newsletter",
         "password": "a-long-random-password",
+        "webhook_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     }
 
     @model_validator(mode="after")
@@ -132,3 +139,21 @@ def _api(config: ServerConfig) -> MailAPI:
         case PostmarkConfig():
             return Postmark(config)
     raise TypeError(f"{type(config).__name__} is not made here")
+
+
+def feed(config: ServerConfig, certificates: Certificates) -> Feed | None:
+    """What takes in the reports about a server; None for the sandbox, which makes its own."""
+    match config:
+        case SMTPConfig():
+            return OwnServerFeed(config.webhook_secret)
+        case SESConfig():
+            return SESFeed(config, certificates)
+        case MailgunConfig():
+            return MailgunFeed(config)
+        case SendGridConfig():
+            return SendGridFeed(config)
+        case ResendConfig():
+            return ResendFeed(config)
+        case PostmarkConfig():
+            return PostmarkFeed(config)
+    return None

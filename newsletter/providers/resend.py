@@ -5,13 +5,37 @@ answer was lost is repeated safely. Our id also travels as a tag, and comes back
 """
 
 from base64 import b64encode
+from collections.abc import Mapping
+from datetime import datetime
 from typing import ClassVar
 
 from newsletter.kit.db import JSONValue
+from newsletter.providers import standardwebhooks
 from newsletter.providers.base import Envelope, Permanent, Receipt, Refusal, ServerDown, Temporary, Unknown
 from newsletter.providers.config import Secret, ServerConfig
+from newsletter.providers.events import (
+    BadSignature,
+    EventKind,
+    Malformed,
+    ProviderEvent,
+    Report,
+    is_hard,
+    our_message,
+    status_in,
+)
 from newsletter.providers.http import METADATA, Answer, Call, refusal, taken
 from newsletter.providers.structured import take_apart
+
+_KINDS = {
+    "email.delivered": EventKind.delivered,
+    "email.delivery_delayed": EventKind.deferred,
+    "email.bounced": EventKind.bounced,
+    "email.complained": EventKind.complained,
+    "email.opened": EventKind.opened,
+    "email.clicked": EventKind.clicked,
+    "email.failed": EventKind.rejected,
+    "email.suppressed": EventKind.rejected,
+}
 
 
 class ResendConfig(ServerConfig):
@@ -40,14 +64,11 @@ class Resend:
 
     def message(self, envelope: Envelope) -> Call:
         mail = take_apart(envelope)
-        headers = dict(mail.headers)
-        if mail.message_id is not None:
-            headers["Message-ID"] = mail.message_id
         body: dict[str, JSONValue] = {
             "from": str(mail.sender),
             "to": [str(mail.recipient)],
             "subject": mail.subject,
-            "headers": headers,
+            "headers": mail.header_map(),
             "tags": [{"name": METADATA, "value": envelope.message_id}],
         }
         if mail.html is not None:
@@ -102,3 +123,62 @@ class Resend:
         if answer.status == 422 and "`to` field" in text:
             return Permanent(said, code=answer.status, enhanced="5.1.3")
         return refusal(answer, f"{kind}: {text}" if kind else text, self)
+
+
+class ResendFeed:
+    """Resend's webhooks, signed by Svix; see `newsletter.providers.events.Feed`."""
+
+    def __init__(self, config: ResendConfig) -> None:
+        self._secret = config.webhook_secret
+
+    async def verify(self, raw: bytes, headers: Mapping[str, str], at: datetime) -> None:
+        if self._secret is None:
+            raise BadSignature("no signing secret is set for this server")
+        standardwebhooks.verify(raw, headers, self._secret.get_secret_value(), at, prefix="svix")
+
+    def confirmation(self, raw: bytes) -> str | None:
+        return None
+
+    def parse(self, raw: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
+        body = Report.read(raw)
+        kind = _KINDS.get(body["type"].text() or "")
+        if kind is None:
+            return []
+        data, at = body["data"], body["created_at"].moment()
+        if at is None:
+            raise Malformed("an event without a time")
+        bounce = data["bounce"]
+        text = bounce["message"].text()
+        status = status_in(text, *(each.text() for each in bounce["diagnosticCode"].items()))
+        visit = data["click"] if kind is EventKind.clicked else data["open"]
+        return [
+            ProviderEvent(
+                kind=kind,
+                # Svix repeats a report under the same id.
+                event_id=headers["svix-id"][:200],
+                at=at,
+                message_id=our_message(_tag(data["tags"]), *_header(data["headers"])),
+                recipient=next((each.text() for each in data["to"].items()), None),
+                is_hard=kind is EventKind.bounced
+                and is_hard(status, says_permanent=bounce["type"].text() == "Permanent"),
+                status=status,
+                reason=text or data["failed"]["reason"].text() or data["suppressed"]["message"].text(),
+                url=visit["link"].text(2_000),
+                user_agent=visit["userAgent"].text(),
+                ip=visit["ipAddress"].text(),
+            )
+        ]
+
+
+def _tag(tags: Report) -> str | None:
+    """Our id, from an object of tags or from a list of names and values: both are in use."""
+    named = (each["value"].text() for each in tags.items() if each["name"].text() == METADATA)
+    return tags[METADATA].text() or next(named, None)
+
+
+def _header(headers: Report) -> list[str | None]:
+    return [
+        each["value"].text()
+        for each in headers.items()
+        if (each["name"].text() or "").lower() == "message-id"
+    ]

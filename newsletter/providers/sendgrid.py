@@ -4,15 +4,48 @@ SendGrid has no idempotency key, so a call whose answer was lost is unknown. Our
 a custom argument, and comes back in each event.
 """
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import ClassVar, Literal
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from pydantic import field_validator
 
 from newsletter.kit.db import JSONValue
 from newsletter.providers.base import Envelope, Permanent, Receipt, Refusal, ServerDown
 from newsletter.providers.config import Secret, ServerConfig
+from newsletter.providers.events import (
+    BadSignature,
+    EventKind,
+    Malformed,
+    ProviderEvent,
+    Report,
+    check_age,
+    is_hard,
+    our_message,
+    status_in,
+)
 from newsletter.providers.http import METADATA, Answer, Call, refusal, taken
 from newsletter.providers.structured import Mailbox, take_apart
 
+_RETRIES = timedelta(hours=25)
+"""SendGrid repeats a report for 24 hours."""
+_KINDS = {
+    "delivered": EventKind.delivered,
+    "deferred": EventKind.deferred,
+    "bounce": EventKind.bounced,
+    "dropped": EventKind.rejected,
+    "spamreport": EventKind.complained,
+    "open": EventKind.opened,
+    "click": EventKind.clicked,
+    "unsubscribe": EventKind.unsubscribed,
+    "group_unsubscribe": EventKind.unsubscribed,
+}
 _HOSTS = {"global": "https://api.sendgrid.com", "eu": "https://api.eu.sendgrid.com"}
 
 
@@ -25,12 +58,23 @@ class SendGridConfig(ServerConfig):
     """Whether SendGrid may rewrite links and add its own pixel and unsubscribe link, as the
     account's settings have it."""
     webhook_public_key: str | None = None
-    """Of the signed event webhook; with it, SendGrid's events are taken in."""
+    """Of the signed event webhook, in base64; with it, SendGrid's events are taken in."""
 
     example: ClassVar = {
         "api_key": "SG.0123456789abcdef.0123456789abcdef0123456789abcdef",
         "region": "global",
+        "webhook_public_key": (
+            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiY"
+            "wpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q=="
+        ),
     }
+
+    @field_validator("webhook_public_key")
+    @classmethod
+    def _is_a_key(cls, text: str | None) -> str | None:
+        if text is not None:
+            _key(text)
+        return text
 
 
 class SendGrid:
@@ -49,15 +93,12 @@ class SendGrid:
         mail = take_apart(envelope)
         # RFC 2046 §5.1.4: the plainest form first; SendGrid insists on it.
         texts = [("text/plain", mail.text), ("text/html", mail.html)]
-        headers = dict(mail.headers)
-        if mail.message_id is not None:
-            headers["Message-ID"] = mail.message_id
         body: dict[str, JSONValue] = {
             "personalizations": [{"to": [_mailbox(mail.recipient)]}],
             "from": _mailbox(mail.sender),
             "subject": mail.subject,
             "content": [{"type": kind, "value": value} for kind, value in texts if value is not None],
-            "headers": headers,
+            "headers": mail.header_map(),
             "custom_args": {METADATA: envelope.message_id},
         }
         if mail.reply_to:
@@ -108,3 +149,69 @@ class SendGrid:
 
 def _mailbox(box: Mailbox) -> dict[str, JSONValue]:
     return {"email": box.address, "name": box.name} if box.name else {"email": box.address}
+
+
+class SendGridFeed:
+    """SendGrid's signed event webhook; see `newsletter.providers.events.Feed`."""
+
+    def __init__(self, config: SendGridConfig) -> None:
+        self._key = config.webhook_public_key
+
+    async def verify(self, raw: bytes, headers: Mapping[str, str], at: datetime) -> None:
+        if self._key is None:
+            raise BadSignature("no public key is set for this server")
+        stamp = headers.get("x-twilio-email-event-webhook-timestamp", "")
+        try:
+            signature = b64decode(headers.get("x-twilio-email-event-webhook-signature", ""), validate=True)
+            _key(self._key).verify(signature, stamp.encode() + raw, ECDSA(SHA256()))
+        except (InvalidSignature, Base64Error, ValueError) as error:
+            raise BadSignature("the signature does not match") from error
+        check_age(stamp, at, _RETRIES)
+
+    def confirmation(self, raw: bytes) -> str | None:
+        return None
+
+    def parse(self, raw: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
+        return [made for event in Report.read(raw).items() if (made := _event(event)) is not None]
+
+
+def _event(event: Report) -> ProviderEvent | None:
+    kind = _KINDS.get(event["event"].text() or "")
+    if kind is None:
+        return None
+    identifier, at = event["sg_event_id"].text(), event["timestamp"].moment()
+    if identifier is None or at is None:
+        raise Malformed("an event without id or time")
+    reason = event["reason"].text() or event["response"].text()
+    status = status_in(event["status"].text(), reason)
+    hard = False
+    if kind is EventKind.bounced:
+        # A "blocked" one is a bounce that says nothing of the address.
+        hard = is_hard(status, says_permanent=event["type"].text() != "blocked")
+    elif kind is EventKind.rejected:
+        hard = reason in ("Bounced Address", "Invalid")
+    return ProviderEvent(
+        kind=kind,
+        event_id=identifier,
+        at=at,
+        message_id=our_message(event[METADATA].text(), event["smtp-id"].text()),
+        recipient=event["email"].text(),
+        is_hard=hard,
+        status=status,
+        reason=reason,
+        url=event["url"].text(2_000),
+        user_agent=event["useragent"].text(),
+        ip=event["ip"].text(),
+        machine="opened by Apple Mail" if event["sg_machine_open"].is_true else None,
+    )
+
+
+def _key(text: str) -> EllipticCurvePublicKey:
+    """Raises `ValueError`."""
+    try:
+        key = load_der_public_key(b64decode(text, validate=True))
+    except (Base64Error, UnsupportedAlgorithm) as error:
+        raise ValueError("must be the verification key that SendGrid shows") from error
+    if not isinstance(key, EllipticCurvePublicKey):
+        raise ValueError("must be the verification key that SendGrid shows")
+    return key

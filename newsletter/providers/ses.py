@@ -5,14 +5,27 @@ and Date by its own; our id travels as an e-mail tag and comes back in each even
 """
 
 from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, ClassVar
 
 from pydantic import StringConstraints
 
 from newsletter.kit import clock
 from newsletter.kit.db import JSONValue
+from newsletter.providers import sns
 from newsletter.providers.base import Envelope, Permanent, Receipt, Refusal, ServerDown, Temporary
 from newsletter.providers.config import Secret, ServerConfig, Word
+from newsletter.providers.events import (
+    EventKind,
+    Malformed,
+    ProviderEvent,
+    Report,
+    is_hard,
+    our_message,
+    status_in,
+)
 from newsletter.providers.http import METADATA, Answer, Call, refusal, taken
 from newsletter.providers.sigv4 import Credentials, sign
 from newsletter.providers.structured import ascii_recipient
@@ -23,6 +36,11 @@ _ACCOUNT = "/v2/email/account"
 # AWS answers 400 to most of what it refuses; the type of the error says what it is about.
 _ABOUT_THE_ACCOUNT = {"AccountSuspendedException", "SendingPausedException", "NotFoundException"}
 _ABOUT_THE_RATE = {"TooManyRequestsException", "ThrottlingException", "Throttling", "LimitExceededException"}
+
+
+TopicARN = Annotated[
+    str, StringConstraints(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$")
+]
 
 
 class SESConfig(ServerConfig):
@@ -37,12 +55,15 @@ class SESConfig(ServerConfig):
     """Of temporary keys alone."""
     configuration_set: Word | None = None
     """Whose event destinations report what becomes of the mail."""
+    topic_arns: tuple[TopicARN, ...] = ()
+    """The SNS topics that reports are taken from; without one, none are taken."""
 
     example: ClassVar = {
         "region": "eu-west-1",
         "access_key_id": "EXAMPLEACCESSKEY0001",
         "secret_access_key": "a-secret-of-forty-characters-0123456789ab",
         "configuration_set": "newsletter",
+        "topic_arns": ["arn:aws:sns:eu-west-1:123456789012:newsletter"],
     }
 
 
@@ -120,6 +141,134 @@ class SES:
         if kind == "BadRequestException" and "address" in text.lower() and "illegal" in text.lower():
             return Permanent(said, code=answer.status, enhanced="5.1.3")
         return refusal(answer, f"{kind}: {text}" if kind else text, self)
+
+
+class SESFeed:
+    """SES events, as SNS notifications; see `newsletter.providers.events.Feed`."""
+
+    def __init__(self, config: SESConfig, certificates: sns.Certificates) -> None:
+        self._topics = config.topic_arns
+        self._certificates = certificates
+
+    async def verify(self, raw: bytes, headers: Mapping[str, str], at: datetime) -> None:
+        await sns.verify(raw, self._topics, self._certificates, at)
+
+    def confirmation(self, raw: bytes) -> str | None:
+        message = Report.read(raw)
+        url = message["SubscribeURL"].text(2_000)
+        is_asked = message["Type"].text() == "SubscriptionConfirmation"
+        return url if is_asked and url is not None and sns.is_of_sns(url) else None
+
+    def parse(self, raw: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
+        message = Report.read(raw)
+        if message["Type"].text() != sns.NOTIFICATION:
+            return []
+        try:
+            report = Report.read(message["Message"].exact())
+        except Malformed:
+            # SES says in plain words that it found the topic when that is set up.
+            return []
+        received = message["Timestamp"].moment() or clock.now()
+        identifier = message["MessageId"].text() or ""
+        return [
+            replace(event, event_id=f"{identifier}/{number}") if number else event
+            for number, event in enumerate(_events(report, identifier, received))
+        ]
+
+
+def _events(report: Report, identifier: str, received: datetime) -> Iterator[ProviderEvent]:
+    mail = report["mail"]
+    event = ProviderEvent(
+        kind=EventKind.delivered,
+        event_id=identifier,
+        at=received,
+        message_id=our_message(
+            *(tag.text() for tag in mail["tags"][METADATA].items()),
+            *(each["value"].text() for each in mail["headers"].items() if _is_message_id(each)),
+        ),
+        recipient=next((each.text() for each in mail["destination"].items()), None),
+    )
+    match report["eventType"].text() or report["notificationType"].text():
+        case "Delivery":
+            yield replace(event, at=report["delivery"]["timestamp"].moment() or received)
+        case "DeliveryDelay":
+            yield from _delayed(report["deliveryDelay"], event)
+        case "Bounce":
+            yield from _bounced(report["bounce"], event)
+        case "Complaint":
+            yield from _complained(report["complaint"], event)
+        case "Reject":
+            yield replace(event, kind=EventKind.rejected, reason=report["reject"]["reason"].text())
+        case "Rendering Failure":
+            yield replace(event, kind=EventKind.rejected, reason=report["failure"]["errorMessage"].text())
+        case "Open":
+            yield _seen(report["open"], replace(event, kind=EventKind.opened))
+        case "Click":
+            yield _seen(report["click"], replace(event, kind=EventKind.clicked))
+        case "Subscription":
+            change = report["subscription"]
+            if change["newTopicPreferences"]["unsubscribeAll"].is_true:
+                at = change["timestamp"].moment() or received
+                yield replace(event, kind=EventKind.unsubscribed, at=at)
+
+
+def _is_message_id(header: Report) -> bool:
+    return (header["name"].text() or "").lower() == "message-id"
+
+
+def _delayed(delay: Report, event: ProviderEvent) -> Iterator[ProviderEvent]:
+    for recipient in delay["delayedRecipients"].items():
+        diagnosis = recipient["diagnosticCode"].text()
+        yield replace(
+            event,
+            kind=EventKind.deferred,
+            at=delay["timestamp"].moment() or event.at,
+            recipient=recipient["emailAddress"].text() or event.recipient,
+            status=status_in(recipient["status"].text(), diagnosis),
+            reason=diagnosis or delay["delayType"].text(),
+        )
+
+
+def _bounced(bounce: Report, event: ProviderEvent) -> Iterator[ProviderEvent]:
+    subtype = bounce["bounceSubType"].text()
+    is_permanent = bounce["bounceType"].text() == "Permanent"
+    # The account's own list holds complaints as well as bounces, and says not which.
+    is_own_list = subtype == "OnAccountSuppressionList"
+    for recipient in bounce["bouncedRecipients"].items():
+        diagnosis = recipient["diagnosticCode"].text()
+        status = status_in(recipient["status"].text(), diagnosis)
+        yield replace(
+            event,
+            kind=EventKind.rejected if is_own_list else EventKind.bounced,
+            at=bounce["timestamp"].moment() or event.at,
+            recipient=recipient["emailAddress"].text() or event.recipient,
+            is_hard=not is_own_list and is_hard(status, says_permanent=is_permanent),
+            status=status,
+            reason=diagnosis or subtype,
+        )
+
+
+def _complained(complaint: Report, event: ProviderEvent) -> Iterator[ProviderEvent]:
+    if complaint["complaintFeedbackType"].text() == "not-spam":
+        return
+    is_own_list = complaint["complaintSubType"].text() == "OnAccountSuppressionList"
+    yield replace(
+        event,
+        kind=EventKind.rejected if is_own_list else EventKind.complained,
+        at=complaint["timestamp"].moment() or event.at,
+        reason=complaint["complaintFeedbackType"].text() or complaint["complaintSubType"].text(),
+        user_agent=complaint["userAgent"].text(),
+    )
+
+
+def _seen(visit: Report, event: ProviderEvent) -> ProviderEvent:
+    return replace(
+        event,
+        at=visit["timestamp"].moment() or event.at,
+        url=visit["link"].text(2_000),
+        user_agent=visit["userAgent"].text(),
+        ip=visit["ipAddress"].text(),
+    )
 
 
 def _kind(answer: Answer) -> str:

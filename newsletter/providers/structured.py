@@ -1,19 +1,21 @@
 """A finished mail, taken apart again for APIs that take fields rather than a message.
 
-SendGrid, Resend and Postmark write the message themselves. Parsing costs milliseconds where
-the other ways cost microseconds, which a call over HTTP hides.
+SendGrid, Resend and Postmark write the message themselves.
 """
 
+import re
 from dataclasses import dataclass
 from email import message_from_bytes
-from email.headerregistry import AddressHeader
-from email.message import EmailMessage
-from email.policy import default as modern
-from email.utils import parseaddr
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
+from email.policy import compat32
+from email.utils import getaddresses
 
 from newsletter.providers.base import Envelope, Permanent
 from newsletter.providers.smtp.addresses import path
 
+_FOLD = re.compile(r"\r?\n(?=[ \t])")
 # The API has a field for each of these, or writes them itself. A signature would not hold for
 # a message that is written anew.
 _WRITTEN_ELSEWHERE = {
@@ -64,6 +66,16 @@ class Structured:
     """All others, such as List-Unsubscribe, in their order."""
     attachments: tuple[Attachment, ...]
 
+    def header_map(self) -> dict[str, str]:
+        """The headers and the Message-ID, for an API that knows one value for each name.
+
+        Raises `Permanent` where a name comes twice: dropping one would be worse.
+        """
+        named = dict(self.headers)
+        if len(named) < len(self.headers):
+            raise Permanent("the sending server takes each header once only", enhanced="5.6.0")
+        return named if self.message_id is None else named | {"Message-ID": self.message_id}
+
 
 def ascii_recipient(envelope: Envelope) -> str:
     """The address to mail, its domain as A-label.
@@ -81,10 +93,14 @@ def ascii_recipient(envelope: Envelope) -> str:
 
 
 def take_apart(envelope: Envelope) -> Structured:
-    """Raises `Permanent` for a mail that has no sender, or nothing to read."""
-    message = message_from_bytes(envelope.content, _class=EmailMessage, policy=modern)
+    """Raises `Permanent` for a mail that has no sender, or nothing to read.
+
+    1.3 ms for a newsletter of 36 kB. The standard library's modern policy reads the same (a
+    test compares the two) and takes 10 ms, since it parses a header at each look.
+    """
+    message = message_from_bytes(envelope.content, policy=compat32)
     senders = _mailboxes(message, "From")
-    html, text = _body(message, "html"), _body(message, "plain")
+    html, text, files = _parts(message)
     if not senders or (html is None and text is None):
         raise Permanent("the message has no sender or no text", enhanced="5.6.0")
     address = ascii_recipient(envelope)
@@ -94,45 +110,75 @@ def take_apart(envelope: Envelope) -> Structured:
         # The envelope decides who gets it: the header of a copy names others.
         recipient=Mailbox(address, names.get(address.lower(), "")),
         reply_to=_mailboxes(message, "Reply-To"),
-        subject=str(message.get("Subject", "")),
+        subject=_decoded(message.get("Subject", "")),
         html=html,
         text=text,
-        message_id=str(message["Message-ID"]) if "Message-ID" in message else None,
+        message_id=_unfolded(message["Message-ID"]).strip() if "Message-ID" in message else None,
         headers=tuple(
-            (name, str(value)) for name, value in message.items() if name.lower() not in _WRITTEN_ELSEWHERE
+            (name, _decoded(value))
+            for name, value in message.items()
+            if name.lower() not in _WRITTEN_ELSEWHERE
         ),
-        attachments=tuple(_attachment(part) for part in _files(message)),
+        attachments=files,
     )
 
 
-def _mailboxes(message: EmailMessage, name: str) -> tuple[Mailbox, ...]:
-    header = message.get(name)
-    if not isinstance(header, AddressHeader):
-        return ()
-    return tuple(Mailbox(box.addr_spec, box.display_name) for box in header.addresses if box.domain)
+def _unfolded(value: object) -> str:
+    """RFC 5322 §2.2.3."""
+    return _FOLD.sub("", str(value))
 
 
-def _body(message: EmailMessage, kind: str) -> str | None:
-    part = message.get_body((kind,))
-    return str(part.get_content()) if isinstance(part, EmailMessage) else None
+def _decoded(value: object) -> str:
+    """With its encoded words (RFC 2047) read; one that cannot be read stays as it is."""
+    text = _unfolded(value)
+    if "=?" not in text:
+        return text
+    try:
+        return str(make_header(decode_header(text)))
+    except (HeaderParseError, LookupError, UnicodeError):
+        return text
 
 
-def _files(message: EmailMessage) -> list[EmailMessage]:
-    """Every part that is neither a container nor the body in one of its forms."""
-    bodies = [message.get_body((kind,)) for kind in ("html", "plain")]
-    return [
-        part
-        for part in message.walk()
-        if not part.is_multipart() and all(part is not body for body in bodies)
-    ]
+def _mailboxes(message: Message, name: str) -> tuple[Mailbox, ...]:
+    found = getaddresses([_unfolded(message.get(name, ""))])
+    return tuple(Mailbox(address, _decoded(phrase)) for phrase, address in found if "@" in address)
 
 
-def _attachment(part: EmailMessage) -> Attachment:
+def _parts(message: Message) -> tuple[str | None, str | None, tuple[Attachment, ...]]:
+    """The HTML, the plain text, and all that is neither."""
+    html = text = None
+    files = []
+    for part in message.walk():
+        if part.is_multipart():
+            continue
+        kind = part.get_content_type()
+        is_inline = part.get_content_disposition() != "attachment"
+        if kind == "text/html" and html is None and is_inline:
+            html = _text(part)
+        elif kind == "text/plain" and text is None and is_inline:
+            text = _text(part)
+        else:
+            files.append(_attachment(part))
+    return html, text, tuple(files)
+
+
+def _text(part: Message) -> str:
+    content = _bytes(part)
+    try:
+        return content.decode(part.get_content_charset("utf-8"), "replace")
+    except LookupError:
+        return content.decode("utf-8", "replace")
+
+
+def _bytes(part: Message) -> bytes:
     content = part.get_payload(decode=True)
-    content_id = parseaddr(str(part.get("Content-ID", "")))[1] or None
+    return content if isinstance(content, bytes) else b""
+
+
+def _attachment(part: Message) -> Attachment:
     return Attachment(
         name=part.get_filename() or "attachment",
         media_type=part.get_content_type(),
-        content=content if isinstance(content, bytes) else b"",
-        content_id=content_id,
+        content=_bytes(part),
+        content_id=_unfolded(part.get("Content-ID", "")).strip(" <>") or None,
     )

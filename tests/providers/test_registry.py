@@ -11,7 +11,7 @@ from newsletter.settings import Settings
 SETTINGS = Settings(secret_key="k" * 32)
 SENDING = [kind for kind in ServerType if kind is not ServerType.sandbox]
 SECRET = {
-    ServerType.smtp: {"password"},
+    ServerType.smtp: {"password", "webhook_secret"},
     ServerType.ses: {"secret_access_key", "session_token"},
     ServerType.mailgun: {"api_key", "webhook_signing_key"},
     ServerType.sendgrid: {"api_key"},
