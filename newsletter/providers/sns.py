@@ -68,7 +68,10 @@ class Certificates:
 
 def is_of_sns(url: str) -> bool:
     """Whether a URL leads to Amazon SNS, and nowhere else under any reading of it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     return url.isascii() and parts.scheme == "https" and _HOST.fullmatch(parts.netloc) is not None
 
 
