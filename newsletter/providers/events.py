@@ -24,8 +24,6 @@ _TOLERANCE = timedelta(minutes=5)
 """Of the Standard Webhooks specification, where each try is signed anew."""
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-_SENDERS_FAULT = {"5.1.7", "5.1.8"}
-_SAYS_NOTHING = re.compile(r"5\.(0\.\d+|5\.0)")
 _OURS = re.compile(r"<?(msg_[0-9a-z]+)@")
 
 
@@ -55,8 +53,9 @@ class ProviderEvent:
     message_id: str | None
     """Ours, ``msg_…``; None where the report does not name one."""
     recipient: str | None = None
-    is_hard: bool = False
-    """Of a bounce or rejection: the address itself is bad and must never be mailed again."""
+    is_permanent: bool = False
+    """Of a bounce or rejection: the provider calls the address bad for good. Status and reason
+    say more than its word: `newsletter.feedback` judges by all three."""
     status: str | None = None
     """The enhanced status code (RFC 3463)."""
     reason: str | None = None
@@ -149,20 +148,6 @@ class Report:
         except (ValueError, OverflowError, OSError):
             return None
         return None
-
-
-def is_hard(status: str | None, *, says_permanent: bool) -> bool:
-    """Whether a bounce condemns the address. The enhanced status beats the provider's word.
-
-    Hard are the statuses that speak of the recipient's address (5.1.x, RFC 3463 §3.2) and of
-    a closed mailbox (5.2.1); a full mailbox, a policy or a rate never are, whatever the
-    provider calls them. Where there is no status, or one that says nothing, the word decides.
-    """
-    if status is None or _SAYS_NOTHING.fullmatch(status):
-        return says_permanent
-    if status.startswith("5.1."):
-        return status not in _SENDERS_FAULT
-    return status == "5.2.1" and says_permanent
 
 
 def status_in(*texts: str | None) -> str | None:

@@ -22,7 +22,6 @@ from newsletter.providers.events import (
     ProviderEvent,
     Report,
     check_age,
-    is_hard,
     our_message,
     same,
     status_in,
@@ -156,8 +155,7 @@ class MailgunFeed:
         identifier, at = event["id"].text(), event["timestamp"].moment()
         if identifier is None or at is None:
             raise Malformed("an event without id or time")
-        status = _status(event["delivery-status"])
-        kind, hard = _classified(event, status)
+        kind, is_permanent = _classified(event)
         if kind is None:
             return []
         delivery, client = event["delivery-status"], event["client-info"]
@@ -171,8 +169,8 @@ class MailgunFeed:
                     event["message"]["headers"]["message-id"].text(),
                 ),
                 recipient=event["recipient"].text(),
-                is_hard=hard,
-                status=status,
+                is_permanent=is_permanent,
+                status=status_in(delivery["enhanced-code"].text(), delivery["message"].text()),
                 reason=delivery["message"].text()
                 or delivery["description"].text()
                 or event["reject"]["reason"].text()
@@ -186,12 +184,8 @@ class MailgunFeed:
         ]
 
 
-def _status(delivery: Report) -> str | None:
-    return status_in(delivery["enhanced-code"].text(), delivery["message"].text())
-
-
-def _classified(event: Report, status: str | None) -> tuple[EventKind | None, bool]:
-    """The kind, and whether the address is bad; None for what is not of our vocabulary."""
+def _classified(event: Report) -> tuple[EventKind | None, bool]:
+    """The kind, and whether Mailgun calls the address bad; None for what is not of our vocabulary."""
     name = event["event"].text() or ""
     if name != "failed":
         return _KINDS.get(name), False
@@ -202,4 +196,4 @@ def _classified(event: Report, status: str | None) -> tuple[EventKind | None, bo
         # Its own list knows the address; only "bounce" says that it is bad.
         return EventKind.rejected, why == "suppress-bounce"
     # A "permanent" failure of another reason ("old", "espblock") is the end of the tries.
-    return EventKind.bounced, is_hard(status, says_permanent=why == "bounce")
+    return EventKind.bounced, why == "bounce"

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from newsletter.providers import standardwebhooks
-from newsletter.providers.events import BadSignature, EventKind, Malformed, ProviderEvent, Report, is_hard
+from newsletter.providers.events import BadSignature, EventKind, Malformed, ProviderEvent, Report
 
 _Status = Annotated[str, StringConstraints(pattern=r"^[245]\.\d{1,3}\.\d{1,3}$")]
 
@@ -39,7 +39,7 @@ class OwnEvent(BaseModel):
     status: _Status | None = None
     """The enhanced status code (RFC 3463) that the other server gave."""
     permanent: bool = False
-    """Of a bounce without a status: whether the address is bad for good."""
+    """Of a bounce: whether the other server calls the address bad for good."""
     reason: str | None = Field(None, max_length=2_000)
     url: str | None = Field(None, max_length=2_000)
     user_agent: str | None = Field(None, max_length=1_000)
@@ -84,7 +84,7 @@ def _event(event: OwnEvent) -> ProviderEvent:
         at=event.at,
         message_id=Report(event.message_id).text(200),
         recipient=Report(event.recipient).text(320),
-        is_hard=event.type is EventKind.bounced and is_hard(event.status, says_permanent=event.permanent),
+        is_permanent=event.permanent,
         status=event.status,
         reason=Report(event.reason).text(),
         url=Report(event.url).text(2_000),

@@ -19,7 +19,6 @@ from newsletter.providers.events import (
     ProviderEvent,
     Report,
     fingerprint,
-    is_hard,
     our_message,
     same,
     status_in,
@@ -35,7 +34,7 @@ _ABOUT_THE_ACCOUNT = {405, 412, 413}
 """Out of credit, waiting for approval, may not send."""
 
 # https://postmarkapp.com/developer/api/bounce-api#bounce-types
-_HARD = {"HardBounce", "BadEmailAddress"}
+_PERMANENT = {"HardBounce", "BadEmailAddress"}
 _STILL_TRYING = {"Transient", "DnsError"}
 _NO_BOUNCE = {"AutoResponder", "AddressChange", "Subscribe", "OpenRelayTest", "ChallengeVerification"}
 """Answers of people and their machines, which Postmark files as bounces."""
@@ -169,7 +168,6 @@ class PostmarkFeed:
             raise Malformed("an event without a time")
         recipient = body["Recipient"].text() or body["Email"].text()
         reason = body["Details"].text() or body["Description"].text() or body["SuppressionReason"].text()
-        status = status_in(reason)
         return [
             ProviderEvent(
                 kind=kind,
@@ -181,9 +179,8 @@ class PostmarkFeed:
                 at=at,
                 message_id=our_message(body["Metadata"][METADATA].text()),
                 recipient=recipient,
-                is_hard=kind is EventKind.bounced
-                and is_hard(status, says_permanent=body["Type"].text() in _HARD),
-                status=status,
+                is_permanent=kind is EventKind.bounced and body["Type"].text() in _PERMANENT,
+                status=status_in(reason),
                 reason=reason,
                 url=body["OriginalLink"].text(2_000),
                 user_agent=body["UserAgent"].text(),

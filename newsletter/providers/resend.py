@@ -19,7 +19,6 @@ from newsletter.providers.events import (
     Malformed,
     ProviderEvent,
     Report,
-    is_hard,
     our_message,
     status_in,
 )
@@ -149,7 +148,6 @@ class ResendFeed:
             raise Malformed("an event without a time")
         bounce = data["bounce"]
         text = bounce["message"].text()
-        status = status_in(text, *(each.text() for each in bounce["diagnosticCode"].items()))
         visit = data["click"] if kind is EventKind.clicked else data["open"]
         return [
             ProviderEvent(
@@ -159,9 +157,8 @@ class ResendFeed:
                 at=at,
                 message_id=our_message(_tag(data["tags"]), *_header(data["headers"])),
                 recipient=next((each.text() for each in data["to"].items()), None),
-                is_hard=kind is EventKind.bounced
-                and is_hard(status, says_permanent=bounce["type"].text() == "Permanent"),
-                status=status,
+                is_permanent=kind is EventKind.bounced and bounce["type"].text() == "Permanent",
+                status=status_in(text, *(each.text() for each in bounce["diagnosticCode"].items())),
                 reason=text or data["failed"]["reason"].text() or data["suppressed"]["message"].text(),
                 url=visit["link"].text(2_000),
                 user_agent=visit["userAgent"].text(),

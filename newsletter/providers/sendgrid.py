@@ -26,7 +26,6 @@ from newsletter.providers.events import (
     ProviderEvent,
     Report,
     check_age,
-    is_hard,
     our_message,
     status_in,
 )
@@ -183,21 +182,17 @@ def _event(event: Report) -> ProviderEvent | None:
     if identifier is None or at is None:
         raise Malformed("an event without id or time")
     reason = event["reason"].text() or event["response"].text()
-    status = status_in(event["status"].text(), reason)
-    hard = False
-    if kind is EventKind.bounced:
-        # A "blocked" one is a bounce that says nothing of the address.
-        hard = is_hard(status, says_permanent=event["type"].text() != "blocked")
-    elif kind is EventKind.rejected:
-        hard = reason in ("Bounced Address", "Invalid")
+    # A bounce of the type "blocked" says nothing of the address.
+    is_permanent = kind is EventKind.bounced and event["type"].text() != "blocked"
+    was_permanent = kind is EventKind.rejected and reason in ("Bounced Address", "Invalid")
     return ProviderEvent(
         kind=kind,
         event_id=identifier,
         at=at,
         message_id=our_message(event[METADATA].text(), event["smtp-id"].text()),
         recipient=event["email"].text(),
-        is_hard=hard,
-        status=status,
+        is_permanent=is_permanent or was_permanent,
+        status=status_in(event["status"].text(), reason),
         reason=reason,
         url=event["url"].text(2_000),
         user_agent=event["useragent"].text(),

@@ -22,7 +22,6 @@ from newsletter.providers.events import (
     Malformed,
     ProviderEvent,
     Report,
-    is_hard,
     our_message,
     status_in,
 )
@@ -169,7 +168,9 @@ class SESFeed:
             # SES says in plain words that it found the topic when that is set up.
             return []
         received = message["Timestamp"].moment() or clock.now()
-        identifier = message["MessageId"].text() or ""
+        identifier = message["MessageId"].text()
+        if identifier is None:
+            raise Malformed("a notification without an id")
         return [
             replace(event, event_id=f"{identifier}/{number}") if number else event
             for number, event in enumerate(_events(report, identifier, received))
@@ -236,14 +237,13 @@ def _bounced(bounce: Report, event: ProviderEvent) -> Iterator[ProviderEvent]:
     is_own_list = subtype == "OnAccountSuppressionList"
     for recipient in bounce["bouncedRecipients"].items():
         diagnosis = recipient["diagnosticCode"].text()
-        status = status_in(recipient["status"].text(), diagnosis)
         yield replace(
             event,
             kind=EventKind.rejected if is_own_list else EventKind.bounced,
             at=bounce["timestamp"].moment() or event.at,
             recipient=recipient["emailAddress"].text() or event.recipient,
-            is_hard=not is_own_list and is_hard(status, says_permanent=is_permanent),
-            status=status,
+            is_permanent=is_permanent and not is_own_list,
+            status=status_in(recipient["status"].text(), diagnosis),
             reason=diagnosis or subtype,
         )
 

@@ -95,8 +95,8 @@ def ascii_recipient(envelope: Envelope) -> str:
 def take_apart(envelope: Envelope) -> Structured:
     """Raises `Permanent` for a mail that has no sender, or nothing to read.
 
-    1.3 ms for a newsletter of 36 kB. The standard library's modern policy reads the same (a
-    test compares the two) and takes 10 ms, since it parses a header at each look.
+    1.3 ms for a newsletter of 36 kB. The standard library's modern policy takes 10 ms, since
+    it parses a header at each look, and puts spaces into a long name (RFC 2047 §6.2 has none).
     """
     message = message_from_bytes(envelope.content, policy=compat32)
     senders = _mailboxes(message, "From")

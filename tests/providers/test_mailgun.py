@@ -215,13 +215,13 @@ def test_a_delivery_names_our_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("severity", "reason", "status", "text", "kind", "is_hard"),
+    ("severity", "reason", "status", "text", "kind", "is_permanent"),
     [
         ("permanent", "bounce", "5.1.1", "5.1.1 no such user", EventKind.bounced, True),
         ("permanent", "bounce", None, "550 5.1.10 null MX", EventKind.bounced, True),
         ("permanent", "bounce", None, "550 no such user", EventKind.bounced, True),
-        ("permanent", "bounce", "5.7.1", "blocked by policy", EventKind.bounced, False),
-        ("permanent", "bounce", "4.2.2", "mailbox full", EventKind.bounced, False),
+        ("permanent", "bounce", "5.7.1", "blocked by policy", EventKind.bounced, True),
+        ("permanent", "bounce", "4.2.2", "mailbox full", EventKind.bounced, True),
         ("permanent", "generic", None, "550 something", EventKind.bounced, False),
         ("permanent", "old", "4.4.7", "gave up", EventKind.bounced, False),
         (
@@ -238,14 +238,14 @@ def test_a_delivery_names_our_message() -> None:
         ("temporary", "greylisted", "5.1.1", "greylisted", EventKind.deferred, False),
     ],
 )
-def test_a_failure_is_hard_by_its_status_rather_than_by_its_label(
-    severity: str, reason: str, status: str | None, text: str, kind: EventKind, is_hard: bool
+def test_a_failure_keeps_its_status_its_reason_and_the_word_of_its_provider(
+    severity: str, reason: str, status: str | None, text: str, kind: EventKind, is_permanent: bool
 ) -> None:
     delivery = {"code": 550, "message": text, "description": ""} | (
         {"enhanced-code": status} if status else {}
     )
     made = parsed(event("failed", severity=severity, reason=reason, **{"delivery-status": delivery}))
-    assert (made.kind, made.is_hard) == (kind, is_hard)
+    assert (made.kind, made.is_permanent) == (kind, is_permanent)
     assert made.reason == (text or reason)
 
 
@@ -262,7 +262,7 @@ def test_a_failure_is_hard_by_its_status_rather_than_by_its_label(
 )
 def test_the_other_events_are_said_in_our_words(report: dict[str, object], kind: EventKind) -> None:
     made = parsed(report)
-    assert (made.kind, made.message_id, made.is_hard) == (kind, MESSAGE_ID, False)
+    assert (made.kind, made.message_id, made.is_permanent) == (kind, MESSAGE_ID, False)
 
 
 def test_opens_and_clicks_tell_by_what_they_were_made() -> None:

@@ -211,14 +211,14 @@ def test_a_repeated_report_has_the_same_id_and_no_other_has_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "details", "kind", "is_hard"),
+    ("label", "details", "kind", "is_permanent"),
     [
         ("HardBounce", "smtp;550 5.1.1 no such user", EventKind.bounced, True),
         ("HardBounce", "smtp;550 no such user", EventKind.bounced, True),
-        ("HardBounce", "smtp;550 5.7.1 blocked", EventKind.bounced, False),
+        ("HardBounce", "smtp;550 5.7.1 blocked", EventKind.bounced, True),
         ("BadEmailAddress", "", EventKind.bounced, True),
         ("SoftBounce", "smtp;552 5.2.2 full", EventKind.bounced, False),
-        ("SoftBounce", "smtp;550 5.1.1 no such user", EventKind.bounced, True),
+        ("SoftBounce", "smtp;550 5.1.1 no such user", EventKind.bounced, False),
         ("Blocked", "smtp;554 refused", EventKind.bounced, False),
         ("SpamNotification", "", EventKind.bounced, False),
         ("DMARCPolicy", "", EventKind.bounced, False),
@@ -230,11 +230,11 @@ def test_a_repeated_report_has_the_same_id_and_no_other_has_it() -> None:
         ("SMTPApiError", "", EventKind.rejected, False),
     ],
 )
-def test_a_bounce_is_hard_by_its_status_rather_than_by_its_label(
-    label: str, details: str, kind: EventKind, is_hard: bool
+def test_a_bounce_keeps_its_status_its_reason_and_the_word_of_its_provider(
+    label: str, details: str, kind: EventKind, is_permanent: bool
 ) -> None:
     made = parsed(bounce(label, Details=details))
-    assert (made.kind, made.is_hard, made.recipient) == (kind, is_hard, "zoe@example.com")
+    assert (made.kind, made.is_permanent, made.recipient) == (kind, is_permanent, "zoe@example.com")
     assert made.reason == (details or None)
 
 

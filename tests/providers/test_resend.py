@@ -255,21 +255,21 @@ def test_our_id_comes_back_as_an_object_a_list_or_a_header() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "text", "is_hard"),
+    ("label", "text", "is_permanent"),
     [
         ("Permanent", "550 5.1.1 no such user", True),
         ("Permanent", "The recipient's email provider sent a hard bounce message.", True),
-        ("Permanent", "550 5.7.1 blocked", False),
+        ("Permanent", "550 5.7.1 blocked", True),
         ("Transient", "552 5.2.2 over quota", False),
         ("Transient", "The mailbox is full", False),
         ("Undetermined", "", False),
     ],
 )
-def test_a_bounce_is_hard_by_its_status_rather_than_by_its_label(
-    label: str, text: str, is_hard: bool
+def test_a_bounce_keeps_its_status_its_reason_and_the_word_of_its_provider(
+    label: str, text: str, is_permanent: bool
 ) -> None:
     made = parsed(event("bounced", bounce={"type": label, "subType": "General", "message": text}))
-    assert (made.kind, made.is_hard, made.reason) == (EventKind.bounced, is_hard, text or None)
+    assert (made.kind, made.is_permanent, made.reason) == (EventKind.bounced, is_permanent, text or None)
 
 
 def test_the_other_events_are_said_in_our_words() -> None:
@@ -278,7 +278,7 @@ def test_the_other_events_are_said_in_our_words() -> None:
     failed = parsed(event("failed", failed={"reason": "reached_daily_quota"}))
     assert (failed.kind, failed.reason) == (EventKind.rejected, "reached_daily_quota")
     suppressed = parsed(event("suppressed", suppressed={"message": "on the list", "type": "OnAccountList"}))
-    assert (suppressed.kind, suppressed.reason, suppressed.is_hard) == (
+    assert (suppressed.kind, suppressed.reason, suppressed.is_permanent) == (
         *(EventKind.rejected, "on the list", False),
     )
 

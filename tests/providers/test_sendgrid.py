@@ -234,25 +234,25 @@ def test_the_message_id_of_the_mail_serves_where_no_argument_comes_back() -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "label", "status", "reason", "kind", "is_hard"),
+    ("name", "label", "status", "reason", "kind", "is_permanent"),
     [
         ("bounce", "bounce", "5.1.1", "550 5.1.1 no such user", EventKind.bounced, True),
         ("bounce", "bounce", None, "550 no such user", EventKind.bounced, True),
-        ("bounce", "bounce", "5.7.1", "550 5.7.1 policy", EventKind.bounced, False),
-        ("bounce", "bounce", "5.2.2", "552 5.2.2 mailbox full", EventKind.bounced, False),
+        ("bounce", "bounce", "5.7.1", "550 5.7.1 policy", EventKind.bounced, True),
+        ("bounce", "bounce", "5.2.2", "552 5.2.2 mailbox full", EventKind.bounced, True),
         ("bounce", "blocked", None, "554 blocked", EventKind.bounced, False),
-        ("bounce", "blocked", "5.1.1", "550 5.1.1 unknown", EventKind.bounced, True),
+        ("bounce", "blocked", "5.1.1", "550 5.1.1 unknown", EventKind.bounced, False),
         ("dropped", None, None, "Bounced Address", EventKind.rejected, True),
         ("dropped", None, None, "Invalid", EventKind.rejected, True),
         ("dropped", None, None, "Spam Reporting Address", EventKind.rejected, False),
         ("dropped", None, None, "Unsubscribed Address", EventKind.rejected, False),
     ],
 )
-def test_a_bounce_is_hard_by_its_status_rather_than_by_its_label(
-    name: str, label: str | None, status: str | None, reason: str, kind: EventKind, is_hard: bool
+def test_a_bounce_keeps_its_status_its_reason_and_the_word_of_its_provider(
+    name: str, label: str | None, status: str | None, reason: str, kind: EventKind, is_permanent: bool
 ) -> None:
     made = parsed(event(name, type=label, status=status, reason=reason))
-    assert (made.kind, made.is_hard, made.reason) == (kind, is_hard, reason)
+    assert (made.kind, made.is_permanent, made.reason) == (kind, is_permanent, reason)
 
 
 def test_the_other_events_are_said_in_our_words() -> None:
