@@ -26,7 +26,7 @@ from newsletter.llm import Model
 from newsletter.llm.client import connect
 from newsletter.plans import catalogue
 from newsletter.providers.base import MailStream, Provider
-from newsletter.providers.smtp.provider import SMTPProvider
+from newsletter.routing.router import Router
 from newsletter.routing.workshop import Workshop
 from newsletter.sandbox.inbox import SandboxProvider
 from newsletter.settings import Settings
@@ -107,27 +107,26 @@ class Runtime:
         return Links(self.signer, self.settings.public_url, self.settings.tracking_url)
 
     @cached_property
-    def smtp(self) -> SMTPProvider:
-        """The default sending server. Raises `ValueError` where none is set: launches check that."""
-        return SMTPProvider.from_settings(self.settings.smtp)
-
-    @cached_property
     def workshop(self) -> Workshop:
         """What makes sending servers out of their configurations."""
         return Workshop(self.settings, self._sandbox)
 
-    def _sandbox(self, project_id: UUID) -> SandboxProvider:
-        return SandboxProvider(self.db, project_id, self.settings.limits.sandbox_messages)
+    @cached_property
+    def router(self) -> Router:
+        return Router(self.db, self.vault, self.workshop, self.settings)
 
     def provider_for(self, stream: MailStream) -> Provider:
         """Mail of test projects never leaves the house, whatever is configured."""
         if stream.is_test:
             return self._sandbox(stream.project_id)
-        return self.smtp
+        return self.router.for_stream(stream)
+
+    def _sandbox(self, project_id: UUID) -> SandboxProvider:
+        return SandboxProvider(self.db, project_id, self.settings.limits.sandbox_messages)
 
     async def aclose(self) -> None:
         # What was never used was never made, and making it now only to close it would be odd.
-        for name in ("smtp", "egress", "model", "limiter"):
+        for name in ("router", "egress", "model", "limiter"):
             part = self.__dict__.get(name)
             if part is not None:
                 await part.aclose()

@@ -15,6 +15,7 @@ from newsletter.copywriting import service as copywriting
 from newsletter.delivery import batches
 from newsletter.events import parts
 from newsletter.kit import heartbeat, idempotency, jobs
+from newsletter.routing import throttle
 from newsletter.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ class Sweeper:
             Chore("close forgotten mailings", 15, self._close),
             Chore("release lapsed generations", 30, self._release),
             Chore("prune idempotency keys", 600, self._prune),
+            Chore("forget limits of domains", 600, self._forget),
             Chore("keep the event log in parts", 3600, self._divide),
             Chore("prune events", 60, self._prune_events),
         ]
@@ -97,6 +99,10 @@ class Sweeper:
     async def _prune(self) -> None:
         async with self._runtime.db.unit_of_work() as session:
             await idempotency.prune(session)
+
+    async def _forget(self) -> None:
+        async with self._runtime.db.unit_of_work() as session:
+            await throttle.forget(session)
 
     async def _divide(self) -> None:
         async with self._runtime.db.unit_of_work() as session:

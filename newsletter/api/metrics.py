@@ -6,6 +6,7 @@ so every process tells the same of it; all of it is cheap to read on a large ins
 
 import time
 from typing import Final
+from uuid import UUID
 
 import structlog
 from prometheus_client import (
@@ -19,12 +20,15 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from sqlalchemy import select
 from sqlalchemy.pool import QueuePool
 
 from newsletter import __version__
 from newsletter.delivery import queries as delivery
-from newsletter.kit import heartbeat, jobs
-from newsletter.kit.db import Database, is_outage
+from newsletter.kit import heartbeat, ids, jobs
+from newsletter.kit.db import Database, db_now, is_outage
+from newsletter.routing import breaker, meter, throttle
+from newsletter.routing.choice import DEFAULT_SERVER
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +65,15 @@ class Metrics:
         self._jobs = self._gauge("newsletter_jobs", "Jobs by status", "status")
         self._mailings = self._gauge("newsletter_mailings", "Mailings that are not over", "status")
         self._batches = self._gauge("newsletter_batches", "Batches of those mailings", "status")
+        self._servers = self._gauge(
+            "newsletter_sending_server_mails", "What went through each sending server", "server", "outcome"
+        )
+        self._breakers = self._gauge(
+            "newsletter_sending_server_breaker", "1 for servers that are left alone", "server", "state"
+        )
+        self._limited = self._gauge(
+            "newsletter_sending_server_limited_domains", "Domains that take less than we would send", "server"
+        )
         self._ages = self._gauge("newsletter_heartbeat_age_seconds", "Since a loop was last seen", "loop")
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -72,7 +85,10 @@ class Metrics:
     async def exposition(self, db: Database) -> bytes:
         """All numbers. While the database is away, those of the process alone."""
         self._note_pool(db)
-        for gauge in (self._jobs, self._mailings, self._batches, self._ages):
+        for gauge in (
+            *(self._jobs, self._mailings, self._batches, self._ages),
+            *(self._servers, self._breakers, self._limited),
+        ):
             gauge.clear()
         started = time.perf_counter()
         try:
@@ -94,6 +110,17 @@ class Metrics:
             by_status = await jobs.counts(session)
             mailings, batches = await delivery.unfinished(session)
             ages = await heartbeat.ages(session)
+            totals = await meter.totals(session)
+            breakers = await breaker.open_all(session)
+            limited = await throttle.counts(session)
+            now = (await session.execute(select(db_now()))).scalar_one()
+        for row in totals:
+            for outcome in ("sent", "deferred", "failed"):
+                self._servers.labels(_server(row.server_id), outcome).set(getattr(row, outcome))
+        for server_id, state in breakers.items():
+            self._breakers.labels(_server(server_id), state.state(now).value).set(1)
+        for server_id, count in limited.items():
+            self._limited.labels(_server(server_id)).set(count)
         for status in jobs.JobStatus:
             self._jobs.labels(status.value).set(by_status.get(status.value, 0))
         for gauge, numbers in ((self._mailings, mailings), (self._batches, batches), (self._ages, ages)):
@@ -109,3 +136,7 @@ class Metrics:
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, labels, registry=self._registry)
+
+
+def _server(server_id: UUID) -> str:
+    return "default" if server_id == DEFAULT_SERVER else ids.public("srv", server_id)

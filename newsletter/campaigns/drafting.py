@@ -126,7 +126,7 @@ async def _check(session: AsyncSession, principal: Principal, studio: Studio, da
         raise errors.CampaignLimitReached()
     if data.send and data.scheduled_at is None:
         profile = await accounts.profile(session, project)
-        from_email = launch.check_sender(profile, data.from_email, studio.settings)
+        from_email = await launch.check_sender(session, project, profile, data.from_email, studio.settings)
         if data.ai is None and not data.subject:
             raise errors.SubjectMissing()
         await launch.check_quota(session, project, data.list_id, from_email, principal.plan)

@@ -60,7 +60,7 @@ class PostalAddressMissing(Conflict):
 
 class SendingServerMissing(Conflict):
     code, status = "sending_server_missing", 409
-    summary = "There is no sending server. The operator sets one with NEWSLETTER_SMTP_URL."
+    summary = "There is no sending server for this sender. Connect one: POST /sending-servers."
 
 
 class DomainNotVerified(Conflict):

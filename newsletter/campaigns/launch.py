@@ -14,9 +14,10 @@ from newsletter.delivery import service as delivery
 from newsletter.delivery.models import MailingKind
 from newsletter.delivery.service import Order, QuotaExceeded, Sender
 from newsletter.kit import clock, jobs
-from newsletter.kit.address import domain_of
+from newsletter.kit.address import ascii_domain_of, domain_of
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Plan, Resource
+from newsletter.routing import queries as routing
 from newsletter.settings import Settings
 from newsletter.suppressions import queries as suppressions
 from newsletter.templates.compile import Compiled
@@ -29,7 +30,9 @@ def schedule_key(campaign_id: UUID) -> str:
     return f"campaigns.launch:{campaign_id}"
 
 
-def check_sender(profile: Profile, own_email: str | None, settings: Settings) -> str:
+async def check_sender(
+    session: AsyncSession, project: Project, profile: Profile, own_email: str | None, settings: Settings
+) -> str:
     """The address that a campaign is sent from: its own, else the project's.
 
     Raises the 409 that names what is missing.
@@ -40,7 +43,8 @@ def check_sender(profile: Profile, own_email: str | None, settings: Settings) ->
     if not profile.is_test:
         if not profile.postal_address:
             raise errors.PostalAddressMissing()
-        if settings.smtp.url is None:
+        has_default = settings.smtp.url is not None
+        if not has_default and not await routing.has_server(session, project, ascii_domain_of(from_email)):
             raise errors.SendingServerMissing()
         if settings.require_verified_domain:
             raise errors.DomainNotVerified()
@@ -88,7 +92,7 @@ async def start(
     check_sendable(campaign)
     profile = await accounts.profile(session, project)
     listed = await audience.find_list(session, project, campaign.list_id, share=True)
-    sender = sender_of(campaign, profile, settings, list_name=listed.name if listed else None)
+    sender = await sender_of(session, project, campaign, settings, list_name=listed.name if listed else None)
     if listed is None:
         raise errors.ListGone()
     order = Order(
@@ -117,9 +121,12 @@ async def start(
     await session.flush()
 
 
-def sender_of(campaign: Campaign, profile: Profile, settings: Settings, *, list_name: str | None) -> Sender:
+async def sender_of(
+    session: AsyncSession, project: Project, campaign: Campaign, settings: Settings, *, list_name: str | None
+) -> Sender:
     """Who the campaign is from. Raises the 409 that names what is missing of sender or subject."""
-    from_email = check_sender(profile, campaign.from_email, settings)
+    profile = await accounts.profile(session, project)
+    from_email = await check_sender(session, project, profile, campaign.from_email, settings)
     if not campaign.subject:
         raise errors.SubjectMissing()
     return Sender(

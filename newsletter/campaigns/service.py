@@ -113,9 +113,9 @@ async def send_test(
     settings: Settings,
 ) -> Started:
     """Sends a copy to a few addresses: a mailing of its own, which leaves the campaign as it is."""
-    profile = await accounts.profile(session, project)
     listed = await audience.find_list(session, project, campaign.list_id)
-    sender = launch.sender_of(campaign, profile, settings, list_name=listed.name if listed else None)
+    list_name = listed.name if listed else None
+    sender = await launch.sender_of(session, project, campaign, settings, list_name=list_name)
     order = Order(MailingKind.test, campaign.id, campaign.list_id, mail.to_json(), sender)
     limit = plan.limits[Resource.mails]
     return await delivery.start_to(

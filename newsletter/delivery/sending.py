@@ -32,7 +32,7 @@ from newsletter.delivery.letter import Letter
 from newsletter.delivery.links import Links, MessageRef
 from newsletter.delivery.models import Mailing, Message, Outcome, UnknownPolicy
 from newsletter.kit import clock
-from newsletter.kit.address import domain_of
+from newsletter.kit.address import ascii_domain_of, domain_of
 from newsletter.kit.db import Database, db_now, insist
 from newsletter.kit.jobs import Again, keep_alive
 from newsletter.providers.base import (
@@ -121,7 +121,7 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
 
 
 def stream_of(mailing: Mailing) -> MailStream:
-    domain = domain_of(mailing.sender["from_email"]).lower()
+    domain = ascii_domain_of(mailing.sender["from_email"])
     return MailStream(mailing.project_id, mailing.is_test, mailing.purpose, mailing.list_id, domain)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter import migrations
 from newsletter.accounts import queries as accounts
+from newsletter.doctor import servers
 from newsletter.doctor.finding import Finding, broken, off, ok, warning
 from newsletter.kit import clock, heartbeat, jobs
 from newsletter.kit.db import db_now
@@ -67,6 +68,7 @@ async def _ask(runtime: Runtime, books: Books) -> None:
             books.findings += await _durability(session)
         books.findings.append(await _clock(session))
         books.findings += await _work(session)
+        books.findings += await servers.check(session)
         books.has_projects, books.has_live_projects = await accounts.kinds_of_projects(session)
 
 

@@ -109,8 +109,8 @@ async def sending(smtp: SMTPSettings) -> list[Finding]:
         return [
             off(
                 "sending server",
-                "none: launches on live projects get 409 sending_server_missing",
-                "Set NEWSLETTER_SMTP_URL; test projects need none.",
+                "none: live projects without one of their own get 409 sending_server_missing",
+                "Set NEWSLETTER_SMTP_URL, or POST /api/v1/sending-servers; test projects need none.",
             )
         ]
     mend = "Is NEWSLETTER_SMTP_URL right: host, port, user, password, TLS?"

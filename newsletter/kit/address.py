@@ -49,6 +49,12 @@ def masked(address: str) -> str:
     return f"{local[:1]}•••@{domain}"
 
 
+def ascii_domain_of(address: str) -> str:
+    """The domain in lower case, as A-label: what domains are compared by."""
+    domain = domain_of(address)
+    return domain if domain.isascii() else domain_name(domain)
+
+
 def domain_name(text: str) -> str:
     """A domain in lower case, as A-label. Raises `ValueError` with a sentence that says what is wrong."""
     try:

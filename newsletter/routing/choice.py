@@ -13,23 +13,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import UUID
 
-from newsletter.routing.models import Purpose
+from newsletter.providers.base import MailStream, Purpose
 from newsletter.routing.warmup import WarmUp
 
 DEFAULT_SERVER = UUID(int=0)
 """Stands for the installation's own server, which has no row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """What routing knows of the mails of one mailing."""
-
-    project_id: UUID
-    is_test: bool
-    purpose: Purpose
-    from_domain: str
-    """Lower case, as A-label."""
-    list_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +64,13 @@ class Rule:
     list_id: UUID | None = None
     is_active: bool = True
 
-    def mismatch(self, mail: Mail) -> str | None:
+    def mismatch(self, stream: MailStream) -> str | None:
         """The first thing that does not fit the mail; None when all does."""
-        if self.purpose is not None and self.purpose is not mail.purpose:
+        if self.purpose is not None and self.purpose is not stream.purpose:
             return f"it is for {self.purpose.value} mail"
-        if self.from_domain is not None and self.from_domain != mail.from_domain:
+        if self.from_domain is not None and self.from_domain != stream.sender_domain:
             return f"it is for mail from {self.from_domain}"
-        if self.list_id is not None and self.list_id != mail.list_id:
+        if self.list_id is not None and self.list_id != stream.list_id:
             return "it is for another list"
         return None
 
@@ -100,18 +88,18 @@ Tier = tuple[Candidate, ...]
 
 
 def tiers(
-    mail: Mail, servers: Mapping[UUID, Server], rules: Iterable[Rule], default: Server | None
+    stream: MailStream, servers: Mapping[UUID, Server], rules: Iterable[Rule], default: Server | None
 ) -> tuple[Tier, ...]:
     """The candidates in groups of equals, the first group first. Empty: nothing may take the mail."""
     usable = {
         server.id: server
         for server in servers.values()
-        if server.is_active and server.sends_for(mail.from_domain)
+        if server.is_active and server.sends_for(stream.sender_domain)
     }
     seen: set[UUID] = set()
     grouped: dict[int, list[Candidate]] = {}
     for rule in sorted(rules, key=lambda rule: (rule.priority, rule.id)):
-        if not rule.is_active or rule.server_id not in usable or rule.mismatch(mail) is not None:
+        if not rule.is_active or rule.server_id not in usable or rule.mismatch(stream) is not None:
             continue
         if rule.server_id not in seen:
             # A server that two rules name counts where it is named first.

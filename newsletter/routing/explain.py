@@ -9,9 +9,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.providers.base import MailStream
 from newsletter.routing import meter, roster
 from newsletter.routing.breaker import CLOSED
-from newsletter.routing.choice import DEFAULT_SERVER, Candidate, Mail, Rule, Server, order
+from newsletter.routing.choice import DEFAULT_SERVER, Candidate, Rule, Server, order
 from newsletter.routing.meter import Used
 from newsletter.routing.roster import DEFAULT_NAME, Roster
 
@@ -64,13 +65,13 @@ SANDBOX = Explanation(
 
 
 async def explain(
-    session: AsyncSession, mail: Mail, *, to_domain: str, key: str, has_default: bool
+    session: AsyncSession, stream: MailStream, *, to_domain: str, key: str, has_default: bool
 ) -> Explanation:
     """For the message of this key: the same key, the same answer, while nothing changes."""
-    if mail.is_test:
+    if stream.is_test:
         return SANDBOX
-    facts = await roster.read(session, mail.project_id, has_default=has_default)
-    candidates = order(facts.tiers(mail), key)
+    facts = await roster.read(session, stream.project_id, has_default=has_default)
+    candidates = order(facts.tiers(stream), key)
     used = await meter.used(session, [each.server.id for each in candidates])
     considered: list[Considered] = []
     chosen: Candidate | None = None
@@ -85,7 +86,7 @@ async def explain(
             considered.append(_of(each, Verdict.chosen, _why(each)))
         else:
             considered.append(_of(each, Verdict.alternative, "It is next when those before it cannot."))
-    considered += _left_out(facts, mail, {each.server.id for each in candidates})
+    considered += _left_out(facts, stream, {each.server.id for each in candidates})
     if chosen is None:
         wait = math.ceil(min(waits)) if waits else None
         text = "Nothing takes the mail now; it waits." if waits else "There is no server for this mail."
@@ -126,39 +127,39 @@ def _obstacle(facts: Roster, server: Server, used: Mapping[UUID, Used], to_domai
     return None
 
 
-def _left_out(facts: Roster, mail: Mail, candidates: set[UUID]) -> Iterator[Considered]:
+def _left_out(facts: Roster, stream: MailStream, candidates: set[UUID]) -> Iterator[Considered]:
     """The rules that do not count, and the servers that no counting rule leads to."""
     for rule in sorted(facts.rules, key=lambda rule: (rule.priority, rule.id)):
         server = facts.servers[rule.server_id]
-        found = _against_rule(rule, server, mail)
+        found = _against_rule(rule, server, stream)
         if found is not None:
             yield Considered(server.id, server.name, rule.id, *found)
     named = {rule.server_id for rule in facts.rules}
     for server in facts.servers.values():
         if server.id in candidates or server.id in named:
             continue
-        yield Considered(server.id, server.name, None, *_against_server(server, mail))
+        yield Considered(server.id, server.name, None, *_against_server(server, stream))
     if facts.default is not None and DEFAULT_SERVER not in candidates:
         text = "It takes mail only where the project has no server for it."
         yield Considered(None, DEFAULT_NAME, None, Verdict.not_named, text)
 
 
-def _against_rule(rule: Rule, server: Server, mail: Mail) -> tuple[Verdict, str] | None:
+def _against_rule(rule: Rule, server: Server, stream: MailStream) -> tuple[Verdict, str] | None:
     if not rule.is_active:
         return Verdict.rule_inactive, "The rule is not active."
-    mismatch = rule.mismatch(mail)
+    mismatch = rule.mismatch(stream)
     if mismatch is not None:
         return Verdict.rule_mismatch, f"The rule does not fit: {mismatch}."
-    if not server.is_active or not server.sends_for(mail.from_domain):
-        return _against_server(server, mail)
+    if not server.is_active or not server.sends_for(stream.sender_domain):
+        return _against_server(server, stream)
     return None
 
 
-def _against_server(server: Server, mail: Mail) -> tuple[Verdict, str]:
+def _against_server(server: Server, stream: MailStream) -> tuple[Verdict, str]:
     if not server.is_active:
         return Verdict.inactive, "The server is not active."
-    if not server.sends_for(mail.from_domain):
-        return Verdict.domain_mismatch, f"The server does not send for {mail.from_domain}."
+    if not server.sends_for(stream.sender_domain):
+        return Verdict.domain_mismatch, f"The server does not send for {stream.sender_domain}."
     return Verdict.not_named, "A rule fits the mail, and names other servers."
 
 

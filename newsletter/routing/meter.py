@@ -10,7 +10,7 @@ Each reservation moves ``rate_free_at`` on by what its mails take at the rate, s
 workers follow each other, and none may be used later than a second after its time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -138,6 +138,11 @@ async def used(session: AsyncSession, server_ids: Iterable[UUID]) -> dict[UUID, 
     statement = select(ServerMeter, db_now()).where(ServerMeter.server_id.in_(list(server_ids)))
     rows = (await session.execute(statement)).all()
     return {row.server_id: _used(row, Periods.of(now)) for row, now in rows}
+
+
+async def totals(session: AsyncSession) -> Sequence[ServerMeter]:
+    """What went through each server in all."""
+    return (await session.scalars(select(ServerMeter))).all()
 
 
 def full(used: Used, limits: Limits, now: datetime) -> Full | None:

@@ -1,7 +1,6 @@
 """Sending servers, the rules that choose among them, and what all workers share about them."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -9,13 +8,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit.db import Base, status_type, text
-
-
-class Purpose(StrEnum):
-    """What a mail is for: something the reader did, or something to tell many."""
-
-    transactional = "transactional"
-    marketing = "marketing"
+from newsletter.providers.base import Purpose
 
 
 class SendingServer(Base):

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts.project import Project
 from newsletter.kit.errors import NotFound
 from newsletter.routing.choice import Limits, Rule, Server
-from newsletter.routing.models import RoutingRule, SendingServer, ServerMeter
+from newsletter.routing.models import RoutingRule, SendingServer
 from newsletter.routing.warmup import WarmUp
 
 
@@ -60,10 +60,10 @@ async def rules_name(session: AsyncSession, project: Project, server_id: UUID) -
     return (await session.scalars(naming)).first() is not None
 
 
-async def has_server(session: AsyncSession, project: Project) -> bool:
-    """Whether the project has an active server of its own."""
-    active = servers(project).where(SendingServer.is_active.is_(True)).limit(1)
-    return (await session.scalars(active)).first() is not None
+async def has_server(session: AsyncSession, project: Project, sender_domain: str) -> bool:
+    """Whether the project has an active server of its own for mail from this domain."""
+    active = await session.scalars(servers(project).where(SendingServer.is_active.is_(True)))
+    return any(as_server(row).sends_for(sender_domain) for row in active)
 
 
 async def of_project(
@@ -78,11 +78,6 @@ async def of_project(
 async def everywhere(session: AsyncSession) -> Sequence[SendingServer]:
     """The sending servers of the whole installation, for its operator."""
     return (await session.scalars(select(SendingServer).order_by(SendingServer.id))).all()
-
-
-async def totals(session: AsyncSession) -> Sequence[ServerMeter]:
-    """What went through each server in all."""
-    return (await session.scalars(select(ServerMeter))).all()
 
 
 def as_server(row: SendingServer) -> Server:

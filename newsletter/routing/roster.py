@@ -9,9 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.kit.db import db_now
+from newsletter.providers.base import MailStream
 from newsletter.routing import breaker, queries, throttle
 from newsletter.routing.breaker import Breaker
-from newsletter.routing.choice import DEFAULT_SERVER, Mail, Rule, Server, Tier, tiers
+from newsletter.routing.choice import DEFAULT_SERVER, Rule, Server, Tier, tiers
 from newsletter.routing.models import SendingServer
 from newsletter.routing.throttle import Known
 
@@ -29,13 +30,13 @@ class Roster:
     breakers: Mapping[UUID, Breaker]
     throttles: Mapping[UUID, Mapping[str, Known]]
     now: datetime
-    _tiers: dict[Mail, tuple[Tier, ...]] = field(default_factory=dict)
+    _tiers: dict[MailStream, tuple[Tier, ...]] = field(default_factory=dict)
 
-    def tiers(self, mail: Mail) -> tuple[Tier, ...]:
+    def tiers(self, stream: MailStream) -> tuple[Tier, ...]:
         """The candidates of a mailing's mails; worked out once."""
-        found = self._tiers.get(mail)
+        found = self._tiers.get(stream)
         if found is None:
-            found = self._tiers[mail] = tiers(mail, self.servers, self.rules, self.default)
+            found = self._tiers[stream] = tiers(stream, self.servers, self.rules, self.default)
         return found
 
 

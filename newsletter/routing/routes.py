@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
 from newsletter.kit import ids, paging
-from newsletter.kit.address import domain_name, domain_of
+from newsletter.kit.address import ascii_domain_of, domain_of
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database, db_now
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import Data, Page
+from newsletter.providers.base import MailStream
 from newsletter.routing import breaker, explain, meter, queries, rules, service
 from newsletter.routing.breaker import CLOSED
-from newsletter.routing.choice import Mail
 from newsletter.routing.meter import Used
 from newsletter.routing.models import SendingServer
 from newsletter.routing.schemas import (
@@ -273,19 +273,18 @@ class RoutingController(Controller):
     ) -> Data[Explained]:
         """Sends nothing. The same message always has the same order of servers, so a retry goes
         where this says while nothing changes."""
-        mail = Mail(
+        stream = MailStream(
             project_id=principal.project.id,
             is_test=principal.project.is_test,
             purpose=data.purpose,
-            from_domain=domain_name(domain_of(data.from_)),
             list_id=data.list_id,
+            sender_domain=ascii_domain_of(data.from_),
         )
-        to_domain = domain_name(domain_of(data.to))
         async with db.unit_of_work() as session:
             found = await explain.explain(
                 session,
-                mail,
-                to_domain=to_domain,
+                stream,
+                to_domain=domain_of(data.to),
                 key=data.message_id or data.to,
                 has_default=settings.smtp.url is not None,
             )

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field, StrictInt
 from newsletter.kit.address import DomainName, EmailAddress
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Line, Schema, Switch, Time
+from newsletter.providers.base import Purpose
 from newsletter.providers.registry import ServerType
 from newsletter.routing.explain import Verdict
-from newsletter.routing.models import Purpose
 
 ServerId = Annotated[UUID, IdField("srv")]
 RuleId = Annotated[UUID, IdField("rul")]

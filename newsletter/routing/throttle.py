@@ -20,7 +20,7 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.kit import ids
@@ -123,6 +123,14 @@ async def limited(
         known = Known(row.concurrency, row.blocked_until, row.reason)
         found.setdefault(row.server_id, {})[row.domain] = known
     return found
+
+
+async def counts(session: AsyncSession) -> dict[UUID, int]:
+    """How many domains each server of the installation is limited for."""
+    row = DestinationThrottle
+    statement = select(row.server_id, func.count()).where(row.updated_at > db_in(-FORGOTTEN_SECONDS))
+    found = (await session.execute(statement.group_by(row.server_id))).all()
+    return {each[0]: each[1] for each in found}
 
 
 async def begin(session: AsyncSession, server_id: UUID, domain: str, throttle: Throttle) -> None:

@@ -4,7 +4,11 @@ import pytest
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from newsletter import __version__
-from newsletter.kit import heartbeat
+from newsletter.kit import heartbeat, ids
+from newsletter.providers.base import ServerDown
+from newsletter.routing import breaker, meter, throttle
+from newsletter.routing.choice import DEFAULT_SERVER
+from newsletter.routing.throttle import Throttle
 from newsletter.runtime import Runtime
 from tests.client import Client
 from tests.mailbox import HTML, subscribed_list
@@ -72,3 +76,21 @@ async def test_while_the_database_is_away_the_process_still_tells_of_itself(
     assert samples["newsletter_database_up"] == 0
     assert not [name for name in samples if name.startswith("newsletter_jobs")]
     assert samples["process_start_time_seconds"] > 0
+
+
+async def test_servers_show_what_went_through_them_and_whether_they_fail(
+    client: Client, runtime: Runtime
+) -> None:
+    server_id = ids.uuid7()
+    async with runtime.db.unit_of_work() as session:
+        await meter.note(session, DEFAULT_SERVER, sent=7, deferred=0, failed=2)
+        await meter.note(session, server_id, sent=1, deferred=3, failed=0)
+        await breaker.trip(session, server_id, (60,), ServerDown("away"))
+        await throttle.begin(session, server_id, "example.org", Throttle(1.0, most=4))
+    samples = await scrape(client)
+    name, server = "newsletter_sending_server", ids.public("srv", server_id)
+    assert samples[f'{name}_mails{{outcome="sent",server="default"}}'] == 7
+    assert samples[f'{name}_mails{{outcome="failed",server="default"}}'] == 2
+    assert samples[f'{name}_mails{{outcome="deferred",server="{server}"}}'] == 3
+    assert samples[f'{name}_breaker{{server="{server}",state="open"}}'] == 1
+    assert samples[f'{name}_limited_domains{{server="{server}"}}'] == 1

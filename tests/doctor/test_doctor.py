@@ -13,6 +13,12 @@ from newsletter.doctor.examine import examine
 from newsletter.doctor.finding import Finding, Level
 from newsletter.kit import heartbeat, jobs
 from newsletter.kit.db import Database
+from newsletter.providers.base import ServerDown
+from newsletter.providers.registry import ServerType
+from newsletter.routing import breaker
+from newsletter.routing import service as routing
+from newsletter.routing.schemas import ServerCreate
+from newsletter.runtime import Runtime
 from newsletter.settings import AISettings, Settings, SMTPSettings
 from tests.conftest import SIZE, MakeProject
 from tests.smtp_sink import Sink
@@ -259,3 +265,24 @@ async def test_folders_of_the_operator_that_do_not_work_are_broken(
 async def test_requiring_verified_domains_is_called_what_it_is(settings: Settings) -> None:
     strict = settings.model_copy(update={"require_verified_domain": True})
     assert "live launches are refused" in (await found(strict, "domains")).text
+
+
+async def test_servers_of_projects_and_those_that_fail_are_named(
+    settings: Settings, db: Database, make_project: MakeProject
+) -> None:
+    runtime = Runtime(settings, lambda rings: None)
+    project = await make_project(is_test=False)
+    config = {"host": "smtp.example.com", "username": "news", "password": "hush-hush"}
+    new = ServerCreate(name="Relay", type=ServerType.smtp, config=config)
+    async with db.unit_of_work() as session:
+        server = await routing.create(session, runtime.vault, project, new, limit=5)
+    assert await findings(settings, "failing server") == []
+    async with db.unit_of_work() as session:
+        await breaker.trip(session, server.id, (60,), ServerDown("535 refused"))
+    listed, failing = await found(settings, "projects' servers"), await found(settings, "failing server")
+    assert "1 of 1 active: 'Relay' (smtp, srv_" in listed.text
+    assert failing.level is Level.warning
+    assert "'Relay'" in failing.text
+    assert "535 refused" in failing.text
+    assert "/test" in failing.mend
+    assert "hush" not in listed.text + failing.text
