@@ -103,8 +103,8 @@ def upgrade() -> None:
         sa.Column(
             "purpose",
             sa.Enum(
-                "transactional",
                 "marketing",
+                "transactional",
                 name="purpose",
                 native_enum=False,
                 create_constraint=True,
