@@ -14,6 +14,7 @@ import structlog
 from newsletter.campaigns.drafting import Studio
 from newsletter.copywriting.prompts import Task
 from newsletter.copywriting.service import Desk
+from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import Links
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
@@ -105,6 +106,10 @@ class Runtime:
     @cached_property
     def links(self) -> Links:
         return Links(self.signer, self.settings.public_url, self.settings.tracking_url)
+
+    @cached_property
+    def letters(self) -> Letters:
+        return Letters(self.db, self.links)
 
     @cached_property
     def workshop(self) -> Workshop:

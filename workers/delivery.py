@@ -14,7 +14,7 @@ from newsletter.sandbox import inbox
 def handlers(runtime: Runtime) -> dict[str, Handler]:
     parts = Parts(
         db=runtime.db,
-        links=runtime.links,
+        letters=runtime.letters,
         settings=runtime.settings.delivery,
         provider_for=runtime.provider_for,
         is_stopping=runtime.is_stopping,

@@ -1,14 +1,17 @@
 """Reads lists, subscribers and consents."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, cast, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.accounts.project import Project
 from newsletter.audience.models import Consent, CustomField, MailingList, Status, Subscriber
@@ -27,6 +30,9 @@ class ListSummary:
     active_subscribers: int
     created_at: datetime
     updated_at: datetime
+
+
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +188,48 @@ async def merge_data(
     return {subscriber_id: MergeRow(*values) for subscriber_id, *values in await session.execute(statement)}
 
 
-async def left_since(session: AsyncSession, subscriber_ids: Collection[UUID]) -> set[UUID]:
-    """Which of these are not active any more, or gone."""
-    statement = select(Subscriber.id).where(
-        Subscriber.id.in_(subscriber_ids), Subscriber.status == Status.active
-    )
-    return set(subscriber_ids) - set(await session.scalars(statement))
+def with_merge_data(
+    statement: Select[*tuple[Any, ...]],
+    subscriber_id: InstrumentedAttribute[UUID | None],
+    project_id: ColumnElement[UUID],
+) -> Select[*tuple[Any, ...]]:
+    """The statement with the fields of `MergeRow` behind its own, for `merge_row`.
+
+    Custom fields come as the text of their JSON: most people have none, and finding that out by
+    parsing took a fifth of the time of reading a batch.
+    """
+    mine = (Subscriber.id == subscriber_id) & (Subscriber.project_id == project_id)
+    return statement.add_columns(
+        Subscriber.status,
+        Subscriber.email,
+        Subscriber.first_name,
+        Subscriber.last_name,
+        cast(Subscriber.custom_fields, Text),
+    ).outerjoin(Subscriber, mine)
+
+
+def merge_row(
+    status: Status | None,
+    email: str,
+    first_name: str | None,
+    last_name: str | None,
+    custom_fields: str,
+) -> MergeRow | None:
+    """What `with_merge_data` has read of one person; None for who was erased."""
+    if status is None:
+        return None
+    fields = NO_FIELDS if custom_fields == "{}" else json.loads(custom_fields)
+    return MergeRow(status, email, first_name, last_name, fields)
+
+
+def is_active(subscriber_id: ColumnElement[UUID] | InstrumentedAttribute[UUID | None]) -> ColumnElement[bool]:
+    """A condition for a ``WHERE``: this subscriber is still there, and active."""
+    return exists().where(Subscriber.id == subscriber_id, Subscriber.status == Status.active)
+
+
+def active_sql(subscriber_id: str) -> str:
+    """`is_active` as text, for a statement written by hand: the name of the column."""
+    return f"EXISTS (SELECT FROM subscribers p WHERE p.id = {subscriber_id} AND p.status = 'active')"
 
 
 async def standing(session: AsyncSession, subscriber_id: UUID) -> Standing | None:

@@ -6,6 +6,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from newsletter.delivery import ledger, service
 from newsletter.delivery.ledger import Books, Decision, LostBatch
@@ -68,7 +69,8 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
         batch = (await session.execute(statement)).scalar_one_or_none()
         if batch is None:
             return None
-        mailing = await session.get_one(Mailing, batch.mailing_id)
+        # Without its content, of which `newsletter.delivery.letters` keeps what was made.
+        mailing = await session.get_one(Mailing, batch.mailing_id, options=[defer(Mailing.content)])
         books = Books(mailing.id, batch.id, batch.token, lease, mailing.quota_owner_id, mailing.quota_period)
         decided = await _settle_orphans(session, mailing, books, batch)
         if not decided and batch.crashes >= max_crashes:
@@ -121,7 +123,14 @@ async def finish(session: AsyncSession, books: Books) -> None:
     await session.execute(
         update(Batch).where(Batch.id == books.batch_id).values(status=BatchStatus.done, lease_until=None)
     )
-    await service.close_if_done(session, books.mailing_id)
+    # Whoever ends one of those that wait asks again. So the row of the mailing, which all its
+    # workers would queue for, is locked by the last few alone. (Where that one ends before this
+    # commit, the sweeper closes the mailing.)
+    waiting = select(Batch.id).where(
+        Batch.mailing_id == books.mailing_id, Batch.status == BatchStatus.waiting
+    )
+    if (await session.execute(waiting.limit(1))).first() is None:
+        await service.close_if_done(session, books.mailing_id)
 
 
 async def seconds_to_next(session: AsyncSession, claimed: Claim) -> float | None:

@@ -21,9 +21,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import CursorResult, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.models import (
@@ -136,7 +137,8 @@ async def write(session: AsyncSession, books: Books, decisions: Iterable[Decisio
     decisions = list(decisions)
     changed: Counter[Outcome] = Counter()
     written: set[int] = set()
-    for (outcome, reason, retry_after, server_id), seqs in _grouped(decisions).items():
+    for one, seqs in grouped(decisions):
+        outcome = one.outcome
         statement = (
             update(Message)
             .where(
@@ -146,16 +148,17 @@ async def write(session: AsyncSession, books: Books, decisions: Iterable[Decisio
             )
             .values(
                 outcome=outcome,
-                reason=reason,
-                next_attempt_at=None if retry_after is None else db_in(retry_after),
+                reason=one.reason,
+                next_attempt_at=None if one.retry_after is None else db_in(one.retry_after),
                 decided_at=None if outcome in OPEN else db_now(),
-                server_id=server_id,
+                server_id=one.server_id,
             )
             .returning(Message.seq)
         )
         if outcome is Outcome.pending:
             # Back from ``sending`` untried: the attempt did not happen.
-            statement = statement.values(attempts=Message.attempts - 1)
+            untried = case((Message.outcome == Outcome.sending, 1), else_=0)
+            statement = statement.values(attempts=Message.attempts - untried)
         found = (await session.execute(statement)).scalars().all()
         changed[outcome] += len(found)
         written.update(found)
@@ -184,6 +187,24 @@ async def _note_refused(session: AsyncSession, books: Books, decisions: Sequence
         await session.execute(insert(session, MessageAttempt).values(rows).on_conflict_do_nothing())
 
 
+async def decide_rest(
+    session: AsyncSession, books: Books, first_seq: int, last_seq: int, outcome: Outcome, reason: str
+) -> None:
+    """One decision for all of a range that nobody began: it expired, or was cancelled."""
+    statement = (
+        update(Message)
+        .where(
+            Message.mailing_id == books.mailing_id,
+            Message.seq.between(first_seq, last_seq),
+            Message.outcome.in_([Outcome.pending, Outcome.deferred]),
+        )
+        .values(outcome=outcome, reason=reason, next_attempt_at=None, decided_at=db_now())
+        .execution_options(synchronize_session=False)
+    )
+    found = cast(CursorResult[Any], await session.execute(statement))
+    await _count(session, books, Counter({outcome: found.rowcount}))
+
+
 async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -> set[int]:
     """Sets messages to ``sending``, to be committed before their DATA begins.
 
@@ -197,7 +218,11 @@ async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -
             Message.seq.in_(seqs),
             Message.outcome.in_([*before(Outcome.sending), Outcome.sending]),
         )
-        .values(outcome=Outcome.sending, attempts=Message.attempts + 1, next_attempt_at=None)
+        .values(
+            outcome=Outcome.sending,
+            attempts=Message.attempts + case((Message.outcome == Outcome.sending, 0), else_=1),
+            next_attempt_at=None,
+        )
         .returning(Message.seq)
     )
     return set((await session.execute(statement)).scalars())
@@ -274,12 +299,13 @@ def _plus(table: type[Batch] | type[Mailing], numbers: Mapping[str, int]) -> dic
     return {name: getattr(table, name) + number for name, number in numbers.items()}
 
 
-def _grouped(
-    decisions: Iterable[Decision],
-) -> dict[tuple[Outcome, str | None, float | None, UUID | None], list[int]]:
-    """Most messages of a block share one decision, so a block is one or two statements."""
-    groups: dict[tuple[Outcome, str | None, float | None, UUID | None], list[int]] = {}
-    for decision in decisions:
-        key = (decision.outcome, decision.reason, decision.retry_after, decision.server_id)
-        groups.setdefault(key, []).append(decision.seq)
-    return groups
+def grouped(decisions: Iterable[Decision]) -> list[tuple[Decision, list[int]]]:
+    """Decisions that differ in nothing but the message, once, with all their messages."""
+    groups: dict[tuple[object, ...], tuple[Decision, list[int]]] = {}
+    for each in decisions:
+        key = (
+            *(each.outcome, each.reason, each.retry_after, each.server_id),
+            *(each.attempt, each.code, each.enhanced),
+        )
+        groups.setdefault(key, (each, []))[1].append(each.seq)
+    return list(groups.values())

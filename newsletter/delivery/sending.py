@@ -1,61 +1,51 @@
-"""Sends one batch: prepare, open, deliver, write, in blocks, two of them in flight.
+"""Sends one batch: read, write, open, deliver, record, in blocks, two of them in flight.
 
 One transaction writes the outcomes of block k and sets block k+2 to ``sending``; only then
-may its DATA begin. So while block k+1 is on the wire, the books of k are written and k+2 is
-merged. All batches of a process share its two lanes, so a killed process leaves at most two
-blocks ``unknown``. Suppressions and the mailing's status are read again in that transaction.
+may its DATA begin (`newsletter.delivery.rounds`). So while block k+1 is on the wire, the books
+of k are written and k+2 is merged. All batches of a process share its two lanes, so a killed
+process leaves at most two blocks ``unknown``. Suppressions and the mailing's status are read
+again in that transaction.
+
+What a server's answer means for a message is in `newsletter.delivery.answers`, which outcome
+may follow which in `newsletter.delivery.ledger`, who owns a batch in `newsletter.delivery.batches`.
 """
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts import queries as accounts
-from newsletter.audience import queries as audience
-from newsletter.audience import service as audience_service
-from newsletter.audience.queries import MergeRow
-from newsletter.delivery import batches, halting, ledger
+from newsletter.delivery import batches, halting, ledger, reading, rounds
+from newsletter.delivery.answers import Answers
 from newsletter.delivery.batches import Claim
 from newsletter.delivery.halting import Halt
 from newsletter.delivery.lanes import Lanes
 from newsletter.delivery.ledger import Decision
 from newsletter.delivery.letter import Letter
-from newsletter.delivery.links import Links, MessageRef
-from newsletter.delivery.models import Mailing, Message, Outcome, UnknownPolicy
+from newsletter.delivery.letters import Letters
+from newsletter.delivery.links import MessageRef
+from newsletter.delivery.models import Mailing, Outcome
+from newsletter.delivery.reading import Recipient
+from newsletter.delivery.rounds import Gate
 from newsletter.kit import clock
 from newsletter.kit.address import ascii_domain_of, domain_of
-from newsletter.kit.db import Database, db_now, insist
+from newsletter.kit.db import Database, insist
 from newsletter.kit.jobs import Again, keep_alive
-from newsletter.providers.base import (
-    Envelope,
-    MailStream,
-    Permanent,
-    Provider,
-    Receipt,
-    Refusal,
-    Result,
-    ServerDown,
-    Temporary,
-    Throttled,
-)
+from newsletter.providers.base import Envelope, MailStream, Provider, Receipt, ServerDown
 from newsletter.settings import DeliverySettings
-from newsletter.suppressions import queries as suppressions
 
 log = structlog.get_logger(__name__)
 
 PATIENCE = 600.0
 """Seconds to wait for a database that is away. Results in hand are the only record of what the
 server took; whether they may still be written is for the fence to say, not for the clock."""
-
 
 ProviderFor = Callable[[MailStream], Provider]
 """Picks the sending server. It is asked once for each claim of a batch, and must not wait."""
@@ -66,7 +56,7 @@ class Parts:
     """What sending needs; ``is_stopping`` becomes true when the process was asked to end."""
 
     db: Database
-    links: Links
+    letters: Letters
     settings: DeliverySettings
     provider_for: ProviderFor
     is_stopping: Callable[[], bool]
@@ -74,21 +64,12 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipient:
-    seq: int
-    subscriber_id: UUID | None
-    address: str
-    address_key: str
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True)
 class Block:
-    """Recipients whose mails are written, but not begun."""
+    """Recipients whose mails are written, but not begun; ``skipped`` get none."""
 
     recipients: dict[int, Recipient]
     envelopes: dict[int, Envelope]
-    skipped: tuple[Decision, ...]
+    skipped: list[Decision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +96,8 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
         mailing_id=str(claimed.mailing.id),
         source_id=str(claimed.mailing.source_id),
     )
-    run = _BatchRun(parts, claimed, asked_at)
+    letter = await insist(lambda: parts.letters.of(claimed.mailing.id), seconds=PATIENCE)
+    run = _BatchRun(parts, claimed, letter, asked_at)
     async with keep_alive(settings.lease / 3, run.renew), halting.watching(run.look):
         return await run.work()
 
@@ -126,12 +108,16 @@ def stream_of(mailing: Mailing) -> MailStream:
 
 
 class _BatchRun:
-    def __init__(self, parts: Parts, claimed: Claim, asked_at: float) -> None:
-        self._parts, self._claimed = parts, claimed
+    def __init__(self, parts: Parts, claimed: Claim, letter: Letter, asked_at: float) -> None:
+        self._parts, self._claimed, self._letter = parts, claimed, letter
         self._mailing, self._books = claimed.mailing, claimed.books
-        self._letter = Letter(claimed.mailing, parts.links)
+        self._answers = Answers(claimed.mailing, parts.settings.retry_minutes)
+        self._gate = Gate(
+            self._mailing.project_id, self._mailing.list_id, domain_of(self._mailing.sender["from_email"])
+        )
         self._provider = parts.provider_for(stream_of(claimed.mailing))
-        self._after = claimed.first_seq - 1
+        self._due: deque[Recipient] = deque()
+        self._read_up_to: int | None = claimed.first_seq - 1
         self._ours_until = asked_at + parts.settings.lease
         self._halt = halting.BY_STATUS.get(claimed.mailing.status)
         self._has_sent = False
@@ -213,166 +199,63 @@ class _BatchRun:
         known = [decision for delivery in self._on_the_wire for decision in delivery.decisions]
         if known:
             try:
-                await self._record(known, None)
+                await rounds.write(self._parts.db, self._books, self._gate, known, ())
             except (ledger.LostBatch, DBAPIError, OSError, PoolTimeout) as error:
                 log.warning("outcomes were lost", messages=len(known), error=repr(error))
 
     async def _prepare(self) -> Block | None:
         """Reads the next block and writes its mails; nothing is promised to the books yet, so
         a crash in here costs no message its outcome."""
-        statement = (
-            select(Message.seq, Message.subscriber_id, Message.address, Message.address_key, Message.attempts)
-            .where(
-                batches.in_range(self._claimed),
-                Message.seq > self._after,
-                Message.outcome.in_([Outcome.pending, Outcome.deferred]),
-                Message.next_attempt_at.is_(None) | (Message.next_attempt_at <= db_now()),
-            )
-            .order_by(Message.seq)
-            .limit(self._parts.settings.block_size)
-        )
-
-        async def read() -> tuple[list[Recipient], dict[UUID, MergeRow]]:
-            async with self._parts.db.read() as session:
-                recipients = [Recipient(*row) for row in await session.execute(statement)]
-                people = await audience.merge_data(
-                    session,
-                    self._mailing.project_id,
-                    [each.subscriber_id for each in recipients if each.subscriber_id],
-                )
-                return recipients, people
-
-        recipients, people = await insist(read, seconds=PATIENCE)
-        if not recipients:
+        if not self._due and self._read_up_to is not None:
+            claimed, after = self._claimed, self._read_up_to
+            page = await insist(lambda: reading.due(self._parts.db, claimed, after), seconds=PATIENCE)
+            self._due.extend(page)
+            self._read_up_to = page[-1].seq if len(page) == reading.PAGE else None
+        if not self._due:
             return None
-        self._after = recipients[-1].seq
-        return await asyncio.to_thread(self._write, recipients, people)
+        size = min(self._parts.settings.block_size, len(self._due))
+        return await asyncio.to_thread(self._write, [self._due.popleft() for _ in range(size)])
 
-    def _write(self, recipients: Sequence[Recipient], people: dict[UUID, MergeRow]) -> Block:
+    def _write(self, recipients: Sequence[Recipient]) -> Block:
         envelopes, skipped = {}, []
         for each in recipients:
-            person = people.get(each.subscriber_id) if each.subscriber_id else None
-            if "@" not in each.address:
-                skipped.append(Decision(each.seq, Outcome.skipped, "the person was erased"))
-                continue
-            if each.subscriber_id and (person is None or not person.is_active):
-                skipped.append(Decision(each.seq, Outcome.skipped, "no longer subscribed"))
+            if not each.is_reachable:
+                skipped.append(Decision(each.seq, Outcome.skipped, rounds.LEFT))
                 continue
             ref = MessageRef(self._mailing.id, each.seq, each.subscriber_id)
-            envelopes[each.seq] = self._letter.write(ref, each.address, person, attempt=each.attempts + 1)
-        return Block({each.seq: each for each in recipients}, envelopes, tuple(skipped))
+            envelopes[each.seq] = self._letter.write(
+                ref, each.address, each.person, attempt=each.attempts + 1
+            )
+        return Block({each.seq: each for each in recipients}, envelopes, skipped)
 
     async def _turn(self, results: Sequence[Decision], block: Block | None) -> Block | None:
         """The one write of each round. Returns what of the block may be sent now."""
-        return await insist(lambda: self._record(results, block), seconds=PATIENCE)
-
-    async def _record(self, results: Sequence[Decision], block: Block | None) -> Block | None:
-        async with self._parts.db.unit_of_work() as session:
-            await ledger.fence(session, self._books)
-            await ledger.write(session, self._books, results)
-            await self._suppress_refused(session, results)
-            return await self._open(session, block) if block else None
-
-    async def _open(self, session: AsyncSession, block: Block) -> Block | None:
-        self._halt = self._halt or await self._read_halt(session)
-        if self._halt is not None:
+        if self._halt is None:
+            self._halt = self._reason_to_halt()
+        decisions = [*results, *block.skipped] if block else results
+        wanted = list(block.envelopes) if block and self._halt is None else ()
+        db, books, gate = self._parts.db, self._books, self._gate
+        written = await insist(lambda: rounds.write(db, books, gate, decisions, wanted), seconds=PATIENCE)
+        self._halt = self._halt or halting.BY_STATUS.get(written.status)
+        if block is None or not written.opened:
             return None
-        keys = [each.address_key for each in block.recipients.values()]
-        suppressed = await suppressions.suppressed_among(
-            session,
-            self._mailing.project_id,
-            self._mailing.list_id,
-            domain_of(self._mailing.sender["from_email"]),
-            keys,
-        )
-        left = await audience.left_since(
-            session, [each.subscriber_id for each in block.recipients.values() if each.subscriber_id]
-        )
-        decisions = list(block.skipped)
-        for seq in block.envelopes:
-            each = block.recipients[seq]
-            if each.address_key in suppressed:
-                decisions.append(Decision(seq, Outcome.suppressed, "the address is suppressed"))
-            elif each.subscriber_id in left:
-                decisions.append(Decision(seq, Outcome.skipped, "no longer subscribed"))
-        await ledger.write(session, self._books, decisions)
-        decided = {decision.seq for decision in decisions}
-        opened = await ledger.open_block(
-            session, self._books, [seq for seq in block.envelopes if seq not in decided]
-        )
-        if not opened:
-            return None
-        return Block(block.recipients, {seq: block.envelopes[seq] for seq in sorted(opened)}, ())
+        envelopes = {seq: block.envelopes[seq] for seq in wanted if seq in written.opened}
+        return Block(block.recipients, envelopes, [])
 
-    async def _read_halt(self, session: AsyncSession) -> Halt | None:
-        asked = await halting.asked_for(session, self._mailing.id)
-        if asked is not None:
-            return asked
+    def _reason_to_halt(self) -> Halt | None:
         if self._mailing.expires_at <= clock.now():
             return Halt.expired
         return Halt.stopping if self._parts.is_stopping() else None
 
     async def _deliver(self, block: Block, decisions: list[Decision]) -> None:
-        seqs = list(block.envelopes)
-        envelopes = list(block.envelopes.values())
+        seqs, envelopes = list(block.envelopes), list(block.envelopes.values())
         async for index, result in self._provider.send_many(envelopes, self._must_stop):
-            decisions.append(self._decide(block.recipients[seqs[index]], result))
-
-    def _decide(self, to: Recipient, result: Result) -> Decision:
-        if isinstance(result, Receipt):
-            self._has_sent = True
-            return Decision(to.seq, Outcome.sent, attempt=to.attempts + 1, server_id=result.server_id)
-        decision = self._answer_to(to, result)
-        return replace(
-            decision,
-            attempt=to.attempts + 1,
-            server_id=result.server_id,
-            code=result.code,
-            enhanced=result.enhanced,
-        )
-
-    def _answer_to(self, to: Recipient, result: Refusal) -> Decision:
-        reason = result.text
-        if isinstance(result, Throttled):
-            return Decision(to.seq, Outcome.pending, reason, retry_after=result.retry_after)
-        if isinstance(result, ServerDown):
-            if self._halt is None and not self._parts.is_stopping():
-                self._halt = Halt.outage
-                log.warning("the sending server is away", reason=result.text)
-            self._halt = self._halt or Halt.stopping
-            return Decision(to.seq, Outcome.pending, reason)
-        if isinstance(result, Permanent):
-            return Decision(to.seq, Outcome.failed, reason, is_bad_address=result.is_bad_address)
-        if isinstance(result, Temporary):
-            return self._defer(to, reason)
-        is_first = to.attempts == 0
-        if self._mailing.policy is UnknownPolicy.resend_once and is_first:
-            return self._defer(to, reason)
-        return Decision(to.seq, Outcome.unknown, reason)
-
-    def _defer(self, to: Recipient, reason: str) -> Decision:
-        """Tries again by the schedule, or fails now when no further try would come in time."""
-        minutes = self._parts.settings.retry_minutes
-        wait = 60.0 * minutes[min(to.attempts, len(minutes) - 1)]
-        left = (self._mailing.expires_at - clock.now()).total_seconds()
-        if to.attempts >= len(minutes) or wait > left:
-            return Decision(to.seq, Outcome.failed, f"expired: {reason}"[:500])
-        return Decision(to.seq, Outcome.deferred, reason, retry_after=wait)
-
-    async def _suppress_refused(self, session: AsyncSession, results: Sequence[Decision]) -> None:
-        """An address that its own server calls bad is never mailed again (RFC 3463 §3.2)."""
-        refused = [result.seq for result in results if result.is_bad_address]
-        if not refused:
-            return
-        project = await accounts.project_by_id(session, self._mailing.project_id)
-        keys = select(Message.address_key).where(
-            Message.mailing_id == self._mailing.id, Message.seq.in_(refused)
-        )
-        for address_key in (await session.scalars(keys)).all():
-            if project is not None:
-                await audience_service.mark_bounced(
-                    session, project, address_key, source="refused while sending"
-                )
+            decisions.append(self._answers.decide(block.recipients[seqs[index]], result))
+            if isinstance(result, Receipt):
+                self._has_sent = True
+            elif isinstance(result, ServerDown) and self._halt is None:
+                self._halt = Halt.stopping if self._parts.is_stopping() else Halt.outage
+                log.warning("no message is begun any more", reason=result.text)
 
     async def _end(self) -> Again | None:
         """Leaves the batch as the next claim should find it."""
@@ -385,34 +268,29 @@ class _BatchRun:
         return await insist(write, seconds=PATIENCE)
 
     async def _close(self, session: AsyncSession) -> Again | None:
+        claimed, books = self._claimed, self._books
+        first, last = claimed.first_seq, claimed.last_seq
         if self._halt is Halt.paused:
             # Before the question of expiry: a pause stops that clock.
-            still = await halting.is_paused(session, self._mailing.id)
-            await batches.release(session, self._books, due_in=None if still else 0)
+            still = await halting.is_paused(session, books.mailing_id)
+            await batches.release(session, books, due_in=None if still else 0)
             return None if still else Again(0)
         if self._halt is Halt.cancelled:
-            await self._give_up(session, Outcome.skipped, "cancelled")
+            await ledger.decide_rest(session, books, first, last, Outcome.skipped, "cancelled")
         elif self._mailing.expires_at <= clock.now():
-            await self._give_up(session, Outcome.failed, "expired")
+            await ledger.decide_rest(session, books, first, last, Outcome.failed, "expired")
         elif self._halt is Halt.outage:
             waits = self._parts.settings.outage_seconds
-            outages = 0 if self._has_sent else self._claimed.outages
+            outages = 0 if self._has_sent else claimed.outages
             wait = waits[min(outages, len(waits) - 1)]
-            await batches.release(session, self._books, due_in=wait, outages=outages + 1)
+            await batches.release(session, books, due_in=wait, outages=outages + 1)
             return Again(wait)
         elif self._halt is not None:
-            await batches.release(session, self._books, due_in=0)
+            await batches.release(session, books, due_in=0)
             return Again(0)
-        next_in = await batches.seconds_to_next(session, self._claimed)
+        next_in = await batches.seconds_to_next(session, claimed)
         if next_in is None:
-            await batches.finish(session, self._books)
+            await batches.finish(session, books)
             return None
-        await batches.release(session, self._books, due_in=next_in)
+        await batches.release(session, books, due_in=next_in)
         return Again(next_in)
-
-    async def _give_up(self, session: AsyncSession, outcome: Outcome, reason: str) -> None:
-        statement = select(Message.seq).where(
-            batches.in_range(self._claimed), Message.outcome.in_([Outcome.pending, Outcome.deferred])
-        )
-        seqs = (await session.scalars(statement)).all()
-        await ledger.write(session, self._books, [Decision(seq, outcome, reason) for seq in seqs])

@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import ColumnElement, CursorResult, Select, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from newsletter.accounts.project import Project
 from newsletter.delivery import ledger
@@ -146,7 +147,8 @@ async def close_if_done(session: AsyncSession, mailing_id: UUID) -> bool:
     # A plain FOR UPDATE would wait for the key shares that a batch's second update in one
     # transaction takes by its foreign key, and two batches that end together for each other.
     locked = select(Mailing).where(Mailing.id == mailing_id).with_for_update(key_share=True)
-    mailing = (await session.scalars(locked.execution_options(populate_existing=True))).one_or_none()
+    locked = locked.options(defer(Mailing.content)).execution_options(populate_existing=True)
+    mailing = (await session.scalars(locked)).one_or_none()
     if mailing is None or mailing.status is MailingStatus.closed:
         return False
     undone = select(Batch.id).where(Batch.mailing_id == mailing_id, Batch.status != BatchStatus.done)

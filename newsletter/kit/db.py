@@ -32,6 +32,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from newsletter.kit.direct import Direct
 from newsletter.kit.turnstile import Turnstile
 
 JSONValue: TypeAlias = "bool | int | float | str | Sequence[JSONValue] | Mapping[str, JSONValue] | None"
@@ -176,6 +177,8 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _pragmas)
             event.listen(self.engine.sync_engine, "begin", _begin)
+        self.direct = None if self.is_sqlite else Direct(self.engine)
+        """The short way for single statements, where there is one."""
         self._turn = Turnstile.of(url).turn if self.is_sqlite else nullcontext
         reader = self.engine.execution_options(**{_DEFERRED: True})
         self._write = async_sessionmaker(
@@ -209,6 +212,8 @@ class Database:
                 await session.rollback()
 
     async def close(self) -> None:
+        if self.direct is not None:
+            await self.direct.close()
         await self.engine.dispose()
 
 

@@ -81,7 +81,8 @@ class Refusal(Exception):
         self.code = code
         self.enhanced = enhanced
         self.server_id = server_id
-        self.text = " ".join(text.split())[:500]
+        # No database keeps a NUL in a text.
+        self.text = " ".join(text.replace("\0", "").split())[:500]
         super().__init__(self.text)
 
     @property

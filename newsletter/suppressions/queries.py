@@ -83,25 +83,18 @@ def is_suppressed(
     )
 
 
+def suppressed_sql(address_key: str, scopes: str) -> str:
+    """`is_suppressed` as text, for a statement written by hand: the names of a column and of a
+    parameter that holds what `scopes` returns."""
+    return (
+        f"EXISTS (SELECT FROM suppressions s WHERE s.address_key = {address_key} AND s.scope = ANY({scopes}))"
+    )
+
+
 def without(recipients: Statement, project_id: UUID, list_id: UUID | None, sender_domain: str) -> Statement:
     """The recipients that may be mailed, of a statement that selects an ``address_key``."""
     address_key = recipients.selected_columns["address_key"]
     return recipients.where(~is_suppressed(address_key, project_id, list_id, sender_domain))
-
-
-async def suppressed_among(
-    session: AsyncSession,
-    project_id: UUID,
-    list_id: UUID | None,
-    sender_domain: str,
-    address_keys: Collection[str],
-) -> set[str]:
-    """Which of these addresses are suppressed at some level: one indexed query."""
-    statement = select(Suppression.address_key).where(
-        Suppression.address_key.in_(address_keys),
-        Suppression.scope.in_(scopes(project_id, list_id, sender_domain)),
-    )
-    return set(await session.scalars(statement))
 
 
 def tombstones(vault: Vault, project_id: UUID, address_key: str) -> list[str]:

@@ -92,7 +92,7 @@ async def test_the_books_name_the_server_that_took_or_refused_a_message(
     other = ids.uuid7()
     server = Scripted(u2=Temporary("451 later", code=451, server_id=other))
     sent = await launch(3)
-    parts = Parts(runtime.db, runtime.links, runtime.settings.delivery, server, lambda: False)
+    parts = Parts(runtime.db, runtime.letters, runtime.settings.delivery, server, lambda: False)
     await sending.send_batch(parts, (await sent.batches())[0].id)
 
     by_name: dict[str, UUID | None] = {
@@ -106,7 +106,7 @@ async def test_the_books_name_the_server_that_took_or_refused_a_message(
 async def test_a_provider_is_asked_for_with_what_routing_needs(launch: Launch, runtime: Runtime) -> None:
     server = Scripted()
     sent = await launch(1)
-    parts = Parts(runtime.db, runtime.links, runtime.settings.delivery, server, lambda: False)
+    parts = Parts(runtime.db, runtime.letters, runtime.settings.delivery, server, lambda: False)
     await sending.send_batch(parts, (await sent.batches())[0].id)
     mailing = await sent.mailing()
     [stream] = server.streams
@@ -120,7 +120,7 @@ async def test_a_throttled_message_waits_without_a_try_while_the_others_go_out(
 ) -> None:
     server = Scripted(u2=Throttled("60 an hour are enough", retry_after=90))
     sent = await launch(5)
-    parts = Parts(runtime.db, runtime.links, runtime.settings.delivery, server, lambda: False)
+    parts = Parts(runtime.db, runtime.letters, runtime.settings.delivery, server, lambda: False)
     batch_id = (await sent.batches())[0].id
 
     again = await sending.send_batch(parts, batch_id)

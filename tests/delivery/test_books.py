@@ -211,7 +211,7 @@ async def test_a_second_run_of_a_finished_batch_changes_nothing(
 ) -> None:
     sent = await launch(4)
     await run_due(runtime)
-    parts = Parts(runtime.db, runtime.links, runtime.settings.delivery, runtime.provider_for, lambda: False)
+    parts = Parts(runtime.db, runtime.letters, runtime.settings.delivery, runtime.provider_for, lambda: False)
     for batch in await sent.batches():
         assert await sending.send_batch(parts, batch.id) is None
     assert len(smtp_sink.recipients) == 4
@@ -221,7 +221,7 @@ async def test_a_process_that_is_told_to_stop_gives_its_batch_back(
     launch: Launch, runtime: Runtime, smtp_sink: Sink
 ) -> None:
     sent = await launch(8)
-    parts = Parts(runtime.db, runtime.links, runtime.settings.delivery, runtime.provider_for, lambda: True)
+    parts = Parts(runtime.db, runtime.letters, runtime.settings.delivery, runtime.provider_for, lambda: True)
     again = await sending.send_batch(parts, (await sent.batches())[0].id)
     assert again is not None
     assert {row.outcome for row in await sent.messages()} == {Outcome.pending}

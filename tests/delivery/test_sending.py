@@ -187,7 +187,7 @@ async def test_a_worker_that_cannot_renew_its_lease_begins_no_more_mail(
     sent = await launch(6)
     smtp_sink.delay = 0.4
     short = runtime.settings.delivery.model_copy(update={"lease": 0.6})
-    parts = Parts(runtime.db, runtime.links, short, runtime.provider_for, lambda: False)
+    parts = Parts(runtime.db, runtime.letters, short, runtime.provider_for, lambda: False)
     monkeypatch.setattr(batches, "renew", fail)
     again = await sending.send_batch(parts, (await sent.batches())[0].id)
     assert again is not None

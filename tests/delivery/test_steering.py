@@ -23,7 +23,7 @@ from tests.smtp_sink import Sink
 
 
 def parts(runtime: Runtime) -> Parts:
-    return Parts(runtime.db, runtime.links, runtime.settings.delivery, runtime.provider_for, lambda: False)
+    return Parts(runtime.db, runtime.letters, runtime.settings.delivery, runtime.provider_for, lambda: False)
 
 
 @pytest.mark.parametrize("verb", ["pause", "cancel"])
@@ -32,7 +32,7 @@ async def test_a_halt_holds_before_the_next_message_of_a_block_on_the_wire(
 ) -> None:
     sent = await launch(10)
     one_block = runtime.settings.delivery.model_copy(update={"block_size": 10})
-    slow = Parts(runtime.db, runtime.links, one_block, runtime.provider_for, lambda: False)
+    slow = Parts(runtime.db, runtime.letters, one_block, runtime.provider_for, lambda: False)
     smtp_sink.delay = 2.5 * halting.LOOK_EVERY
     running = asyncio.create_task(sending.send_batch(slow, (await sent.batches())[0].id))
     await asyncio.to_thread(smtp_sink.wait_for, 1)
@@ -76,7 +76,8 @@ async def test_a_resume_while_a_batch_still_comes_to_rest_leaves_none_behind(
     assert claimed is not None
     async with runtime.db.unit_of_work() as session:
         assert await steering.resume(session, live, mailing.id)
-    again = await sending._BatchRun(parts(runtime), claimed, time.monotonic()).work()
+    letter = await runtime.letters.of(mailing.id)
+    again = await sending._BatchRun(parts(runtime), claimed, letter, time.monotonic()).work()
     assert again == Again(0)
     assert await sending.send_batch(parts(runtime), batch.id) is None
     assert set((await sent.outcomes()).values()) == {Outcome.sent}

@@ -1,0 +1,51 @@
+"""What a server's answer to one message does to the books."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from newsletter.delivery.ledger import Decision
+from newsletter.delivery.models import Mailing, Outcome, UnknownPolicy
+from newsletter.delivery.reading import Recipient
+from newsletter.kit import clock
+from newsletter.providers.base import Permanent, Receipt, Refusal, Result, ServerDown, Temporary, Throttled
+
+
+class Answers:
+    """The rules of one mailing: what it does about the unknown, and until when it tries."""
+
+    def __init__(self, mailing: Mailing, retry_minutes: Sequence[int]) -> None:
+        self._policy, self._expires_at = mailing.policy, mailing.expires_at
+        self._retry_minutes = retry_minutes
+
+    def decide(self, to: Recipient, result: Result) -> Decision:
+        if isinstance(result, Receipt):
+            return Decision(to.seq, Outcome.sent, attempt=to.attempts + 1, server_id=result.server_id)
+        return replace(
+            self._refused(to, result),
+            attempt=to.attempts + 1,
+            server_id=result.server_id,
+            code=result.code,
+            enhanced=result.enhanced,
+        )
+
+    def _refused(self, to: Recipient, result: Refusal) -> Decision:
+        reason = result.text
+        if isinstance(result, ServerDown):
+            return Decision(to.seq, Outcome.pending, reason)
+        if isinstance(result, Throttled):
+            return Decision(to.seq, Outcome.pending, reason, retry_after=result.retry_after)
+        if isinstance(result, Permanent):
+            return Decision(to.seq, Outcome.failed, reason, is_bad_address=result.is_bad_address)
+        if isinstance(result, Temporary):
+            return self._deferred(to, reason)
+        if self._policy is UnknownPolicy.resend_once and to.attempts == 0:
+            return self._deferred(to, reason)
+        return Decision(to.seq, Outcome.unknown, reason)
+
+    def _deferred(self, to: Recipient, reason: str) -> Decision:
+        """Tries again by the schedule, or fails now when no further try would come in time."""
+        wait = 60.0 * self._retry_minutes[min(to.attempts, len(self._retry_minutes) - 1)]
+        left = (self._expires_at - clock.now()).total_seconds()
+        if to.attempts >= len(self._retry_minutes) or wait > left:
+            return Decision(to.seq, Outcome.failed, f"expired: {reason}"[:500])
+        return Decision(to.seq, Outcome.deferred, reason, retry_after=wait)

@@ -1,0 +1,237 @@
+"""The one write of each round: the outcomes of a block, and the next block opened.
+
+Both belong into one transaction (see `newsletter.delivery.sending`), and a worker makes a
+hundred of them a second. So on PostgreSQL it is one statement, `_ROUND`, of which the database
+needs 1.5 ms for a block of 64 and this process 0.4; the same steps as single statements through
+a session took 14 and 12. The steps are written out in `_step_by_step`, which is the whole truth
+on SQLite and the reference on PostgreSQL: tests run both and compare the books.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import product
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts import queries as accounts
+from newsletter.audience import queries as audience
+from newsletter.audience import service as audience_service
+from newsletter.delivery import ledger
+from newsletter.delivery.ledger import Books, Decision, LostBatch
+from newsletter.delivery.models import Mailing, MailingStatus, Message, Outcome
+from newsletter.kit.db import Database
+from newsletter.kit.direct import Direct
+from newsletter.plans import service as plans
+from newsletter.plans.catalogue import Resource
+from newsletter.suppressions import queries as suppressions
+
+SUPPRESSED = "the address is suppressed"
+LEFT = "no longer subscribed"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What is asked of each recipient again, in the transaction before their DATA."""
+
+    project_id: UUID
+    list_id: UUID | None
+    sender_domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """``opened`` are the messages that may go on the wire now: none unless the mailing runs."""
+
+    status: MailingStatus
+    opened: frozenset[int]
+
+
+async def write(
+    db: Database, books: Books, gate: Gate, decisions: Sequence[Decision], wanted: Sequence[int]
+) -> Round:
+    """Writes ``decisions`` and sets to ``sending`` those of ``wanted`` that may still be mailed.
+
+    Safe to repeat after a commit whose answer was lost. Raises `LostBatch` when the batch has
+    another owner by now; nothing is written then.
+    """
+    # A bad address reaches into other slices, which a single statement should not.
+    if db.direct is not None and not any(each.is_bad_address for each in decisions):
+        return await _in_one_statement(db.direct, books, gate, decisions, wanted)
+    async with db.unit_of_work() as session:
+        return await _step_by_step(session, books, gate, decisions, wanted)
+
+
+async def _step_by_step(
+    session: AsyncSession, books: Books, gate: Gate, decisions: Sequence[Decision], wanted: Sequence[int]
+) -> Round:
+    await ledger.fence(session, books)
+    await ledger.write(session, books, decisions)
+    await _suppress_refused(session, books, gate, decisions)
+    status = (
+        await session.execute(select(Mailing.status).where(Mailing.id == books.mailing_id))
+    ).scalar_one()
+    if status is not MailingStatus.running or not wanted:
+        return Round(status, frozenset())
+    judged = await _judge(session, books, gate, wanted)
+    await ledger.write(session, books, judged)
+    stopped = {decision.seq for decision in judged}
+    opened = await ledger.open_block(session, books, [seq for seq in wanted if seq not in stopped])
+    return Round(status, frozenset(opened))
+
+
+async def _judge(session: AsyncSession, books: Books, gate: Gate, wanted: Collection[int]) -> list[Decision]:
+    """Who of these must not be mailed after all."""
+    is_suppressed = suppressions.is_suppressed(
+        Message.address_key, gate.project_id, gate.list_id, gate.sender_domain
+    )
+    has_left = Message.subscriber_id.is_not(None) & ~audience.is_active(Message.subscriber_id)
+    is_erased = ~Message.address.contains("@")
+    statement = select(Message.seq, is_suppressed, has_left | is_erased).where(
+        Message.mailing_id == books.mailing_id, Message.seq.in_(wanted)
+    )
+    return [
+        Decision(seq, Outcome.suppressed, SUPPRESSED) if suppressed else Decision(seq, Outcome.skipped, LEFT)
+        for seq, suppressed, gone in await session.execute(statement)
+        if suppressed or gone
+    ]
+
+
+async def _suppress_refused(
+    session: AsyncSession, books: Books, gate: Gate, decisions: Sequence[Decision]
+) -> None:
+    """An address that its own server calls bad is never mailed again (RFC 3463 §3.2)."""
+    refused = [each.seq for each in decisions if each.is_bad_address]
+    if not refused:
+        return
+    project = await accounts.project_by_id(session, gate.project_id)
+    keys = select(Message.address_key).where(Message.mailing_id == books.mailing_id, Message.seq.in_(refused))
+    for address_key in (await session.scalars(keys)).all():
+        if project is not None:
+            await audience_service.mark_bounced(session, project, address_key, source="refused while sending")
+
+
+_OPEN = ", ".join(f"'{outcome}'" for outcome in ledger.OPEN)
+_REFUSED = ", ".join(f"'{outcome}'" for outcome in ledger.REFUSED)
+_MAY_FOLLOW = ", ".join(
+    f"('{one}', '{other}')" for one, other in product(Outcome, Outcome) if other in ledger.AFTER[one]
+)
+_COUNTS = ", ".join(
+    f"count(*) FILTER (WHERE outcome = '{outcome}')::int AS {outcome}" for outcome in ledger.COUNTED
+)
+_DECIDED = " + ".join(f"c.{outcome}" for outcome in ledger.COUNTED)
+_SPENT = " + ".join(f"c.{outcome}" for outcome in ledger.COUNTED if outcome in ledger.SPENT)
+_ADDED = ", ".join(f"{outcome} = b.{outcome} + c.{outcome}" for outcome in ledger.COUNTED)
+
+_ROUND = f"""
+WITH mine AS (
+    -- The fence. The row stays locked until the commit, so nobody can take the batch before.
+    SELECT id FROM batches WHERE id = $1 AND token = $2 FOR NO KEY UPDATE
+),
+told AS (
+    -- As JSON, because asyncpg asks each element of an array what it is: 8 arrays of 64 took
+    -- longer than all the rest of the call.
+    SELECT unnest(g.seqs) AS seq, g.* FROM json_to_recordset($5::text::json) AS g(
+        seqs int[], outcome text, reason text, retry_after float8, server_id uuid, attempt int,
+        code int, enhanced text)
+),
+written AS (
+    UPDATE messages m
+    SET outcome = t.outcome, reason = t.reason, server_id = t.server_id,
+        next_attempt_at = clock_timestamp() + make_interval(secs => t.retry_after),
+        decided_at = CASE WHEN t.outcome IN ({_OPEN}) THEN NULL ELSE clock_timestamp() END,
+        -- Back from ``sending`` untried: the attempt did not happen.
+        attempts = m.attempts - (m.outcome = 'sending' AND t.outcome = 'pending')::int
+    FROM told t
+    WHERE m.mailing_id = $4 AND m.seq = t.seq AND EXISTS (SELECT FROM mine)
+        AND (m.outcome, t.outcome) IN ({_MAY_FOLLOW})
+    RETURNING m.seq, m.outcome
+),
+noted AS (
+    INSERT INTO message_attempts (mailing_id, seq, attempt, at, server_id, outcome, code, enhanced, reason)
+    SELECT $4, t.seq, t.attempt, clock_timestamp(), t.server_id, t.outcome, t.code, t.enhanced, t.reason
+    FROM told t JOIN written w ON w.seq = t.seq
+    WHERE t.attempt IS NOT NULL AND t.outcome IN ({_REFUSED})
+    ON CONFLICT DO NOTHING
+),
+judged AS (
+    SELECT m.seq, CASE
+        WHEN {suppressions.suppressed_sql("m.address_key", "$7")} THEN 'suppressed'
+        WHEN m.address NOT LIKE '%@%'
+            OR m.subscriber_id IS NOT NULL AND NOT {audience.active_sql("m.subscriber_id")} THEN 'skipped'
+        ELSE 'sending' END AS outcome
+    FROM messages m
+    WHERE m.mailing_id = $4 AND m.seq = ANY($6::text::int[]) AND EXISTS (SELECT FROM mine)
+        AND EXISTS (SELECT FROM mailings WHERE id = $4 AND status = 'running')
+),
+opened AS (
+    UPDATE messages m
+    SET outcome = j.outcome, next_attempt_at = NULL,
+        reason = CASE j.outcome WHEN 'suppressed' THEN '{SUPPRESSED}' WHEN 'skipped' THEN '{LEFT}'
+            ELSE m.reason END,
+        decided_at = CASE j.outcome WHEN 'sending' THEN NULL ELSE clock_timestamp() END,
+        attempts = m.attempts + (j.outcome = 'sending' AND m.outcome <> 'sending')::int
+    FROM judged j
+    WHERE m.mailing_id = $4 AND m.seq = j.seq
+        -- ``sending`` already: from a commit of this very worker whose answer was lost.
+        AND ((m.outcome, j.outcome) IN ({_MAY_FOLLOW}) OR (m.outcome, j.outcome) = ('sending', 'sending'))
+    RETURNING m.seq, m.outcome
+),
+c AS (
+    SELECT {_COUNTS} FROM (SELECT outcome FROM written UNION ALL SELECT outcome FROM opened) changed
+),
+counted AS (
+    UPDATE batches b
+    SET renewed_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => $3),
+        -- A decided message is progress: earlier crashes of the batch were not its fault.
+        crashes = CASE WHEN {_DECIDED} > 0 THEN 0 ELSE b.crashes END, {_ADDED}
+    FROM c WHERE b.id = $1 AND EXISTS (SELECT FROM mine)
+),
+settled AS (
+    {plans.settle_sql(used=_SPENT, decided=_DECIDED, numbers="c", owner="$8", resource="$9", period="$10")}
+)
+SELECT (SELECT id FROM mine), (SELECT status FROM mailings WHERE id = $4),
+    (SELECT array_agg(seq) FROM opened WHERE outcome = 'sending')
+"""  # noqa: S608 - built from words of the code, at import
+
+
+async def _in_one_statement(
+    direct: Direct, books: Books, gate: Gate, decisions: Sequence[Decision], wanted: Sequence[int]
+) -> Round:
+    is_ours, status, opened = await direct.row(
+        _ROUND,
+        books.batch_id,
+        books.token,
+        books.lease,
+        books.mailing_id,
+        _as_json(decisions),
+        f"{{{','.join(map(str, wanted))}}}",
+        suppressions.scopes(gate.project_id, gate.list_id, gate.sender_domain),
+        books.quota_owner_id,
+        Resource.mails.value,
+        books.quota_period,
+    )
+    if is_ours is None:
+        raise LostBatch(str(books.batch_id))
+    return Round(MailingStatus(status), frozenset(opened or ()))
+
+
+def _as_json(decisions: Sequence[Decision]) -> str:
+    """What `_ROUND` reads back: most messages of a block share one decision."""
+    return json.dumps(
+        [
+            {
+                "seqs": seqs,
+                "outcome": one.outcome,
+                "reason": one.reason,
+                "retry_after": one.retry_after,
+                "server_id": one.server_id and str(one.server_id),
+                "attempt": one.attempt,
+                "code": one.code,
+                "enhanced": one.enhanced,
+            }
+            for one, seqs in ledger.grouped(decisions)
+        ]
+    )

@@ -1,0 +1,193 @@
+"""The one statement of a round and its steps one by one leave the same books."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import inspect, select, update
+from sqlalchemy.orm import Mapper
+
+from newsletter.accounts.project import Project
+from newsletter.audience.models import Status, Subscriber
+from newsletter.delivery import batches, rounds
+from newsletter.delivery.ledger import Decision, LostBatch
+from newsletter.delivery.models import (
+    Batch,
+    Mailing,
+    MailingStatus,
+    Message,
+    MessageAttempt,
+    Outcome,
+)
+from newsletter.delivery.rounds import Gate, Round
+from newsletter.kit import ids
+from newsletter.plans.models import Counter
+from newsletter.runtime import Runtime
+from newsletter.suppressions import queries as suppressions
+from newsletter.suppressions import service as suppressing
+from newsletter.suppressions.models import Reason
+from tests.delivery.conftest import Launch, Sent
+
+SERVER = UUID(int=7)
+CLOCKS = {"due_at", "renewed_at", "lease_until", "claimed_at", "next_attempt_at", "decided_at", "at"}
+"""Of these it is only compared whether they are set."""
+
+FIRST = [1, 2, 3, 4, 5, 6, 7]
+ANSWERS = [
+    Decision(1, Outcome.sent, attempt=1, server_id=SERVER),
+    Decision(2, Outcome.failed, "550 no", attempt=1, code=550, enhanced="5.7.1", server_id=SERVER),
+    Decision(3, Outcome.deferred, "451 later", retry_after=300, attempt=1, code=451),
+    Decision(4, Outcome.unknown, "lost after the dot", attempt=1),
+    Decision(5, Outcome.pending, "server down", attempt=1),
+    Decision(6, Outcome.pending, "throttled", retry_after=60, attempt=1),
+    Decision(9, Outcome.skipped, rounds.LEFT),
+    # Never opened, so nothing can have been sent: the books refuse it.
+    Decision(20, Outcome.sent, attempt=1),
+]
+SECOND = [8, 10, 11, 12, 13]
+
+
+async def rows(sent: Sent) -> dict[str, list[dict[str, Any]]]:
+    """All that a round may change, without what tells two campaigns apart."""
+    mailing = await sent.mailing()
+    found: dict[str, list[dict[str, Any]]] = {}
+    owner = Counter.owner_id == mailing.quota_owner_id
+    async with sent.runtime.db.read() as session:
+        for table, mine, left_out in (
+            (Batch, Batch.mailing_id == mailing.id, {"id", "mailing_id"}),
+            (Message, Message.mailing_id == mailing.id, {"mailing_id", "subscriber_id"}),
+            (MessageAttempt, MessageAttempt.mailing_id == mailing.id, {"mailing_id"}),
+            (Counter, owner, {"owner_id"}),
+        ):
+            mapper: Mapper[Any] = inspect(table)
+            columns = [each for each in mapper.columns if each.name not in left_out]
+            statement = select(*columns).where(mine).order_by(*mapper.primary_key)
+            found[str(table.__tablename__)] = [
+                {name: value is not None if name in CLOCKS else value for name, value in row._mapping.items()}
+                for row in await session.execute(statement)
+            ]
+    return found
+
+
+class Path:
+    """A campaign whose first batch goes through the rounds of one of the two ways."""
+
+    def __init__(self, sent: Sent, claimed: batches.Claim, project: Project, *, is_short: bool) -> None:
+        self.sent, self.claimed, self.project, self.is_short = sent, claimed, project, is_short
+        self.db = sent.runtime.db
+        mailing = claimed.mailing
+        self.gate = Gate(mailing.project_id, mailing.list_id, "acme.example.com")
+
+    async def round(self, decisions: Sequence[Decision], wanted: Sequence[int]) -> Round:
+        books = self.claimed.books
+        if self.is_short:
+            assert self.db.direct is not None
+            return await rounds._in_one_statement(self.db.direct, books, self.gate, decisions, wanted)
+        async with self.db.unit_of_work() as session:
+            return await rounds._step_by_step(session, books, self.gate, decisions, wanted)
+
+    async def suppress(self, seq: int) -> None:
+        async with self.db.unit_of_work() as session:
+            await suppressing.suppress(
+                session,
+                project_id=self.project.id,
+                scope=suppressions.list_scope(ids.private("lst", self.sent.list_id)),
+                address_keys=[(await self.sent.messages())[seq - 1].address_key],
+                reason=Reason.complaint,
+                source="test",
+            )
+
+    async def leave(self, seq: int) -> None:
+        gone = update(Subscriber).where(Subscriber.id == (await self.sent.messages())[seq - 1].subscriber_id)
+        async with self.db.unit_of_work() as session:
+            await session.execute(gone.values(status=Status.unsubscribed))
+
+    async def erase(self, seq: int) -> None:
+        mine = Message.mailing_id == self.claimed.mailing.id, Message.seq == seq
+        async with self.db.unit_of_work() as session:
+            gone = {"address": "#gone", "address_key": f"#gone{seq}", "subscriber_id": None}
+            await session.execute(update(Message).where(*mine).values(gone))
+
+    async def set(self, table: type[Batch] | type[Mailing], **values: object) -> None:
+        mine = Batch.mailing_id if table is Batch else Mailing.id
+        async with self.db.unit_of_work() as session:
+            await session.execute(update(table).where(mine == self.claimed.mailing.id).values(values))
+
+
+async def story(path: Path) -> list[object]:
+    """Everything that can come between two blocks; what is told and what the books hold."""
+    told: list[object] = []
+    books = path.claimed.books
+    opened = await path.round((), FIRST)
+    told += [opened, await rows(path.sent)]
+    await path.suppress(10)
+    await path.leave(11)
+    await path.erase(12)
+    told += [await path.round(ANSWERS, SECOND), await rows(path.sent)]
+    # The answer to that commit was lost: the very same again.
+    told += [await path.round(ANSWERS, SECOND), await rows(path.sent)]
+    # A deferred message is tried again and taken, then says no twice.
+    told += [await path.round((), [3]), await path.round([Decision(3, Outcome.sent, attempt=2)], [5])]
+    await path.set(Mailing, status=MailingStatus.paused)
+    told += [await path.round([Decision(8, Outcome.sent, attempt=1)], [14, 15]), await rows(path.sent)]
+    await path.set(Mailing, status=MailingStatus.cancelled)
+    told += [await path.round((), [14, 15]), await rows(path.sent)]
+    await path.set(Mailing, status=MailingStatus.running)
+    await path.set(Batch, token=books.token + 1)
+    before = await rows(path.sent)
+    with pytest.raises(LostBatch):
+        await path.round([Decision(13, Outcome.sent, attempt=1)], [14])
+    assert await rows(path.sent) == before
+    return told
+
+
+@pytest.fixture
+async def make_path(launch: Launch, live: Project, runtime: Runtime) -> Any:
+    async def make(*, is_short: bool) -> Path:
+        # One batch of 20 and the books of an account without other mail in them.
+        sent = await launch(20)
+        async with runtime.db.unit_of_work() as session:
+            mailing = await sent.mailing()
+            first, second = await sent.batches()
+            await session.execute(update(Batch).where(Batch.id == first.id).values(last_seq=20))
+            await session.execute(update(Batch).where(Batch.id == second.id).values(first_seq=21))
+            await session.execute(
+                update(Counter).where(Counter.owner_id == mailing.quota_owner_id, Counter.resource == "mails")
+                .values(used=0, reserved=20)
+            )  # fmt: skip
+            # Of other campaigns' people and quota, nothing shall show.
+            await session.execute(update(Counter).where(Counter.resource != "mails").values(used=0))
+        claimed = await batches.claim(runtime.db, first.id, 30, 3)
+        assert claimed is not None
+        return Path(sent, claimed, live, is_short=is_short)
+
+    return make
+
+
+async def test_the_steps_of_a_round_do_what_is_promised(make_path: Any) -> None:
+    path: Path = await make_path(is_short=False)
+    told = await story(path)
+    assert told[0] == Round(MailingStatus.running, frozenset(FIRST))
+    assert told[2] == Round(MailingStatus.running, frozenset({8, 13}))
+    assert told[4] == told[2]
+    assert told[5] == told[3]
+    assert told[8] == Round(MailingStatus.paused, frozenset())
+    outcomes = [row["outcome"].value for row in (await rows(path.sent))["messages"]]
+    assert outcomes[:15] == [
+        *("sent", "failed", "sent", "unknown", "sending", "pending", "sending", "sent", "skipped"),
+        *("suppressed", "skipped", "skipped", "sending", "pending", "pending"),
+    ]
+    [batch, _] = (await rows(path.sent))["batches"]
+    assert [batch[name] for name in ("sent", "failed", "suppressed", "skipped", "unknown")] == [3, 1, 1, 3, 1]
+    [mails] = [row for row in (await rows(path.sent))["plan_counters"] if row["resource"] == "mails"]
+    assert (mails["used"], mails["reserved"]) == (4, 11)
+
+
+async def test_one_statement_leaves_the_same_books_as_its_steps(make_path: Any, runtime: Runtime) -> None:
+    if runtime.db.direct is None:
+        pytest.skip("SQLite has the steps alone")
+    short = await story(await make_path(is_short=True))
+    steps = await story(await make_path(is_short=False))
+    for one, other in zip(short, steps, strict=True):
+        assert one == other
