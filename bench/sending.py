@@ -92,7 +92,7 @@ def bare_rate(port: int, mail: bytes, count: int) -> float:
     """Mails a second of a loop that pushes the same prebuilt bytes through the same client."""
 
     async def push() -> float:
-        provider = SMTPProvider(SMTPServer.from_url(f"smtp+plain://127.0.0.1:{port}"), connections=4)
+        provider = SMTPProvider(SMTPServer.from_url(f"smtp+plain://127.0.0.1:{port}"))
         envelopes = [
             Envelope(f"m{number}", "news@example.com", f"reader{number}@example.com", mail)
             for number in range(count)

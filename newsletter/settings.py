@@ -128,6 +128,11 @@ class SMTPSettings(BaseSettings):
     (STARTTLS or nothing), ``smtps://…:465`` (TLS from the start), ``smtp+plain://…`` (no TLS)."""
     connections: int = Field(4, ge=1, le=100)
     """Connections that one worker process keeps to the server."""
+    messages_per_connection: int = Field(500, ge=1)
+    """Messages on one connection before it is replaced by a fresh one."""
+    window: int = Field(4, ge=0, le=64)
+    """Messages on their way at the same time on one connection, where the server takes them in
+    chunks (``BDAT``, RFC 3030). 0: always send with ``DATA``."""
     local_hostname: str | None = None
     """The name sent with EHLO; the machine's own when not set."""
     connect_timeout: float = Field(30, gt=0)

@@ -50,6 +50,9 @@ class Envelope:
     """RFC 5322 with CRLF line ends, not dot-stuffed, ending in CRLF."""
     attempt: int = 1
     """1 for the first try of this message."""
+    is_wire_ready: bool = False
+    """Its maker vouches that every line of the content ends in CRLF, with no other CR or LF, and
+    that none begins with a dot. Then nobody need read all of it again before it is sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,8 @@ from newsletter.providers.postmark import Postmark, PostmarkConfig, PostmarkFeed
 from newsletter.providers.resend import Resend, ResendConfig, ResendFeed
 from newsletter.providers.sendgrid import SendGrid, SendGridConfig, SendGridFeed
 from newsletter.providers.ses import SES, SESConfig, SESFeed
-from newsletter.providers.smtp import SMTPProvider, SMTPServer, Timeouts
+from newsletter.providers.smtp import Limits, SMTPProvider, SMTPServer, Timeouts
 from newsletter.providers.smtp.config import TLS
-from newsletter.providers.smtp.pool import MESSAGES_PER_CONNECTION
 from newsletter.providers.sns import Certificates
 from newsletter.settings import Settings
 
@@ -101,21 +100,20 @@ def make(
     settings: Settings,
     *,
     connections: int | None = None,
-    messages_per_connection: int = MESSAGES_PER_CONNECTION,
+    messages_per_connection: int | None = None,
     guard: Guard | None = None,
 ) -> Provider:
     """Connects to nothing yet. Call it inside the event loop that uses the provider.
 
-    ``connections`` stands in for those of the settings; ``guard`` checks where a host that a
-    customer named leads. The APIs' addresses are not the customers' to name. Raises `TypeError`
-    for the sandbox, whose mailboxes are rows: it is made where the database is, by
-    `newsletter.routing.workshop`.
+    ``connections`` and ``messages_per_connection`` stand in for those of the settings; ``guard``
+    checks where a host that a customer named leads. The APIs' addresses are not the customers'
+    to name. Raises `TypeError` for the sandbox, whose mailboxes are rows: it is made where the
+    database is, by `newsletter.routing.workshop`.
     """
     if isinstance(config, SMTPConfig):
         return SMTPProvider(
             config.server(),
-            connections=connections or settings.smtp.connections,
-            messages_per_connection=messages_per_connection,
+            limits=Limits.from_settings(settings.smtp, connections, messages_per_connection),
             timeouts=Timeouts.from_settings(settings.smtp),
             local_hostname=settings.smtp.local_hostname,
             guard=guard,

@@ -17,7 +17,7 @@ from newsletter.providers.base import (
     Temporary,
     Unknown,
 )
-from newsletter.providers.smtp import SMTPProvider, SMTPServer, Timeouts, pool
+from newsletter.providers.smtp import Limits, SMTPProvider, SMTPServer, Timeouts, pool
 from newsletter.settings import SMTPSettings
 from tests.providers.scripted_server import HANG, ScriptedServer, scripted
 from tests.smtp_sink import Sink
@@ -38,7 +38,7 @@ def many(count: int) -> list[Envelope]:
 async def provider(port: int, connections: int = 1) -> AsyncIterator[SMTPProvider]:
     smtp = SMTPProvider(
         SMTPServer.from_url(f"smtp+plain://127.0.0.1:{port}"),
-        connections=connections,
+        limits=Limits(connections=connections),
         timeouts=Timeouts(connect=5, command=5, data=5, final=5),
     )
     try:
@@ -208,12 +208,13 @@ async def test_a_message_with_bare_line_ends_never_leaves(content: bytes) -> Non
     assert server.verbs() == ["EHLO", "QUIT"]
 
 
-async def test_a_connection_is_replaced_after_its_messages(
-    smtp_sink: Sink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool, "MESSAGES_PER_CONNECTION", 10)
-    async with provider(smtp_sink.port) as smtp:
-        await send(smtp, *many(25))
+async def test_a_connection_is_replaced_after_its_messages(smtp_sink: Sink) -> None:
+    smtp = SMTPProvider(
+        SMTPServer.from_url(f"smtp+plain://127.0.0.1:{smtp_sink.port}"),
+        limits=Limits(connections=1, messages=10),
+    )
+    await send(smtp, *many(25))
+    await smtp.aclose()
     assert [sum(one.connection == number for one in smtp_sink.received) for number in (1, 2, 3)] == [
         10,
         10,

@@ -4,19 +4,22 @@ Bare CR and LF, in an address or in a message, are how one mail smuggles in anot
 """
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import idna
 
 from newsletter.providers.base import Permanent
 
+# Most addresses, told in one look: 0.5 µs instead of 3 (measured). What it takes, the rules below
+# take unchanged.
+_PLAIN = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)+"')
 _OUTSIDE_QUOTES = re.compile(r"[\s<>]")
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(NamedTuple):
     """An address as it stands between the angle brackets."""
 
     encoded: bytes
@@ -29,6 +32,8 @@ def path(address: str, *, is_sender: bool = False) -> Path:
 
     Raises `Permanent` for what cannot be an address; of a recipient that is a bad address.
     """
+    if _PLAIN.fullmatch(address):
+        return Path(address.encode("ascii"), is_international=False)
     if is_sender and not address:
         return Path(b"", is_international=False)
     local, at, domain = address.rpartition("@")
@@ -54,10 +59,25 @@ def path(address: str, *, is_sender: bool = False) -> Path:
     return Path(encoded, is_international=not local.isascii())
 
 
-def message_on_the_wire(content: bytes) -> bytes:
-    """The dot-stuffed message (RFC 5321 §4.5.2). Raises `Permanent` for bare CR or LF."""
+@lru_cache(1024)
+def sender_path(address: str) -> Path:
+    """`path` of a sender, of which there are few."""
+    return path(address, is_sender=True)
+
+
+def checked(content: bytes) -> bytes:
+    """Raises `Permanent` for bare CR or LF, and where the last line does not end.
+
+    Reads all of it three times (100 µs for 36 kB, measured, which is more than sending it): see
+    `Envelope.is_wire_ready`.
+    """
     ends = content.count(b"\r\n")
     if not content.endswith(b"\r\n") or content.count(b"\r") != ends or content.count(b"\n") != ends:
         raise Permanent("the message has line ends other than CRLF", enhanced="5.6.0")
+    return content
+
+
+def dot_stuffed(content: bytes) -> bytes:
+    """RFC 5321 §4.5.2; for DATA alone, not for BDAT."""
     stuffed = content.replace(b"\r\n.", b"\r\n..")
     return b"." + stuffed if stuffed.startswith(b".") else stuffed

@@ -93,3 +93,25 @@ class Timeouts:
             data=settings.data_timeout,
             final=settings.final_timeout,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is asked of one server at most."""
+
+    connections: int = 4
+    messages: int = 500
+    """Messages on one connection before it is replaced."""
+    window: int = 4
+    """Messages on the way on one connection where BDAT is offered; 0: it is not used."""
+
+    @classmethod
+    def from_settings(
+        cls, settings: SMTPSettings, connections: int | None = None, messages: int | None = None
+    ) -> Self:
+        """What is given stands in for what is set."""
+        return cls(
+            connections=connections or settings.connections,
+            messages=messages or settings.messages_per_connection,
+            window=settings.window,
+        )

@@ -10,8 +10,6 @@ from newsletter.providers.smtp.session import Session
 
 IDLE_SECONDS = 20.0
 """A connection unused for so long is closed; servers close theirs after 30 s to 5 min."""
-MESSAGES_PER_CONNECTION = 100
-"""After so many a connection is replaced: many servers end theirs, less politely, soon after."""
 
 
 @dataclass(slots=True)
@@ -21,10 +19,10 @@ class _Idle:
 
 
 class Pool:
-    """At most ``size`` connections of ``messages`` each, made when needed, the one used last taken first."""
+    """At most ``size`` connections, made when needed, the one used last taken first."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Session]], size: int, messages: int) -> None:
-        self._connect, self._messages = connect, messages
+    def __init__(self, connect: Callable[[], Awaitable[Session]], size: int) -> None:
+        self._connect = connect
         self._slots = asyncio.Semaphore(size)
         self._idle: list[_Idle] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -50,7 +48,7 @@ class Pool:
         await session.reset()
         if self._is_closed or not session.is_ready:
             session.abort()
-        elif session.served >= self._messages:
+        elif not session.can_carry:
             session.quit()
         else:
             self._idle.append(_Idle(session, time.monotonic()))

@@ -2,35 +2,20 @@
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Self
 
 import structlog
 
 from newsletter.kit.egress import EgressFailed, EgressRefused, Guard
-from newsletter.providers.base import Envelope, Refusal, Result, ServerDown, Temporary, never
-from newsletter.providers.smtp.config import TLS, SMTPServer, Timeouts
-from newsletter.providers.smtp.pool import MESSAGES_PER_CONNECTION, Pool
+from newsletter.providers.base import Envelope, Result, ServerDown, never
+from newsletter.providers.smtp.call import Call
+from newsletter.providers.smtp.config import TLS, Limits, SMTPServer, Timeouts
+from newsletter.providers.smtp.pool import Pool
 from newsletter.providers.smtp.session import Session, tls_context
 from newsletter.settings import SMTPSettings
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Call:
-    """One `send_many`: what is still to do, and the last reason why nothing could be done."""
-
-    envelopes: Sequence[Envelope]
-    pending: deque[int]
-    should_stop: Callable[[], bool]
-    results: "asyncio.Queue[tuple[int, Result] | None]" = field(default_factory=asyncio.Queue)
-    down: ServerDown | None = None
-
-    def has_more(self) -> bool:
-        return bool(self.pending) and not self.should_stop()
 
 
 class SMTPProvider:
@@ -42,8 +27,7 @@ class SMTPProvider:
         self,
         server: SMTPServer,
         *,
-        connections: int = 4,
-        messages_per_connection: int = MESSAGES_PER_CONNECTION,
+        limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         local_hostname: str | None = None,
         guard: Guard | None = None,
@@ -54,11 +38,11 @@ class SMTPProvider:
         ):
             raise ValueError("the local host name must be in ASCII, without spaces")
         self._server = server
-        self._connections = connections
+        self._limits = limits or Limits()
         self._timeouts = timeouts or Timeouts()
         self._local_hostname = local_hostname
         self._guard = guard
-        self._pool = Pool(self._connect, connections, messages_per_connection)
+        self._pool = Pool(self._connect, self._limits.connections)
         self._context: ssl.SSLContext | None = None
 
     @classmethod
@@ -68,7 +52,7 @@ class SMTPProvider:
             raise ValueError("no sending server is configured")
         return cls(
             SMTPServer.from_url(settings.url.get_secret_value()),
-            connections=settings.connections,
+            limits=Limits.from_settings(settings),
             timeouts=Timeouts.from_settings(settings),
             local_hostname=settings.local_hostname,
         )
@@ -82,25 +66,21 @@ class SMTPProvider:
         fresh one. Where no connection can be made, and none of this call works on, all
         that were not tried are `ServerDown`.
         """
-        call = _Call(envelopes, deque(range(len(envelopes))), should_stop)
+        call = Call(envelopes, should_stop)
         workers = [
             asyncio.create_task(self._work(call), name="smtp")
-            for _ in range(min(self._connections, len(envelopes)))
+            for _ in range(min(self._limits.connections, len(envelopes)))
         ]
         for worker in workers:
-            worker.add_done_callback(lambda _: call.results.put_nowait(None))
+            call.hire(worker)
         try:
-            ended = 0
-            while ended < len(workers):
-                item = await call.results.get()
-                if item is None:
-                    ended += 1
-                else:
+            while await call.wait():
+                for item in call.settled():
                     yield item
             for worker in workers:
                 worker.result()
-            for index in call.pending:
-                yield index, _not_tried(call.down)
+            for item in call.left():
+                yield item
         finally:
             for worker in workers:
                 worker.cancel()
@@ -135,7 +115,9 @@ class SMTPProvider:
         return await self._open(addresses[-1])
 
     async def _open(self, address: str) -> Session:
-        return await Session.open(self._server, address, self._timeouts, self._context, self._local_hostname)
+        return await Session.open(
+            self._server, address, self._timeouts, self._limits, self._context, self._local_hostname
+        )
 
     async def _checked(self, guard: Guard) -> list[str]:
         try:
@@ -147,7 +129,7 @@ class SMTPProvider:
             raise ServerDown(str(error)) from error
         return [str(address) for address in found]
 
-    async def _work(self, call: _Call) -> None:
+    async def _work(self, call: Call) -> None:
         while call.has_more():
             async with self._pool.slot():
                 if not call.has_more():
@@ -160,40 +142,16 @@ class SMTPProvider:
                     call.down = down
                     return
                 try:
-                    is_up = await self._send_next(call, session)
+                    found_down = await session.transfer(call)
+                    if session.went_stale:
+                        # What was kept beside it is likely to be dead as well, and might take the
+                        # whole command timeout to show it.
+                        self._pool.drop_idle()
+                    if found_down is not None:
+                        session.abort()
+                        call.down = found_down
+                        return
                     await self._pool.give_back(session)
                 except BaseException:
                     session.abort()
                     raise
-                if not is_up:
-                    return
-
-    async def _send_next(self, call: _Call, session: Session) -> bool:
-        """False where the server turned out not to be there for anyone."""
-        if not call.has_more():
-            return True
-        index = call.pending.popleft()
-        try:
-            result: Result = await session.deliver(call.envelopes[index])
-        except ServerDown as down:
-            call.down = down
-            call.pending.appendleft(index)
-            return False
-        except Temporary as refusal:
-            if session.went_stale:
-                # What was kept beside it is likely to be dead as well, and might take the whole
-                # command timeout to show it.
-                self._pool.drop_idle()
-                call.pending.appendleft(index)
-                return True
-            result = refusal
-        except Refusal as refusal:
-            result = refusal
-        call.results.put_nowait((index, result))
-        return True
-
-
-def _not_tried(down: ServerDown | None) -> ServerDown:
-    if down is None:
-        return ServerDown("the message was not tried")
-    return ServerDown(down.text, code=down.code, enhanced=down.enhanced)

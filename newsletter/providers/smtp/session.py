@@ -1,10 +1,6 @@
-"""The SMTP dialogue: greeting, TLS, sign-in, and one transaction per message.
+"""One signed-in connection: greeting, TLS, sign-in, then transfers of messages.
 
-What a lost connection or a refusal means depends on the step it happens in:
-
-    connect, greeting, EHLO, STARTTLS, AUTH   ServerDown: nothing was tried
-    MAIL, RCPT, DATA, message                 Temporary or Permanent by the code; lost is Temporary
-    after the final dot                       by the code; lost is Unknown
+Whatever fails before the first message is a `ServerDown`: nothing was tried.
 """
 
 import base64
@@ -14,13 +10,17 @@ import socket
 import ssl
 from typing import Self
 
-from newsletter.providers.base import Envelope, Permanent, Receipt, Refusal, ServerDown, Temporary, Unknown
-from newsletter.providers.smtp.addresses import Path, message_on_the_wire, path
-from newsletter.providers.smtp.config import TLS, SMTPServer, Timeouts
+from newsletter.providers.base import Envelope, Permanent, ServerDown
+from newsletter.providers.smtp.addresses import Path, checked, dot_stuffed, path, sender_path
+from newsletter.providers.smtp.call import Call
+from newsletter.providers.smtp.chunks import Chunks
+from newsletter.providers.smtp.config import TLS, Limits, SMTPServer, Timeouts
+from newsletter.providers.smtp.lockstep import LockStep
+from newsletter.providers.smtp.pipeline import Pipeline
+from newsletter.providers.smtp.transaction import Transaction
+from newsletter.providers.smtp.transfer import Transfer
 from newsletter.providers.smtp.wire import Lost, Reply, Wire
 
-# These answers to MAIL speak of the connection, not of the message (RFC 4954 §6, RFC 3207).
-_NOT_SIGNED_IN = frozenset({530, 534, 535, 538})
 _GOODBYE = 2.0
 
 
@@ -33,19 +33,19 @@ def tls_context(ca_file: pathlib.Path | None) -> ssl.SSLContext:
 
 
 class Session:
-    """One signed-in connection. Make it with `open`; it is used by one task at a time."""
+    """Make it with `open`; it is used by one task at a time."""
 
-    def __init__(self, server: SMTPServer, wire: Wire, timeouts: Timeouts) -> None:
+    def __init__(self, server: SMTPServer, wire: Wire, timeouts: Timeouts, limits: Limits) -> None:
         self._server = server
         self._wire = wire
         self._timeouts = timeouts
+        self._limits = limits
         self._features: dict[str, str] = {}
-        self._is_in_transaction = False
-        self.served = 0
-        """Messages it was used for, refused ones included."""
+        self._mode: type[Transfer] = LockStep
+        self._served = 0
+        self.window = limits.window
+        self.is_in_transaction = False
         self.went_stale = False
-        """Whether it had served before and ended before it answered MAIL: the message that met
-        this may be tried on a fresh connection at once."""
 
     @classmethod
     async def open(
@@ -53,6 +53,7 @@ class Session:
         server: SMTPServer,
         address: str,
         timeouts: Timeouts,
+        limits: Limits,
         context: ssl.SSLContext | None,
         local_hostname: str | None,
     ) -> Self:
@@ -62,7 +63,7 @@ class Session:
             wire = await Wire.open(address, server.port, timeouts.connect)
         except (OSError, UnicodeError, Lost) as error:
             raise ServerDown(f"cannot connect to {server.host}:{server.port}: {error}") from error
-        session = cls(server, wire, timeouts)
+        session = cls(server, wire, timeouts, limits)
         try:
             await session._begin(context, local_hostname or _own_name(wire))
         except (OSError, Lost) as error:
@@ -76,7 +77,11 @@ class Session:
     @property
     def is_ready(self) -> bool:
         """Whether another message may be sent on it."""
-        return self._wire.is_quiet and not self._is_in_transaction
+        return self._wire.unfit is None and not self.is_in_transaction
+
+    @property
+    def can_carry(self) -> bool:
+        return self._served < self._limits.messages
 
     @property
     def description(self) -> str:
@@ -84,36 +89,36 @@ class Session:
         who = f"signed in as {self._server.username}" if self._server.username else "without signing in"
         return f"Connected to {self._server.host}:{self._server.port} {tls}, {who}."
 
-    async def deliver(self, envelope: Envelope) -> Receipt:
-        """One transaction. Raises a `Refusal`; never more than one message is at stake."""
-        sender = path(envelope.return_path, is_sender=True)
+    async def transfer(self, call: Call) -> ServerDown | None:
+        """Sends messages of the call until it has no more, or the connection is of no further use.
+
+        Returns why the server is there for nobody, if that is what it found. When cancelled,
+        the connection must be dropped.
+        """
+        transfer = self._mode(self, self._wire, call, self._timeouts)
+        await transfer.run()
+        return transfer.down
+
+    def prepare(self, index: int, envelope: Envelope) -> Transaction:
+        """Raises `Permanent` for what no server takes, or this one does not."""
+        sender = sender_path(envelope.return_path)
         recipient = path(envelope.recipient)
-        content = message_on_the_wire(envelope.content)
-        mail = self._mail_command(sender, recipient, len(envelope.content))
-        has_served, self.served = self.served > 0, self.served + 1
-        try:
-            reply = await self._wire.ask(mail, self._timeouts.command)
-        except Lost as lost:
-            self.went_stale = has_served
-            raise self._lost_before_the_dot("MAIL", lost) from lost
-        if reply.code == 421:
-            self.went_stale = has_served
-        if reply.code in _NOT_SIGNED_IN:
-            self.abort()
-            raise ServerDown(reply.text, code=reply.code, enhanced=reply.enhanced)
-        self._expect(reply, "MAIL")
-        self._is_in_transaction = True
-        await self._step("RCPT", b"RCPT TO:<" + recipient.encoded + b">")
-        await self._step("DATA", b"DATA")
-        try:
-            await self._wire.send_message(content, self._timeouts.data)
-        except Lost as lost:
-            raise self._lost_before_the_dot("the message", lost) from lost
-        return await self._final_reply()
+        content = envelope.content
+        if not envelope.is_wire_ready:
+            content = checked(content) if self._mode is Chunks else dot_stuffed(checked(content))
+        transaction = Transaction(
+            index,
+            mail=self._mail_command(sender, recipient, len(envelope.content)),
+            rcpt=b"RCPT TO:<%b>\r\n" % recipient.encoded,
+            content=content,
+            is_first=self._served == 0,
+        )
+        self._served += 1
+        return transaction
 
     async def reset(self) -> None:
         """Ends a transaction that was refused midway, so that the next message can use the connection."""
-        if not self._is_in_transaction or not self._wire.is_quiet:
+        if not self.is_in_transaction or self._wire.unfit is not None:
             return
         try:
             reply = await self._wire.ask(b"RSET", self._timeouts.command)
@@ -121,7 +126,7 @@ class Session:
             # Nobody's message is at stake: `is_ready` stays false and the pool drops it.
             self.abort()
             return
-        self._is_in_transaction = reply.code // 100 != 2
+        self.is_in_transaction = reply.code // 100 != 2
 
     def quit(self) -> None:
         self._wire.quit()
@@ -165,14 +170,24 @@ class Session:
             # A server that knows no extensions (RFC 5321 §3.2).
             reply = await self._wire.ask(f"HELO {local_name}".encode("ascii"), self._timeouts.command)
             self._must(reply, "HELO")
-            self._features = {}
+            self._offers(())
             return
         self._must(reply, "EHLO")
+        self._offers(reply.lines[1:])
+
+    def _offers(self, lines: tuple[str, ...]) -> None:
+        """Notes the extensions, and which mode they allow."""
         # "AUTH=LOGIN" is how some servers repeated the line for clients older than RFC 2554.
-        words = [line.upper().replace("AUTH=", "AUTH ").partition(" ") for line in reply.lines[1:]]
+        words = [line.upper().replace("AUTH=", "AUTH ").partition(" ") for line in lines]
         self._features = {}
         for word, _, rest in words:
             self._features[word] = f"{self._features.get(word, '')} {rest}".strip()
+        if "PIPELINING" not in self._features:
+            self._mode = LockStep
+        elif "CHUNKING" in self._features and self.window:
+            self._mode = Chunks
+        else:
+            self._mode = Pipeline
 
     async def _sign_in(self, username: str, password: str) -> None:
         if self._wire.tls_version is None and self._server.tls is not TLS.NONE and not self._is_local():
@@ -205,8 +220,6 @@ class Session:
                 enhanced=reply.enhanced,
             )
 
-    # Transaction
-
     def _mail_command(self, sender: Path, recipient: Path, size: int) -> bytes:
         command = b"MAIL FROM:<" + sender.encoded + b">"
         if "SIZE" in self._features:
@@ -218,48 +231,7 @@ class Session:
                     enhanced="5.6.7",
                 )
             command += b" SMTPUTF8"
-        return command
-
-    async def _step(self, verb: str, command: bytes) -> None:
-        timeout = self._timeouts.data if verb == "DATA" else self._timeouts.command
-        try:
-            reply = await self._wire.ask(command, timeout)
-        except Lost as lost:
-            raise self._lost_before_the_dot(verb, lost) from lost
-        self._expect(reply, verb)
-
-    def _expect(self, reply: Reply, verb: str) -> None:
-        kind = reply.code // 100
-        if reply.code == 354 if verb == "DATA" else kind == 2:
-            return
-        if reply.code == 421 or kind not in (4, 5):
-            # Either it is closing, or the two sides no longer agree on where they are.
-            self.abort()
-        # RFC 5321 §4.5.3.1.10: a 552 to RCPT is to be read as 452.
-        is_final = kind == 5 and not (reply.code == 552 and verb == "RCPT")
-        refusal: type[Refusal] = Permanent if is_final else Temporary
-        raise refusal(reply.text, code=reply.code, enhanced=reply.enhanced)
-
-    async def _final_reply(self) -> Receipt:
-        try:
-            reply = await self._wire.reply(self._timeouts.final)
-        except Lost as lost:
-            if not self._wire.has_sent_all:
-                raise self._lost_before_the_dot("the message", lost) from lost
-            self.abort()
-            raise Unknown(f"after the message was sent: {lost}") from lost
-        self._is_in_transaction = False
-        kind = reply.code // 100
-        if kind == 2 and self._wire.has_sent_all:
-            return Receipt(reply.text[:500])
-        if reply.code == 421 or kind not in (4, 5) or not self._wire.has_sent_all:
-            self.abort()
-        refusal: type[Refusal] = {4: Temporary, 5: Permanent}.get(kind, Unknown)
-        raise refusal(reply.text, code=reply.code, enhanced=reply.enhanced)
-
-    def _lost_before_the_dot(self, step: str, lost: Lost) -> Temporary:
-        self.abort()
-        return Temporary(f"at {step}: {lost}")
+        return command + b"\r\n"
 
 
 def _own_name(wire: Wire) -> str:

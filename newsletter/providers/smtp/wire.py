@@ -3,16 +3,27 @@
 Written on `asyncio.Protocol` rather than on aiosmtplib, whose ``data()`` is one step: an
 error there does not tell whether the final dot had left, and that alone decides between
 "try again" and "nobody knows". Here the kernel's acceptance of the last byte is observed.
-Every wait can be cancelled; `Wire.abort` then drops the connection at once.
+
+Until messages flow, one command at a time is asked and awaited (`Wire.ask`). Then a
+`Listener` is called with each reply instead: a coroutine and a time-out per command cost
+260 µs a message, calls 20 µs (measured against a sink of ours, 36 kB, uvloop).
 """
 
 import asyncio
+import contextlib
+import os
 import re
+import socket
 import ssl
-from dataclasses import dataclass
-from typing import Self, cast
+from collections import deque
+from typing import Protocol, Self, cast
 
 _MAX_REPLY = 64 * 1024
+_MAX_REPLIES = 100
+"""Replies that nobody asked for, after which the server is taken for mad."""
+_ENDS = {b"%03d%b" % (code, mark): code for code in range(1000) for mark in (b" ", b"\r", b"")}
+"""The beginnings of the last line of a reply, and their codes."""
+_CONTINUES = {b"%03d-" % code for code in range(1000)}
 _ENHANCED = re.compile(r"#?([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
 
@@ -21,12 +32,28 @@ class Lost(Exception):
     """The connection ended, timed out or spoke no SMTP; it is of no further use."""
 
 
-@dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server answered, with the code taken off each line."""
+    """What the server answered. Most replies are looked at for their code alone, so the rest is
+    decoded when it is asked for."""
 
-    code: int
-    lines: tuple[str, ...]
+    __slots__ = ("_raw", "code")
+
+    def __init__(self, code: int, raw: bytes) -> None:
+        self.code = code
+        self._raw = raw
+
+    @property
+    def status(self) -> bytes:
+        """Where most servers put the enhanced status code; not decoded, only to be compared."""
+        return self._raw[4:9]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """With the code taken off each."""
+        return tuple(
+            line[4:].rstrip(b"\r").decode("utf-8", "replace").translate(_CONTROL)
+            for line in self._raw.split(b"\n")
+        )
 
     @property
     def enhanced(self) -> str | None:
@@ -39,21 +66,51 @@ class Reply:
     @property
     def text(self) -> str:
         """The whole reply on one line, without control characters."""
+        if self._raw.isascii():
+            # Nearly all are like this: 0.6 µs instead of 3 (measured).
+            plain = self._raw.rstrip(b"\r").decode("ascii")
+            if plain.isprintable() and "  " not in plain and plain[-1] != " ":
+                return plain
         return " ".join(" ".join((str(self.code), *self.lines)).split())
 
 
+class Listener(Protocol):
+    """What a wire tells while messages flow. None of it may wait."""
+
+    def replied(self, reply: Reply) -> None: ...
+
+    def heard(self) -> None:
+        """All that came at once was told."""
+
+    def resumed(self) -> None:
+        """The kernel has taken all that was written."""
+
+    def lost(self, reason: str) -> None: ...
+
+    def failed(self, error: Exception) -> None:
+        """The listener itself raised."""
+
+
 class Wire(asyncio.Protocol):
-    """Commands out, replies in, one at a time."""
+    """Commands out, replies in."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._raw: asyncio.Transport
         self._transport: asyncio.Transport
-        self._buffer = bytearray()
-        self._is_paused = False
+        self._tap: socket.socket | None = None
+        self._rest = b""
+        self._lines = b""
+        self._replies: deque[Reply] = deque()
         self._lost: str | None = None
+        self._unsent_at_end: int | None = None
         self._closed = self._loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
+        self.listener: Listener | None = None
+        self.is_paused = False
+        """Whether the kernel has yet to take some of what was written."""
+        self.written = 0
+        """Bytes of messages and their commands written so far."""
         self.tls_version: str | None = None
 
     @classmethod
@@ -69,7 +126,7 @@ class Wire(asyncio.Protocol):
 
     async def start_tls(self, context: ssl.SSLContext, host: str, within: float) -> None:
         """Raises `OSError` (of which `ssl.SSLError` is one) or `Lost`."""
-        if self._buffer:
+        if self._has_unread:
             # What came in the clear behind the answer to STARTTLS is not from the server that
             # the certificate names (CVE-2011-0411).
             raise Lost("the server spoke before TLS began")
@@ -86,14 +143,22 @@ class Wire(asyncio.Protocol):
         self.tls_version = upgraded.get_extra_info("ssl_object").version()
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether the connection stands and the server has said nothing unasked."""
-        return self._lost is None and not self._buffer and not self._transport.is_closing()
+    def is_lost(self) -> bool:
+        return self._lost is not None
 
     @property
-    def has_sent_all(self) -> bool:
-        """Whether the kernel has taken all that was written."""
-        return not self._is_paused
+    def unfit(self) -> str | None:
+        """Why no command may be sent now: it ended, or the server has spoken unasked."""
+        if self._lost is None and self._transport.is_closing():
+            return "the connection has ended"
+        if self._lost is None and self._has_unread:
+            said = self._replies[0].text if self._replies else "half a reply"
+            return f"the server spoke out of turn: {said}"
+        return self._lost
+
+    @property
+    def is_plain(self) -> bool:
+        return self._transport is self._raw
 
     @property
     def local_address(self) -> str:
@@ -103,54 +168,64 @@ class Wire(asyncio.Protocol):
     def peer_address(self) -> str:
         return cast(str, self._raw.get_extra_info("peername")[0])
 
+    # One command at a time
+
     async def ask(self, command: bytes, within: float) -> Reply:
         """Sends one line and reads its reply. Raises `Lost`."""
-        if self._buffer and (early := self._take()) is not None:
-            if early.code == 421:
-                return early
-            raise Lost(f"the server spoke out of turn: {early.text}")
-        self._write(command + b"\r\n")
+        if (reason := self.unfit) is not None:
+            raise Lost(reason)
+        self._transport.write(command + b"\r\n")
         return await self.reply(within)
 
     async def reply(self, within: float) -> Reply:
         """The next reply. Raises `Lost`."""
-        if (reply := self._take()) is not None:
-            return reply
         try:
             async with asyncio.timeout(within):
-                while True:
+                while not self._replies:
                     if self._lost is not None:
                         raise Lost(self._lost)
                     await self._event()
-                    if (reply := self._take()) is not None:
-                        return reply
         except TimeoutError:
             raise Lost(f"no answer within {within:g} s") from None
+        return self._replies.popleft()
 
-    async def send_message(self, content: bytes, within: float) -> None:
-        """Writes a dot-stuffed message and its final dot.
+    # Messages
 
-        Returns once the dot was given to the kernel, the server answered early, or the
-        connection ended; `reply` tells the latter two, `has_sent_all` whether the server can
-        have the message at all. Raises `Lost` when it cannot. ``within`` is for each stretch
-        without progress.
-        """
-        if self._transport is self._raw:
-            self._write(content + b".\r\n")
+    def write(self, *parts: bytes) -> None:
+        """Writes and counts. A failure comes through `Listener.lost`, and `has_left` knows then
+        that nothing of this left."""
+        size = sum(map(len, parts))
+        self.written += size
+        if not self._transport.is_closing():
+            self._transport.writelines(parts)
+        if self._transport.is_closing():
+            self._freeze((self._unsent_at_end or 0) + size)
+
+    def write_message(self, *parts: bytes) -> None:
+        """Writes a message whole, so that `is_paused` holds as soon as it returns."""
+        if self.is_plain:
+            self.write(*parts)
         else:
             # A TLS transport knows of unsent bytes below it only when it is written to again.
-            self._write(content)
-            self._write(b".\r\n")
-        if self._transport.is_closing():
-            raise Lost(self._lost or "the connection ended while the message was sent")
-        while self._is_paused and self._lost is None and not self._buffer:
-            unsent = self._unsent()
-            try:
-                async with asyncio.timeout(within):
-                    await self._event()
-            except TimeoutError:
-                if self._unsent() >= unsent:
-                    raise Lost(f"the server took nothing of the message for {within:g} s") from None
+            whole = b"".join(parts)
+            self.write(whole[:-1])
+            self.write(whole[-1:])
+
+    def has_left(self, end: int) -> bool:
+        """Whether the kernel has, or may have, the first ``end`` bytes of what was `written`.
+
+        Exact, but for one case: when the connection is reset while some of the last write is
+        still here, all but its last byte count as gone.
+        """
+        return not self.is_paused or self.unsent <= self.written - end
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that are still here; at least so many once the connection is lost."""
+        if self._unsent_at_end is not None:
+            return self._unsent_at_end
+        sizes = {id(each): each.get_write_buffer_size() for each in (self._raw, self._transport)}
+        return sum(sizes.values())
 
     def quit(self) -> None:
         """Takes leave without waiting for the answer."""
@@ -158,8 +233,10 @@ class Wire(asyncio.Protocol):
             self._transport.write(b"QUIT\r\n")
         self._transport.close()
 
-    def abort(self) -> None:
-        self._lost = self._lost or "the connection was dropped"
+    def abort(self, reason: str = "the connection was dropped") -> None:
+        self._lost = self._lost or reason
+        if self.is_paused and self._unsent_at_end is None:
+            self._freeze(self.unsent)
         # The raw transport has no goodbyes to wait for; TLS above it learns of the end.
         self._raw.abort()
 
@@ -172,36 +249,18 @@ class Wire(asyncio.Protocol):
             self.abort()
             await asyncio.shield(self._closed)
 
-    def _write(self, data: bytes) -> None:
-        if self._lost is not None or self._transport.is_closing():
-            raise Lost(self._lost or "the connection has ended")
-        self._transport.write(data)
+    @property
+    def _has_unread(self) -> bool:
+        return bool(self._replies or self._rest or self._lines)
 
-    def _unsent(self) -> int:
-        sizes = {
-            id(transport): transport.get_write_buffer_size() for transport in (self._raw, self._transport)
-        }
-        return sum(sizes.values())
+    def _freeze(self, unsent: int) -> None:
+        self.is_paused, self._unsent_at_end = True, unsent
 
-    def _take(self) -> Reply | None:
-        """The first complete reply in the buffer (RFC 5321 §4.2), or None. Raises `Lost`."""
-        lines: list[str] = []
-        start = 0
-        while (end := self._buffer.find(b"\n", start)) >= 0:
-            line = bytes(self._buffer[start:end]).rstrip(b"\r")
-            start = end + 1
-            code, mark = line[:3], line[3:4]
-            if not (code.isdigit() and len(code) == 3 and mark in (b" ", b"-", b"")):
-                self.abort()
-                raise Lost("the server does not speak SMTP")
-            lines.append(line[4:].decode("utf-8", "replace").translate(_CONTROL))
-            if mark != b"-":
-                del self._buffer[:start]
-                return Reply(int(code), tuple(lines))
-        if len(self._buffer) > _MAX_REPLY:
-            self.abort()
-            raise Lost("the server's answer is endless")
-        return None
+    def _end(self, reason: str) -> None:
+        self.abort(reason)
+        if self.listener is not None:
+            self.listener.lost(reason)
+        self._wake()
 
     async def _event(self) -> None:
         self._waiter = self._loop.create_future()
@@ -220,27 +279,77 @@ class Wire(asyncio.Protocol):
         self._raw = self._transport = cast(asyncio.Transport, transport)
         # With no slack in user space, "not paused" means that the kernel has every byte.
         self._raw.set_write_buffer_limits(high=0)
+        self._tap = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if len(self._buffer) > 2 * _MAX_REPLY:
-            self.abort()
+        """Replies may come in pieces and several at once (RFC 5321 §4.2, RFC 2920)."""
+        self._listen(data)
+        if self.listener is not None:
+            self.listener.heard()
         self._wake()
+
+    def _listen(self, data: bytes) -> None:
+        listener = self.listener
+        try:
+            self._read(data)
+        except Exception as error:
+            if listener is None:
+                raise
+            listener.failed(error)
+
+    def _read(self, data: bytes) -> None:
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            code = _ENDS.get(line[:4])
+            if code is None:
+                if line[:4] not in _CONTINUES:
+                    self._end("the server does not speak SMTP")
+                    return
+                self._lines += line + b"\n"
+                continue
+            if self._lines:
+                line, self._lines = self._lines + line, b""
+            if self.listener is not None:
+                self.listener.replied(Reply(code, line))
+            else:
+                self._replies.append(Reply(code, line))
+        if len(self._lines) + len(self._rest) > _MAX_REPLY or len(self._replies) > _MAX_REPLIES:
+            self._end("the server's answer is endless")
 
     def pause_writing(self) -> None:
-        self._is_paused = True
+        self.is_paused = True
 
     def resume_writing(self) -> None:
-        self._is_paused = False
-        self._wake()
+        if self._unsent_at_end is not None:
+            return
+        self.is_paused = False
+        if self.listener is not None:
+            self.listener.resumed()
 
     def eof_received(self) -> None:
-        self._lost = self._lost or "the server closed the connection"
-        self._wake()
+        # It will not answer any more. What is unsent must stay so, to be counted.
+        self._end(self._lost or "the server closed the connection")
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self.is_paused and self._unsent_at_end is None:
+            # How much the reset took with it is not known, only that something was left.
+            self._freeze(1)
         reason = f"the connection was lost: {error}" if error else "the server closed the connection"
         self._lost = self._lost or reason
+        self._read_last_words()
         if not self._closed.done():
             self._closed.set_result(None)
+        if self.listener is not None:
+            self.listener.lost(self._lost)
         self._wake()
+
+    def _read_last_words(self) -> None:
+        """A server that closes while we write resets the connection, and the loop, whose write
+        failed, does not read on. What the server said before, a 421 mostly, is still in the kernel,
+        and decides whether the messages behind it are in doubt. Under TLS it stays unread.
+        """
+        assert self._tap is not None
+        with self._tap, contextlib.suppress(OSError):
+            while self.listener is not None and self.is_plain and (data := self._tap.recv(_MAX_REPLY)):
+                self._listen(data)

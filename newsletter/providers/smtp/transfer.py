@@ -1,0 +1,302 @@
+"""Messages of one call on one connection: what was sent, which reply answers it, what became of it.
+
+Three modes differ in what they write before which reply is in: `lockstep`, `pipeline`, `chunks`.
+The wire calls in here with each reply; nothing awaits.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import ClassVar, Protocol
+
+from newsletter.providers.base import Envelope, Permanent, Receipt, Result, ServerDown, Unknown
+from newsletter.providers.smtp.call import Call
+from newsletter.providers.smtp.config import Timeouts
+from newsletter.providers.smtp.transaction import Step, Transaction, is_out_of_step
+from newsletter.providers.smtp.wire import Reply, Wire
+
+RSET = b"RSET\r\n"
+_BEFORE_ANY_ANSWER = (Step.reset, Step.mail)
+_GOODBYE = 5.0
+"""Seconds that a server has to close the connection after it said 421."""
+
+
+class Carrier(Protocol):
+    """What a transfer asks of, and leaves to, the session that it works for."""
+
+    is_in_transaction: bool
+    """Whether the server must be told RSET before the next MAIL."""
+    went_stale: bool
+    """Whether it had served before and ended before it answered MAIL: others that were kept beside
+    it are likely to be dead as well."""
+    window: int
+    """Messages that may wait for their answers at the same time, where BDAT is used."""
+
+    @property
+    def can_carry(self) -> bool:
+        """Whether the connection may be used for one more message."""
+
+    def prepare(self, index: int, envelope: Envelope) -> Transaction:
+        """Raises `Permanent` for what cannot be sent here."""
+
+
+class Transfer(ABC):
+    """Made for one `run`."""
+
+    def __init__(self, session: Carrier, wire: Wire, call: Call, timeouts: Timeouts) -> None:
+        self._session = session
+        self._wire = wire
+        self._call = call
+        self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
+        self._expected: deque[tuple[Transaction, Step]] = deque()
+        """What the replies to come will answer, in their order."""
+        self._in_flight: deque[Transaction] = deque()
+        self._is_closing = self._is_over = False
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._since = 0.0
+        self._unsent = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.down: ServerDown | None = None
+        """The server turned out not to be there for anyone."""
+
+    async def run(self) -> None:
+        """Until the call has no more, or the connection is of no further use; then every message
+        it took is settled or given back. When cancelled, the connection is dropped."""
+        self._wire.listener = self
+        try:
+            self._begin()
+            if not self._expected:
+                return
+            if (reason := self._wire.unfit) is not None:
+                self.lost(reason)
+            self._since = self._loop.time()
+            self._watch(self._shortest)
+            await self._over
+        finally:
+            self._wire.listener = None
+            if self._timer is not None:
+                self._timer.cancel()
+
+    # What a mode decides
+
+    _heeds: ClassVar[tuple[Step, ...]]
+    """Whose answers `_advance` waits for; most answers only need to be noted."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Writes the first commands."""
+
+    @abstractmethod
+    def _advance(self, transaction: Transaction, step: Step, reply: Reply) -> None:
+        """Writes what may be written now that ``step`` was answered. Whether it was refused stands
+        in the transaction."""
+
+    @abstractmethod
+    def _make_room(self) -> None:
+        """Goes on after the kernel took all that was written."""
+
+    # What modes are made of
+
+    def _take(self) -> Transaction | None:
+        """The next message of the call that can be sent at all, on this connection."""
+        while self._may_begin:
+            taken = self._call.take()
+            if taken is None:
+                return None
+            index, envelope = taken
+            try:
+                transaction = self._session.prepare(index, envelope)
+            except Permanent as refusal:
+                self._call.settle(index, refusal)
+                continue
+            self._in_flight.append(transaction)
+            return transaction
+        return None
+
+    @property
+    def _may_begin(self) -> bool:
+        is_open = not self._is_over and not self._wire.is_lost
+        return is_open and self.down is None and self._session.can_carry
+
+    def _expect(self, transaction: Transaction, *steps: Step) -> None:
+        for step in steps:
+            self._expected.append((transaction, step))
+
+    def _write(self, *parts: bytes) -> None:
+        self._wire.write(*parts)
+        if self._wire.is_paused:
+            self._unsent = self._wire.unsent
+
+    def _write_message(self, transaction: Transaction, *parts: bytes, behind: bytes = b"") -> None:
+        """The parts are the message with what begins and ends it; behind it come commands."""
+        self._wire.write_message(*parts, behind)
+        transaction.end = self._wire.written - len(behind)
+        if self._wire.is_paused:
+            self._unsent = self._wire.unsent
+
+    def _settle(self, transaction: Transaction) -> None:
+        """A message that was refused before its content was sent."""
+        refusal = transaction.refusal
+        assert refusal is not None
+        self._session.is_in_transaction = transaction.sender_is_taken
+        self._in_flight.popleft()
+        self._hand_over(transaction, refusal)
+
+    def _hand_over(self, transaction: Transaction, result: Result) -> None:
+        if isinstance(result, ServerDown):
+            self.down = result
+            self._call.give_back(transaction.index)
+        else:
+            self._call.settle(transaction.index, result)
+
+    def _drop(self, step: Step, reason: str) -> None:
+        """Ends the connection while the reply to ``step`` of the first message in flight is missing."""
+        self._wire.abort()
+        # The last one first: what is given back must keep its order.
+        while self._in_flight:
+            transaction = self._in_flight.pop()
+            result = transaction.outcome_without(step, reason, has_left=self._has_left(transaction))
+            if result is None:
+                self._call.give_back(transaction.index)
+            else:
+                self._hand_over(transaction, result)
+        self._end()
+
+    def _has_left(self, transaction: Transaction) -> bool:
+        return transaction.end is not None and self._wire.has_left(transaction.end)
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._expected.clear()
+        self._wire.listener = None
+        if not self._over.done():
+            self._over.set_result(None)
+
+    # What the wire tells
+
+    def replied(self, reply: Reply) -> None:
+        if not self._expected:
+            self._drop(Step.message, f"the server spoke out of turn: {reply.text}")
+            return
+        transaction, step = self._expected.popleft()
+        if reply.code == 421:
+            self._close(transaction, step, reply)
+            return
+        if step is Step.message:
+            self._conclude(transaction, reply)
+        elif not transaction.has_passed(step, reply) and (step is Step.reset or is_out_of_step(reply)):
+            self._drop(step, f"{step.value} was answered {reply.text}")
+        if self._is_over:
+            return
+        if step in self._heeds:
+            self._advance(transaction, step, reply)
+        if not self._expected:
+            self._end()
+
+    def _conclude(self, transaction: Transaction, reply: Reply) -> None:
+        has_left = not self._wire.is_paused or self._has_left(transaction)
+        result = transaction.outcome(reply, has_left=has_left)
+        self._session.is_in_transaction = False
+        self._in_flight.popleft()
+        if type(result) is Receipt:
+            self._call.settle(transaction.index, result)
+            return
+        self._hand_over(transaction, result)
+        if isinstance(result, Unknown) or not has_left:
+            self._drop(Step.mail, f"out of step: {reply.text}")
+
+    def _close(self, transaction: Transaction, step: Step, reply: Reply) -> None:
+        """421 is the last that the server says, and answers the command that it read last (RFC 5321
+        §3.8): it did not read what was sent after that.
+
+        Where that is a whole message, only its silence proves it. So its end is waited for: one
+        that says more has gone on reading.
+        """
+        if step in _BEFORE_ANY_ANSWER and not transaction.is_first:
+            self._session.went_stale = True
+        elif step is not Step.nothing:
+            self._in_flight.popleft()
+            if step is not Step.message:
+                transaction.has_passed(step, reply)
+            self._hand_over(transaction, transaction.outcome(reply, has_left=True))
+        if any(each.end is not None for each in self._in_flight):
+            self._expected.clear()
+            self._is_closing = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._watch(_GOODBYE)
+        else:
+            self._wire.abort()
+            self._give_all_back()
+
+    def _give_all_back(self) -> None:
+        while self._in_flight:
+            self._call.give_back(self._in_flight.pop().index)
+        self._end()
+
+    def heard(self) -> None:
+        self._since = self._loop.time()
+
+    def resumed(self) -> None:
+        self._since = self._loop.time()
+        if self._is_closing:
+            return
+        self._make_room()
+        if not self._expected:
+            self._end()
+
+    def lost(self, reason: str) -> None:
+        if self._is_over:
+            return
+        if self._is_closing:
+            self._give_all_back()
+            return
+        transaction, step = self._expected[0]
+        if step in _BEFORE_ANY_ANSWER and not transaction.is_first:
+            self._session.went_stale = True
+        self._drop(step, reason)
+
+    def failed(self, error: Exception) -> None:
+        self._wire.abort()
+        if not self._over.done():
+            self._over.set_exception(error)
+        self._end()
+
+    # Time-outs: one timer for all steps; a reply only notes the time. A timer for each would cost
+    # as much as the reply itself.
+
+    @property
+    def _shortest(self) -> float:
+        return min(self._timeouts.command, self._timeouts.data, self._timeouts.final)
+
+    def _within(self, step: Step) -> float:
+        if step is Step.data:
+            return self._timeouts.data
+        return self._timeouts.final if step in (Step.message, Step.nothing) else self._timeouts.command
+
+    def _watch(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._tick)
+
+    def _tick(self) -> None:
+        if self._is_over:
+            return
+        if self._is_closing:
+            self._drop(Step.message, "the server said 421 and did not close the connection")
+            return
+        now = self._loop.time()
+        transaction, step = self._expected[0]
+        if transaction.end is not None and not self._wire.has_left(transaction.end):
+            within = self._timeouts.data
+            reason = f"the server took nothing of the message for {within:g} s"
+            unsent = self._wire.unsent
+            if unsent < self._unsent:
+                self._unsent, self._since = unsent, now
+        else:
+            within = self._within(step)
+            reason = f"no answer within {within:g} s"
+        left = self._since + within - now
+        if left <= 0:
+            self.lost(reason)
+        else:
+            self._watch(min(left, self._shortest))
