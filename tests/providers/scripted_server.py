@@ -183,9 +183,7 @@ class _Play:
         return self._has_recipient if verb in ("DATA", "BDAT", "DOT") else True
 
     def note(self, verb: str, answer: str) -> None:
-        if verb in ("RSET", "EHLO", "HELO") and answer.startswith("2"):
-            self._has_sender = self._has_recipient = False
-        elif verb == "DOT":
+        if (verb in ("RSET", "EHLO", "HELO") and answer.startswith("2")) or verb == "DOT":
             self._has_sender = self._has_recipient = False
         elif verb == "BDAT":
             # Where nobody was to get it, a refused chunk leaves the sender standing (RFC 3030 §2).
