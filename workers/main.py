@@ -21,7 +21,7 @@ import uvloop
 from newsletter.delivery import batches
 from newsletter.kit import jobs
 from newsletter.kit.broker import BrokerBell, quieten
-from newsletter.kit.jobs import Ring
+from newsletter.kit.jobs import Ring, queues_of
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
 from workers import registry
@@ -34,6 +34,9 @@ STOP_SECONDS = 5.0
 """What work in flight gets to finish when the process is asked to end; in all it takes under 10."""
 CLOSE_SECONDS = 0.8
 """What each part gets to close then, whatever it waits for: a database or broker may be away."""
+POLL_MILLISECONDS = 150
+"""How often each idle queue is asked for at least: it has a share in how late a ring is heard, and in
+what an idle process costs."""
 OTHER_THREADS = 2
 """Threads for all jobs that are neither mail nor webhooks."""
 
@@ -60,13 +63,15 @@ class Workers:
         """Starts the threads; returns when they listen."""
         self._thread.start()
         self._wait_for(self._free_leases())
-        quieten(_queue(name) for name in self._handlers)
+        quieten(queue for name in self._handlers for queue in queues_of(name))
         for name in self._handlers:
             self._declare(name)
         for queues, threads in self._groups().items():
             self._places |= dict.fromkeys(queues, asyncio.Semaphore(threads))
+            for queue in queues:
+                self._broker.declare_queue(queue)
             worker = dramatiq.Worker(
-                self._broker, queues=set(queues), worker_threads=threads, worker_timeout=100
+                self._broker, queues=set(queues), worker_threads=threads, worker_timeout=POLL_MILLISECONDS
             )
             worker.start()
             self._workers.append(worker)
@@ -120,9 +125,14 @@ class Workers:
     def _groups(self) -> dict[tuple[str, ...], int]:
         """Queues that share threads, and how many."""
         settings = self._runtime.settings
-        own = {"delivery": settings.delivery.threads, "webhooks": settings.webhooks.threads}
-        others = tuple(sorted({_queue(name) for name in self._handlers} - own.keys()))
-        return {(name,): threads for name, threads in own.items()} | {others: OTHER_THREADS}
+        new, due = queues_of("delivery")
+        own = {
+            (new,): settings.delivery.threads,
+            (due,): settings.delivery.threads,
+            queues_of("webhooks"): settings.webhooks.threads,
+        }
+        others = {queue for name in self._handlers for queue in queues_of(name)}.difference(*own)
+        return {**own, tuple(sorted(others)): OTHER_THREADS}
 
     def _declare(self, name: str) -> None:
         """What a thread does with a message: wait for the job, which runs in the loop."""
@@ -132,7 +142,7 @@ class Workers:
                 with contextlib.suppress(CancelledError):  # The process ends; the row stays.
                     self._begin(self._run(Ring(UUID(job_id), name))).result()
 
-        dramatiq.actor(actor_name=name, queue_name=_queue(name), broker=self._broker)(run)
+        dramatiq.actor(actor_name=name, queue_name=queues_of(name)[0], broker=self._broker)(run)
 
     def _ring_here(self, rings: Sequence[Ring]) -> None:
         """The broker is away: this process works for itself. What it was rung for and has no place
@@ -181,7 +191,3 @@ class Workers:
 
     def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-
-def _queue(name: str) -> str:
-    return Ring(UUID(int=0), name).queue

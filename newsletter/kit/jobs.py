@@ -86,11 +86,20 @@ class Ring:
 
     job_id: UUID
     name: str
+    is_due: bool = False
+    """Its time has come, or its worker died: it does not wait behind what was only now begun.
+    (On one queue the batches of a dead worker would come after all others of a long campaign.)"""
 
     @property
     def queue(self) -> str:
-        """Jobs are named ``slice.verb``; each slice has its queue."""
-        return self.name.partition(".")[0]
+        """Jobs are named ``slice.verb``; each slice has two queues."""
+        return queues_of(self.name)[self.is_due]
+
+
+def queues_of(name: str) -> tuple[str, str]:
+    """Where jobs of this name or slice wait: those enqueued just now, and those that are due."""
+    slice_ = name.partition(".")[0]
+    return slice_, f"{slice_}.due"
 
 
 class Bell(Protocol):
@@ -334,10 +343,14 @@ async def ring_due(db: Database, bell: Bell, limit: int = 500) -> int:
         Job.id, Job.rung_at.is_(None).label("is_new"), was_lost.label("was_lost"), rank.label("rank")
     ).where(or_(is_due, is_abandoned))
     queue = waiting.subquery()
-    chosen = select(queue.c.id).where(or_(queue.c.is_new, queue.c.was_lost & (queue.c.rank <= RINGS_AGAIN)))
+    chosen = select(queue.c.id, queue.c.is_new).where(
+        or_(queue.c.is_new, queue.c.was_lost & (queue.c.rank <= RINGS_AGAIN))
+    )
     async with db.read() as session:
         # Most passes find nothing; only those that do take the write lock.
-        found = (await session.scalars(chosen.order_by(queue.c.rank).limit(limit))).all()
+        found = {
+            row.id: row.is_new for row in await session.execute(chosen.order_by(queue.c.rank).limit(limit))
+        }
     if not found:
         return 0
     async with db.unit_of_work() as session:
@@ -350,7 +363,7 @@ async def ring_due(db: Database, bell: Bell, limit: int = 500) -> int:
             .values(rung_at=db_now())
             .returning(Job.id, Job.name)
         )
-        rings = [Ring(row.id, row.name) for row in await session.execute(statement)]
+        rings = [Ring(row.id, row.name, found[row.id]) for row in await session.execute(statement)]
     bell(rings)
     return len(rings)
 

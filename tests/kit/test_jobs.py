@@ -58,7 +58,7 @@ async def test_a_ring_that_got_lost_is_repeated(db: Database, rings: Rings) -> N
     await change(db, rung_at=db_in(-RING_AGAIN - 1))
     assert await jobs.ring_due(db, rings) == 1
     assert await jobs.ring_due(db, rings) == 0
-    assert [ring.name for ring in rings] == ["tests.work", "tests.work"]
+    assert [ring.queue for ring in rings] == ["tests", "tests"]
 
 
 async def test_a_job_of_a_dead_process_is_rung_at_once_and_then_in_peace(db: Database, rings: Rings) -> None:
@@ -69,6 +69,7 @@ async def test_a_job_of_a_dead_process_is_rung_at_once_and_then_in_peace(db: Dat
     await change(db, lease_until=db_in(-1))
     assert await jobs.ring_due(db, rings) == 1
     assert await jobs.ring_due(db, rings) == 0
+    assert rings[-1].queue == "tests.due", "not behind all that was only now begun"
 
 
 async def test_a_crash_between_the_effect_and_its_record_runs_the_job_again(db: Database) -> None:
@@ -123,6 +124,7 @@ async def test_a_job_that_comes_again_is_rung_when_it_is_due(db: Database, rings
     assert work.runs == 2, "not before its time"
     await change(db, run_at=db_in(-1))
     assert await jobs.ring_due(db, rings) == 1
+    assert {ring.queue for ring in rings} == {"tests.due"}
 
 
 async def test_a_time_in_the_past_is_due_now(db: Database, rings: Rings) -> None:

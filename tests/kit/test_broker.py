@@ -1,0 +1,59 @@
+"""The bell when its broker is away: what it was rung for is neither lost nor waited for."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import dramatiq
+from dramatiq.brokers.stub import StubBroker
+
+from newsletter.kit import ids
+from newsletter.kit.broker import BrokerBell
+from newsletter.kit.jobs import Ring
+
+
+class Away(StubBroker):
+    """Takes the first so many messages, and then none."""
+
+    def __init__(self, takes: int) -> None:
+        super().__init__(middleware=[])
+        self.takes = takes
+
+    def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
+        if self.takes == 0:
+            raise ConnectionRefusedError
+        self.takes -= 1
+        return super().enqueue(message, delay=delay)
+
+
+class Instead(list[Ring]):
+    def __init__(self, until: int) -> None:
+        self.is_full = threading.Event()
+        self._until = until
+
+    def __call__(self, rings: Sequence[Ring]) -> None:
+        self.extend(rings)
+        if len(self) >= self._until:
+            self.is_full.set()
+
+
+def test_what_the_broker_does_not_take_is_rung_another_way() -> None:
+    rings = [Ring(ids.uuid7(), "tests.work") for _ in range(5)]
+    instead = Instead(until=4)
+    bell = BrokerBell(Away(takes=1), instead)
+    bell(rings[:3])
+    bell(rings[3:])
+    assert instead.is_full.wait(10)
+    assert {ring.job_id for ring in instead} == {ring.job_id for ring in rings[1:]}
+    late = Ring(ids.uuid7(), "tests.work", is_due=True)
+    bell([late])  # For a while the broker is not even asked.
+    assert instead[-1] == late
+    bell.close()
+
+
+def test_an_api_has_no_other_way_and_carries_on() -> None:
+    broker = Away(takes=0)
+    bell = BrokerBell(broker)
+    bell([Ring(ids.uuid7(), "tests.work")])
+    bell.close()
+    assert not bell._thread.is_alive()
