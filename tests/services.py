@@ -23,7 +23,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NoReturn, Self
 
 import pytest
 
@@ -348,9 +348,13 @@ class Redis(Server):
 
 def require(service: type[Server]) -> None:
     """Skips the test where the service is not installed; in CI (``CI=true``) that is an error."""
-    if service.available():
-        return
-    reason = f"{service.name} is not installed; on Debian: apt-get install {service.package}"
+    if not service.available():
+        missing(service.name, service.package)
+
+
+def missing(name: str, package: str) -> NoReturn:
+    """Skips the test that needs this program; in CI that is an error."""
+    reason = f"{name} is not installed; on Debian: apt-get install {package}"
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         raise ServerFailed(reason)
     pytest.skip(reason)

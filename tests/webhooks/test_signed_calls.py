@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from newsletter.webhooks.models import SignatureStyle
 from tests.client import Client
 from tests.jobs import run_due
 from tests.receiver import Received, Receiver
+from tests.services import missing
 from tests.webhooks.conftest import CAMPAIGN, SUBSCRIBER, Happen, Register
 
 MAILY_CATALOGUE = (
@@ -43,6 +45,25 @@ YOUR_APP_NODE = """
 """
 
 
+MAILY_PHP = """
+  $expected = hash_hmac('sha256', $body, $secret);
+  $verdict = hash_equals($expected, $headers['x-webhook-signature']);
+"""
+
+
+def php_accepts(check: str, call: Received, secret: str) -> bool:
+    php = shutil.which("php")
+    if php is None:
+        missing("PHP", "php-cli")
+    script = f"""
+  $call = json_decode(stream_get_contents(STDIN), true);
+  [$headers, $body, $secret] = [$call['headers'], base64_decode($call['body']), $call['secret']];
+  {check}
+  echo $verdict ? 'true' : 'false';
+"""
+    return _verdict([php, "-r", script], call, secret)
+
+
 def node_accepts(check: str, call: Received, secret: str) -> bool:
     node = shutil.which("node")
     if node is None:
@@ -54,13 +75,17 @@ def node_accepts(check: str, call: Received, secret: str) -> bool:
   {check}
   process.stdout.write(String(verdict));
 """
+    return _verdict([node, "-e", script], call, secret)
+
+
+def _verdict(command: list[str], call: Received, secret: str) -> bool:
     given = {
         "headers": dict(call.headers),
         "body": base64.b64encode(call.body).decode(),
         "secret": secret,
     }
     ran = subprocess.run(
-        [node, "-e", script], input=json.dumps(given).encode(), capture_output=True, timeout=30, check=True
+        command, input=json.dumps(given).encode(), capture_output=True, timeout=60, check=True
     )
     return ran.stdout == b"true"
 
@@ -141,15 +166,25 @@ async def test_a_changed_body_or_another_secret_is_not_accepted(
     assert not accepts(style, call, other["secret"])
 
 
-@pytest.mark.parametrize("sample", [MAILY_NODE, YOUR_APP_NODE], ids=["maily", "your-app"])
+@pytest.mark.parametrize(
+    ("accepted", "sample"),
+    [(node_accepts, MAILY_NODE), (node_accepts, YOUR_APP_NODE), (php_accepts, MAILY_PHP)],
+    ids=["maily-node", "your-app-node", "maily-php"],
+)
 @pytest.mark.parametrize("kind", [EventType.campaign_sent, EventType.subscriber_created])
 async def test_the_published_samples_accept_our_calls(
-    sample: str, kind: EventType, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
+    accepted: Callable[[str, Received, str], bool],
+    sample: str,
+    kind: EventType,
+    runtime: Runtime,
+    register: Register,
+    happen: Happen,
+    receiver: Receiver,
 ) -> None:
     call, secret = await call_of("hex", kind, runtime, register, happen, receiver)
-    assert node_accepts(sample, call, secret)
+    assert accepted(sample, call, secret)
     forged = Received(call.method, call.path, call.headers, call.body.replace(b"evt_", b"evu_"))
-    assert not node_accepts(sample, forged, secret)
+    assert not accepted(sample, forged, secret)
 
 
 @pytest.mark.parametrize("name", MAILY_CATALOGUE)
