@@ -62,6 +62,17 @@ fmt: setup-dev ## Format the code and mend what the linter can
 bench: setup-dev ## Measure against references and write docs/benchmarks.md; takes minutes
 	@$(BIN)/python -m bench $(ARGS)
 
+# How long it takes: `make faults KILLS=500 ROWS=100000` stays under an hour on an idle machine.
+KILLS ?= 500
+ROWS ?= 100000
+.PHONY: faults
+faults: setup-dev ## Kill, stop and starve what sends, KILLS times; writes docs/reliability.md
+	$(BIN)/python -m tests.faults --kills $(KILLS) --rows $(ROWS) $(ARGS)
+
+.PHONY: mutants
+mutants: setup-dev ## Break each guard once and see its test fail; writes docs/reliability.md
+	PYTHONPATH=. $(BIN)/python scripts/mutants.py
+
 .PHONY: lock
 lock: setup-dev ## Write the hashed locks from pyproject.toml; UPGRADE=1 takes newer releases
 	$(BIN)/pip install --quiet uv==$(UV_VERSION)

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +15,18 @@ import pytest
 from newsletter.kit.db import Database
 from tests.conftest import SIZE
 from tests.faults.campaign import Campaign
-from tests.faults.processes import API, Installation, Newsletter
+from tests.faults.processes import API, Installation, Newsletter, Worker
 from tests.faults.sink import Sink
 from tests.services import Postgres, Redis, require
 
-LISTS = {"embedded": (300, 2_000), "distributed": (300, 2_000, 10_000)}[SIZE]
+ROWS = int(os.environ.get("NEWSLETTER_FAULTS_ROWS", "5000"))
+"""Readers of the campaigns that a fault should meet in full flight."""
+LISTS = {"embedded": (300, 2_000), "distributed": (300, 2_000, ROWS)}[SIZE]
 """Lists by their number of readers."""
-LEASE = float(os.environ.get("NEWSLETTER_FAULTS_LEASE", "4"))
+LEASE = 4.0
 """Seconds; short, so that what a dead process held is soon taken over. The default in production is 30."""
+PATIENCE = 60 + ROWS / 20
+"""Seconds until a campaign must have closed: a busy machine sends little."""
 BLOCK = 64
 TWO_BLOCKS = 2 * BLOCK
 """The most messages that one killed process may leave unknown."""
@@ -115,9 +119,11 @@ class World:
 
     def set(self, **options: object) -> None:
         """Changes settings for the processes that are started from now on."""
+        self.installation = self.with_options(options)
+
+    def with_options(self, options: Mapping[str, object]) -> Installation:
         texts = {name.upper(): str(value) for name, value in options.items()}
-        merged = {**self.installation.options, **texts}
-        self.installation = replace(self.installation, options=merged)
+        return replace(self.installation, options={**self.installation.options, **texts})
 
     async def start(self, workers: int = 0) -> tuple[API, list[Newsletter]]:
         """An API and so many workers, started at once. In the embedded mode they are one process."""
@@ -132,12 +138,12 @@ class World:
         await asyncio.gather(*(asyncio.to_thread(process.start) for process in each))
         return api, processes
 
-    async def add_worker(self) -> None:
-        """One more, where workers are processes of their own."""
-        if self.installation.redis_url is not None:
-            worker = self.installation.worker()
-            self.stack.callback(worker.close)
-            await asyncio.to_thread(worker.start)
+    async def add_worker(self, module: str = "newsletter", **options: object) -> Worker:
+        """One more, with settings of its own; only where workers are processes of their own."""
+        worker = self.with_options(options).worker(module)
+        self.stack.callback(worker.close)
+        await asyncio.to_thread(worker.start)
+        return worker
 
     async def move_to(self, folder: Path) -> tuple[API, Campaign]:
         """The embedded installation on another disk, started."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.services import Server
 
 SECRET_KEY = "a-secret-key-for-fault-tests-only-0123456789"
+FOREIGN = ("OPENAI_", "DREAMER_")
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,10 +24,13 @@ class Newsletter(Server):
     name = "newsletter"
     package = "newsletter"
 
-    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], environment: Mapping[str, str], module: str = "newsletter"
+    ) -> None:
         super().__init__()
         self._arguments = arguments
         self._environment = environment
+        self._module = module
         self._seen = 0
 
     @classmethod
@@ -35,7 +39,7 @@ class Newsletter(Server):
 
     def _command(self) -> list[str]:
         self._seen = len(self.log())
-        return _command(self._environment, *self._arguments)
+        return _command(self._environment, self._module, *self._arguments)
 
     def new_log(self) -> str:
         """What it logged since its last start."""
@@ -81,8 +85,8 @@ class API(Newsletter):
 
 
 class Worker(Newsletter):
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        super().__init__(("worker",), environment)
+    def __init__(self, environment: Mapping[str, str], module: str = "newsletter") -> None:
+        super().__init__(("worker",), environment, module)
 
     def _is_ready(self) -> bool:
         return "workers started" in self.new_log()
@@ -90,8 +94,8 @@ class Worker(Newsletter):
 
 @dataclass(frozen=True)
 class Installation:
-    """What all processes of one installation share. ``options`` are settings without their prefix,
-    except that ``OPENAI_…`` have none."""
+    """What all processes of one installation share. ``options`` are settings without their prefix;
+    the variables of others (`FOREIGN`) have none."""
 
     folder: Path
     database_url: str
@@ -110,7 +114,7 @@ class Installation:
             **self.options,
         }
         return {
-            name if name.startswith("OPENAI_") else f"NEWSLETTER_{name}": value
+            name if name.startswith(FOREIGN) else f"NEWSLETTER_{name}": value
             for name, value in settings.items()
         }
 
@@ -118,13 +122,14 @@ class Installation:
         """Not started. In the embedded mode it is the one process, with the workers in it."""
         return API(self.environment, with_workers=self.redis_url is None)
 
-    def worker(self) -> Worker:
-        return Worker(self.environment)
+    def worker(self, module: str = "newsletter") -> Worker:
+        """``module`` is what is run in the place of ``newsletter``."""
+        return Worker(self.environment, module)
 
     def command(self, *arguments: str) -> str:
         """Runs a command to its end and returns what it printed."""
         run = subprocess.run(
-            _command(self.environment, *arguments),
+            _command(self.environment, "newsletter", *arguments),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -146,9 +151,9 @@ class Installation:
         return str(made["api_key"])
 
 
-def _command(environment: Mapping[str, str], *arguments: str) -> list[str]:
+def _command(environment: Mapping[str, str], module: str, *arguments: str) -> list[str]:
     # Nothing is taken over from the developer's environment. ``env`` becomes the process.
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     variables = {**kept, "PYTHONPATH": str(ROOT), **environment}
     assignments = [f"{name}={value}" for name, value in variables.items()]
-    return ["/usr/bin/env", "-i", *assignments, sys.executable, "-m", "newsletter", *arguments]
+    return ["/usr/bin/env", "-i", *assignments, sys.executable, "-m", module, *arguments]

@@ -5,7 +5,9 @@ own. For a server with extensions, TLS and sign-in there is `tests.smtp_sink`.
 """
 
 import asyncio
+import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +31,10 @@ def everybody(recipient: str) -> bool:
 class Mail:
     recipient: str
     message_id: str
+    client: str
+    """The name that the sending process gave with EHLO."""
+    at: float
+    """On the monotonic clock."""
 
 
 @dataclass(slots=True)
@@ -41,6 +47,12 @@ class Faults:
     """``550 5.1.1`` to RCPT."""
     busy: Chosen = nobody
     """``421`` to RCPT, and the connection is closed."""
+    greylist: Chosen = nobody
+    """``451 4.7.1`` to RCPT."""
+    full: Chosen = nobody
+    """``452 4.2.2`` in place of the 250 after the final dot: the message is not kept."""
+    is_silent: bool = False
+    """Connections are taken and never greeted."""
     cut_before_the_dot: Chosen = nobody
     """The connection is lost when the message should begin."""
     cut_after_the_dot: Chosen = nobody
@@ -58,7 +70,7 @@ class Sink:
     mails: list[Mail] = field(default_factory=list)
     """Everything that was taken, answered or not, in order."""
     dropped: list[str] = field(default_factory=list)
-    """Recipients whose message was cut or refused with 421."""
+    """Recipients whose message was cut, or refused for now."""
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
     _connections: "set[_Connection]" = field(default_factory=set)
@@ -70,6 +82,11 @@ class Sink:
     def copies(self) -> Counter[str]:
         """How often each recipient got a mail."""
         return Counter(mail.recipient for mail in list(self.mails))
+
+    def longest_silence(self, since: float) -> float:
+        """The most seconds between two mails from then on."""
+        times = [since, *(mail.at for mail in list(self.mails) if mail.at >= since)]
+        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
 
     def start(self) -> Self:
         started = threading.Event()
@@ -112,13 +129,14 @@ class _Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._is_data = False
         self._is_muted = False
-        self._recipient = ""
+        self._recipient = self._client = ""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._sink._connections.add(self)
-        self._say(b"220 sink.test ESMTP")
+        if not self._sink.faults.is_silent:
+            self._say(b"220 sink.test ESMTP")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._sink._connections.discard(self)
@@ -144,6 +162,7 @@ class _Connection(asyncio.Protocol):
     def _obey(self, line: str) -> None:
         verb = line[:4].upper()
         if verb == "EHLO":
+            self._client = line[5:]
             self._say(b"250-sink.test\r\n250-8BITMIME\r\n250 SMTPUTF8")
         elif verb == "RCPT":
             self._recipient = line.partition("<")[2].partition(">")[0]
@@ -162,6 +181,9 @@ class _Connection(asyncio.Protocol):
             self._sink.dropped.append(self._recipient)
             self._say(b"421 4.7.0 too busy, closing")
             self._close()
+        elif faults.greylist(self._recipient):
+            self._sink.dropped.append(self._recipient)
+            self._say(b"451 4.7.1 greylisted, come back later")
         elif faults.refuse(self._recipient):
             self._say(b"550 5.1.1 no such user")
         else:
@@ -183,7 +205,12 @@ class _Connection(asyncio.Protocol):
         content = bytes(self._buffer[: end + 2])
         del self._buffer[: end + 5]
         self._is_data = False
-        self._sink.mails.append(Mail(self._recipient, _message_id(content)))
+        if faults.full(self._recipient):
+            self._sink.dropped.append(self._recipient)
+            self._say(b"452 4.2.2 mailbox full")
+            return True
+        mail = Mail(self._recipient, _message_id(content), self._client, time.monotonic())
+        self._sink.mails.append(mail)
         if faults.cut_after_the_dot(self._recipient):
             self._sink.dropped.append(self._recipient)
             self.abort()

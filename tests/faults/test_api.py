@@ -12,11 +12,12 @@ from newsletter.copywriting.models import Generation
 from newsletter.delivery.models import Mailing
 from newsletter.kit.db import db_in
 from newsletter.kit.idempotency import IdempotencyKey
+from tests.conftest import SIZE
 from tests.fake_model import fake_model, slowly, well
 from tests.faults.campaign import Campaign, wait_for
 from tests.faults.conftest import World
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 MOMENTS = (0.005, 0.02, 0.06)
 """Seconds after the call at which the process dies."""
@@ -39,7 +40,6 @@ async def let_the_key_lapse(campaign: Campaign) -> None:
 async def test_a_launch_that_dies_at_any_moment_and_is_repeated_is_one_campaign(world: World) -> None:
     api, _ = await world.start()
     campaign = world.campaign(300)
-    answered = 0
     for number, moment in enumerate(MOMENTS, start=1):
         headers = {"Idempotency-Key": f"launch {number}"}
         async with campaign.http(api.url) as client:
@@ -47,7 +47,7 @@ async def test_a_launch_that_dies_at_any_moment_and_is_repeated_is_one_campaign(
             await asyncio.sleep(moment)
             api.kill()
             with contextlib.suppress(httpx.TransportError):
-                answered += (await call).status_code == 201
+                await call
         await let_the_key_lapse(campaign)
         api.start()
         async with campaign.http(api.url) as client:
@@ -56,7 +56,6 @@ async def test_a_launch_that_dies_at_any_moment_and_is_repeated_is_one_campaign(
         assert (first.status_code, second.status_code) == (201, 201)
         assert first.json() == second.json()
         assert await effects(campaign) == (number, number)
-    campaign.figures["answered_before_the_kill"] = answered
 
 
 async def test_a_generation_that_dies_is_written_once_when_it_is_repeated(world: World) -> None:
@@ -90,7 +89,8 @@ async def test_a_generation_that_dies_is_written_once_when_it_is_repeated(world:
             assert await effects(campaign) == (1, 0)
             assert len(model.requests) == 1, "one generation for two calls"
 
-            await world.add_worker()  # Its sweeper gives back what nobody settled.
+            if SIZE == "distributed":
+                await world.add_worker()  # Its sweeper gives back what nobody settled.
 
             async def is_settled() -> bool:
                 usage = (await client.get("/account/usage")).json()["data"]["generations"]
