@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from newsletter.delivery.batches import Claim
 from newsletter.delivery.ledger import Decision
-from newsletter.delivery.models import Mailing, Outcome, UnknownPolicy
+from newsletter.delivery.models import Outcome, UnknownPolicy
 from newsletter.delivery.reading import Recipient
-from newsletter.kit import clock
 from newsletter.providers.base import Permanent, Receipt, Refusal, Result, ServerDown, Temporary, Throttled
 
 
 class Answers:
     """The rules of one mailing: what it does about the unknown, and until when it tries."""
 
-    def __init__(self, mailing: Mailing, retry_minutes: Sequence[int]) -> None:
-        self._policy, self._expires_at = mailing.policy, mailing.expires_at
+    def __init__(self, claimed: Claim, retry_minutes: Sequence[int]) -> None:
+        self._claimed, self._policy = claimed, claimed.mailing.policy
         self._retry_minutes = retry_minutes
 
     def decide(self, to: Recipient, result: Result) -> Decision:
@@ -45,7 +45,6 @@ class Answers:
     def _deferred(self, to: Recipient, reason: str) -> Decision:
         """Tries again by the schedule, or fails now when no further try would come in time."""
         wait = 60.0 * self._retry_minutes[min(to.attempts, len(self._retry_minutes) - 1)]
-        left = (self._expires_at - clock.now()).total_seconds()
-        if to.attempts >= len(self._retry_minutes) or wait > left:
+        if to.attempts >= len(self._retry_minutes) or wait > self._claimed.seconds_left:
             return Decision(to.seq, Outcome.failed, f"expired: {reason}"[:500])
         return Decision(to.seq, Outcome.deferred, reason, retry_after=wait)

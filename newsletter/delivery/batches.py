@@ -1,5 +1,6 @@
 """Who sends which batch: claims, leases, crashes, halves."""
 
+import time
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -36,6 +37,13 @@ class Claim:
     first_seq: int
     last_seq: int
     outages: int
+    gives_up_at: float
+    """On the monotonic clock, by the time of the database: a worker's time of day may be wrong."""
+
+    @property
+    def seconds_left(self) -> float:
+        """Until messages that still wait for another try fail as expired."""
+        return self.gives_up_at - time.monotonic()
 
 
 async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) -> Claim | None:
@@ -62,13 +70,14 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
             decided_before=sum((getattr(Batch, each.value) for each in ledger.COUNTED), start=literal(0)),
             crashes=crashed,
         )
-        .returning(Batch)
+        .returning(Batch, db_now())
         .execution_options(synchronize_session=False)
     )
     async with db.unit_of_work() as session:
-        batch = (await session.execute(statement)).scalar_one_or_none()
-        if batch is None:
+        claimed = (await session.execute(statement)).one_or_none()
+        if claimed is None:
             return None
+        batch, now = claimed
         # Without its content, of which `newsletter.delivery.letters` keeps what was made.
         mailing = await session.get_one(Mailing, batch.mailing_id, options=[defer(Mailing.content)])
         books = Books(mailing.id, batch.id, batch.token, lease, mailing.quota_owner_id, mailing.quota_period)
@@ -76,7 +85,8 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
         if not decided and batch.crashes >= max_crashes:
             await _halve(session, books, batch)
             return None
-        return Claim(mailing, books, batch.first_seq, batch.last_seq, batch.outages)
+        gives_up_at = time.monotonic() + (mailing.expires_at - now).total_seconds()
+        return Claim(mailing, books, batch.first_seq, batch.last_seq, batch.outages, gives_up_at)
 
 
 async def seconds_leased(db: Database, batch_id: UUID) -> float | None:

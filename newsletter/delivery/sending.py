@@ -34,7 +34,6 @@ from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Mailing, Outcome
 from newsletter.delivery.reading import Recipient
 from newsletter.delivery.rounds import Gate
-from newsletter.kit import clock
 from newsletter.kit.address import ascii_domain_of, domain_of
 from newsletter.kit.db import Database, insist
 from newsletter.kit.jobs import Again, keep_alive
@@ -111,7 +110,7 @@ class _BatchRun:
     def __init__(self, parts: Parts, claimed: Claim, letter: Letter, asked_at: float) -> None:
         self._parts, self._claimed, self._letter = parts, claimed, letter
         self._mailing, self._books = claimed.mailing, claimed.books
-        self._answers = Answers(claimed.mailing, parts.settings.retry_minutes)
+        self._answers = Answers(claimed, parts.settings.retry_minutes)
         self._gate = Gate(
             self._mailing.project_id, self._mailing.list_id, domain_of(self._mailing.sender["from_email"])
         )
@@ -243,7 +242,7 @@ class _BatchRun:
         return Block(block.recipients, envelopes, [])
 
     def _reason_to_halt(self) -> Halt | None:
-        if self._mailing.expires_at <= clock.now():
+        if self._claimed.seconds_left <= 0:
             return Halt.expired
         return Halt.stopping if self._parts.is_stopping() else None
 
@@ -277,7 +276,7 @@ class _BatchRun:
             return None if still else Again(0)
         if self._halt is Halt.cancelled:
             await ledger.decide_rest(session, books, first, last, Outcome.skipped, "cancelled")
-        elif self._mailing.expires_at <= clock.now():
+        elif self._claimed.seconds_left <= 0:
             await ledger.decide_rest(session, books, first, last, Outcome.failed, "expired")
         elif self._halt is Halt.outage:
             waits = self._parts.settings.outage_seconds
