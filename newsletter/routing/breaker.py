@@ -74,8 +74,8 @@ CLOSED = Breaker()
 def is_trouble(result: Result) -> bool:
     """Whether an answer speaks of the server rather than of the mail.
 
-    421 without 4.7.x: it closes the connection on us (RFC 5321 §3.8). 429 and 5xx of an HTTP API:
-    it is busy or broken; 552 alone is SMTP's, and about a mailbox.
+    421 without 4.7.x: it closes the connection on us (RFC 5321 §3.8). 408, 425, 429 and 5xx of an
+    HTTP API: it is busy or broken; 552 alone is SMTP's, and about a mailbox.
     """
     if isinstance(result, ServerDown):
         return True
@@ -83,7 +83,7 @@ def is_trouble(result: Result) -> bool:
         return False
     if result.code == 421:
         return not (result.enhanced or "").startswith("4.7.")
-    return result.code == 429 or (result.code >= 500 and result.code != 552)
+    return result.code in (408, 425, 429) or (result.code >= 500 and result.code != 552)
 
 
 async def states(session: AsyncSession, server_ids: Iterable[UUID]) -> dict[UUID, Breaker]:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from newsletter.providers.base import Envelope, Refusal, Result, ServerDown, Temporary, Throttled
+from newsletter.providers.base import Envelope, Refusal, Result, ServerDown, Temporary, Throttled, Unknown
 from newsletter.routing.breaker import State
 from newsletter.routing.choice import Candidate, Tier, order
 from newsletter.routing.outlet import Call, Outlet, domain_of
@@ -205,15 +205,19 @@ class Dispatch:
     ) -> Call:
         envelopes = [self._envelopes[index] for index in indices]
         call = Call(outlet, envelopes, self._settings, self._should_stop, until, door)
+        silent = set(range(len(indices)))
         async for number, result in call.results():
             index = indices[number]
+            silent.discard(number)
             if isinstance(result, Temporary | ServerDown | Throttled):
                 self._pass_on([index], result)
             else:
                 self._decide(index, result)
         if call.was_asked:
             for number in call.untried:
-                self._decide(indices[number], not_tried())
+                self._decide(indices[number], ServerDown("the message was not tried"))
+        for number in silent.difference(call.untried):
+            self._decide(indices[number], Unknown("the server gave no answer at all"))
         await self._shared.settle(call)
         return call
 
@@ -243,11 +247,6 @@ class Dispatch:
             self._left[index].popleft()
             if not self._left[index]:
                 self._decide(index, said)
-
-
-def not_tried() -> ServerDown:
-    """The answer for what was not begun because the caller asked to stop."""
-    return ServerDown("the message was not tried")
 
 
 def _not_now(outlet: Outlet, text: str, seconds: float) -> Throttled:

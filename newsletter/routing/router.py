@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -22,7 +22,7 @@ from newsletter.providers.base import (
 )
 from newsletter.routing import roster, service
 from newsletter.routing.choice import DEFAULT_SERVER, Server, Tier
-from newsletter.routing.dispatch import Dispatch, not_tried
+from newsletter.routing.dispatch import Dispatch
 from newsletter.routing.outlet import Call, Outlet
 from newsletter.routing.roster import Roster
 from newsletter.routing.shared import AWAY_SECONDS, Shared
@@ -91,41 +91,26 @@ class Router:
         for outlet in outlets.values():
             outlet.users += 1
         try:
-            async with aclosing(self._through(outlets, tiers, envelopes, should_stop)) as results:
-                async for item in results:
-                    yield item
+            rest: Sequence[int] = range(len(envelopes))
+            only = next(iter(outlets.values()))
+            if len(outlets) == 1 and only.is_free:
+                # The usual case is decided once for the block: it goes out as it is, and only what
+                # an answer stopped in the middle goes through the rounds below.
+                call = Call(only, envelopes, self._settings, should_stop)
+                async with aclosing(call.results()) as results:
+                    async for item in results:
+                        yield item
+                await self._shared.settle(call)
+                rest = call.untried
+            if rest:
+                dispatch = Dispatch(envelopes, tiers, outlets, self._shared, self._settings, should_stop)
+                async with aclosing(dispatch.run(rest)) as results:
+                    async for item in results:
+                        yield item
         finally:
             for outlet in outlets.values():
                 outlet.users -= 1
         await self._note_sometimes()
-
-    async def _through(
-        self,
-        outlets: Mapping[UUID, Outlet],
-        tiers: Sequence[Tier],
-        envelopes: Sequence[Envelope],
-        should_stop: Callable[[], bool],
-    ) -> AsyncGenerator[tuple[int, Result], None]:
-        rest: Sequence[int] = range(len(envelopes))
-        only = next(iter(outlets.values()))
-        if len(outlets) == 1 and only.is_free:
-            # The usual case is decided once for the block: it goes out as it is, and only what an
-            # answer stopped in the middle goes through the rounds below.
-            call = Call(only, envelopes, self._settings, should_stop)
-            async with aclosing(call.results()) as results:
-                async for item in results:
-                    yield item
-            await self._shared.settle(call)
-            rest = call.untried
-            if call.was_asked:
-                for index in rest:
-                    yield index, not_tried()
-                return
-        if rest:
-            dispatch = Dispatch(envelopes, tiers, outlets, self._shared, self._settings, should_stop)
-            async with aclosing(dispatch.run(rest)) as results:
-                async for item in results:
-                    yield item
 
     async def check(self, stream: MailStream) -> str:
         tiers = await self._tiers(stream)

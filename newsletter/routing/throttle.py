@@ -81,12 +81,10 @@ def is_rate_limit(result: Result) -> bool:
 
 def is_deferral(result: Result) -> bool:
     """Whether a refusal speaks of the domain. 4.1.x and 4.2.x are about one mailbox (RFC 3463 §3.2
-    and §3.3), a lost connection (no code) and HTTP's 429 and 5xx about our server."""
-    if not isinstance(result, Temporary) or result.code is None or not 400 <= result.code < 500:
-        return False
-    if result.code in (421, 429) and not (result.enhanced or "").startswith("4.7."):
-        return False
-    return not (result.enhanced or "").startswith(("4.1.", "4.2."))
+    and §3.3), a lost connection (no code), 421 and HTTP's 408, 425, 429 and 5xx about the server."""
+    if not isinstance(result, Temporary) or result.code is None or is_rate_limit(result):
+        return is_rate_limit(result)
+    return 430 <= result.code < 460 and not (result.enhanced or "").startswith(("4.1.", "4.2."))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Scripted:
     def __init__(self, answer: Answer = accept, *, seconds: float = 0.0) -> None:
         self.answer, self.seconds = answer, seconds
         self.connections = 4
+        """As many as its server's `max_connections`, once the router made it."""
         self.seen: list[str] = []
         """Recipients in the order in which their mails began."""
         self.began: list[float] = []

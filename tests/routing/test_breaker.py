@@ -85,6 +85,7 @@ def test_failures_open_it_for_longer_each_time(state: Breaker, seconds: float, e
         (Temporary("552 full", code=552), False),
         (Temporary("at RCPT: the connection was lost"), False),
         (Temporary("429 too many requests", code=429), True),
+        (Temporary("408 too slow", code=408), True),
         (Temporary("503 unavailable", code=503), True),
         (Permanent("550 no", code=550), False),
         (Unknown("nobody knows"), False),
@@ -135,12 +136,12 @@ async def test_a_server_that_fails_three_times_is_left_alone(
 async def test_a_run_of_421_stops_the_block_and_opens_the_breaker(
     runtime: Runtime, live: Project, server_id: UUID
 ) -> None:
-    only = Scripted(lambda _: Temporary("421 4.3.2 closing", code=421, enhanced="4.3.2"))
-    only.connections = 1
+    closing = Temporary("421 4.3.2 closing", code=421, enhanced="4.3.2")
+    only = Scripted(lambda _: closing, seconds=0.005)
     way = router(runtime, {"only": only})
     results = await send(way, stream(live.id), mails(30))
-    # One more may have begun while the third answer was read.
-    assert len(only.seen) in {3, 4}
+    # Those on its other connections had begun when the third answer was read.
+    assert 3 <= len(only.seen) < 15
     assert Counter(type(one) for one in results) == {
         Temporary: len(only.seen),
         Throttled: 30 - len(only.seen),

@@ -31,7 +31,7 @@ async def test_a_new_server_has_the_defaults_and_hides_its_password(live_client:
             "tls": "required",
             "username": "news@example.com",
         },
-        "secrets": {"password": "set"},
+        "secrets": {"password": "set", "webhook_secret": "unset"},
         "is_active": True,
         "max_connections": 4,
         "messages_per_connection": 100,
@@ -85,13 +85,16 @@ async def test_a_change_keeps_what_it_does_not_name_and_the_password(live_client
     }
     assert (changed["name"], changed["secrets"], changed["quota_per_day"]) == (
         "Relay",
-        {"password": "set"},
+        {"password": "set", "webhook_secret": "unset"},
         500,
     )
     cleared = await live_client.data(
         "PATCH", path, json={"config": {"username": None, "password": None}, "quota_per_day": None}
     )
-    assert (cleared["secrets"], cleared["quota_per_day"]) == ({"password": "unset"}, None)
+    assert (cleared["secrets"], cleared["quota_per_day"]) == (
+        {"password": "unset", "webhook_secret": "unset"},
+        None,
+    )
     assert "username" not in cleared["config"]
 
 

@@ -82,6 +82,8 @@ def test_the_rule_of_one_in_n(
         (421, "4.3.2", False, False),
         (421, "4.7.0", True, True),
         (450, "4.7.28", True, True),
+        (408, None, False, False),
+        (425, None, False, False),
         (429, None, False, False),
         (503, None, False, False),
         (None, None, False, False),
