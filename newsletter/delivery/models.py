@@ -147,7 +147,12 @@ class Message(Base):
     """One recipient of one mailing, and what became of the mail."""
 
     __tablename__ = "messages"
-    __table_args__ = (UniqueConstraint("mailing_id", "address_key"),)
+    # Half of each page stays free for the two updates of its rows: 95 % of them touch no index then,
+    # where it was 21 %, and a sent campaign takes less room than in full pages (ADR 15).
+    __table_args__ = (
+        UniqueConstraint("mailing_id", "address_key"),
+        {"postgresql_with": {"fillfactor": 50}},
+    )
 
     # The key begins with the mailing: ranges read in order, and partitions stay possible. No foreign
     # key: its check of each row took 40 % of the time of materialising a campaign, and the one
