@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from bench.api import api_rows
 from bench.bounces import bounce_rows
+from bench.materialise import materialise_rows
 from bench.sending import memory_rows, sending_rows
 from bench.table import Row, as_table, write_page
+from bench.wire import wire_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +19,13 @@ class Options:
     rounds: int
     calls: int
     memory: tuple[int, int]
+    list_size: int
 
 
 SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "sending": lambda given: sending_rows(given.recipients, given.rounds),
+    "wire": lambda given: wire_rows(4 * given.recipients, given.rounds),
+    "materialise": lambda given: materialise_rows(given.list_size),
     "api": lambda given: api_rows(given.calls),
     "memory": lambda given: memory_rows(*given.memory),
     "bounces": lambda given: bounce_rows(),
@@ -30,12 +35,13 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; prints, writes no page")
-    parser.add_argument("--recipients", type=int, default=5_000)
+    parser.add_argument("--recipients", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=3_000)
     parser.add_argument("--memory", type=int, nargs=2, default=(10_000, 100_000))
+    parser.add_argument("--list-size", type=int, default=1_000_000, help="recipients to materialise")
     given = parser.parse_args()
-    options = Options(given.recipients, given.rounds, given.calls, tuple(given.memory))
+    options = Options(given.recipients, given.rounds, given.calls, tuple(given.memory), given.list_size)
     rows = [row for name in given.only or SECTIONS for row in SECTIONS[name](options)]
     arguments = " ".join(sys.argv[1:])
     table = as_table(rows, f'make bench ARGS="{arguments}"' if arguments else "make bench")

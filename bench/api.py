@@ -4,8 +4,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from bench.content import BODY
 from bench.load import Figures, load, request
-from bench.sending import BODY
 from bench.service import Service, answer, bare, fill_list, service, sink
 from bench.table import Goal, Measured, Row
 

@@ -1,127 +1,141 @@
-"""How much of a bare SMTP loop's rate is left when the whole product is around it."""
+"""The whole product beside other senders: real workers, books of each recipient, a launch over HTTP."""
 
-import asyncio
-import statistics
 import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import httpx
-import uvloop
 
-from bench.service import Service, answer, fill_list, service, sink
-from bench.table import Goal, Measured, Row
-from newsletter.delivery import mime
-from newsletter.delivery.mime import Mail
-from newsletter.providers.base import Envelope, Receipt
-from newsletter.providers.smtp.config import SMTPServer
-from newsletter.providers.smtp.provider import SMTPProvider
+from bench.content import BODY, LINKS, SUBJECT, sample
+from bench.references import SMTP_SOURCE, bare_loop, nodemailer, smtp_source
+from bench.service import Service, answer, fill_list, service
+from bench.sinks import Sink, smtp_sink
+from bench.table import Goal, Measured, Row, row
 
-BLOCK = 64
 POLL_SECONDS = 0.05
-BODY = "<h1>News</h1>" + "".join(
-    f"<h2>Item {number}</h2><p>{'A sentence of plain words about something new. ' * 8}"
-    f'<a href="https://example.com/{number}">Read more</a></p>'
-    for number in range(24)
-)
+NODEMAILER_SHARE = 10
+"""A tenth of the recipients is enough to know the rate of the slowest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A running service with a filled list, and the sinks that it sends to."""
+
+    service: Service
+    list_id: str
+    recipients: int
+    sinks: Sequence[Sink]
+
+    @property
+    def ports(self) -> list[int]:
+        return [sink.port for sink in self.sinks]
+
+    def rate(self) -> float:
+        """Mails a second of one campaign, from the answer to its launch to its closed books."""
+        before = sum(sink.count() for sink in self.sinks)
+        with self.service.client() as client:
+            body = {"list_id": self.list_id, "subject": SUBJECT, "html": BODY}
+            campaign = answer(client.post("/campaigns", json=body))
+            answer(client.post(f"/campaigns/{campaign['id']}/send", json={}))
+            started = time.perf_counter()
+            ended = wait_until_sent(client, campaign["id"], self.recipients)
+        taken = sum(sink.count() for sink in self.sinks) - before
+        assert taken == self.recipients, f"the sinks took {taken} of {self.recipients}"
+        return self.recipients / (ended - started)
+
+
+@contextmanager
+def product(
+    recipients: int, *, distributed: bool = True, workers: int = 1, signs: bool = False
+) -> Iterator[Product]:
+    """Each worker has a sink of its own, as each `smtp-source` has. The first campaign is not measured:
+    it fills caches and opens connections."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        sinks = [stack.enter_context(smtp_sink()) for _ in range(workers)]
+        ports = [sink.port for sink in sinks]
+        running = stack.enter_context(service(folder, *ports, distributed=distributed, workers=workers))
+        with running.client() as client:
+            if signs:
+                answer(client.post("/sending-domains", json={"domain": "example.com", "mode": "rsa"}))
+            warm = fill_list(client, 200)
+            Product(running, warm, 200, sinks).rate()
+            list_id = fill_list(client, recipients)
+        yield Product(running, list_id, recipients, sinks)
 
 
 def sending_rows(recipients: int, rounds: int) -> list[Row]:
-    """The product and the bare loop take turns, so that a noisy machine is noisy for both."""
-    rows = []
-    for name, distributed in (("SQLite, one process", False), ("Postgres and Redis, one worker", True)):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            sink(Path(folder)) as port,
-            service(Path(folder), port, distributed=distributed) as running,
-        ):
-            pairs = [
-                (product_rate(running, recipients), bare_rate(port, sample_mail(), recipients))
-                for _ in range(rounds)
-            ]
-        ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-        ratio = statistics.median(one / other for one, other in pairs)
-        rows.append(
-            Row(
-                Goal(f"Campaign, {name}"),
-                Measured(f"{ours:,.0f} mails/s", f"bare loop {theirs:,.0f}/s", ratio),
-            )
-        )
-    return rows
+    def unsigned(workers: int) -> Callable[[], Measured]:
+        return lambda: _against_smtp_source(recipients, rounds, workers)
 
-
-def memory_rows(small: int, large: int) -> list[Row]:
-    """The peak of the worker after a small campaign, and after a large one."""
-    peaks = {}
-    for count in (small, large):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            sink(Path(folder)) as port,
-            service(Path(folder), port, distributed=True) as running,
-        ):
-            product_rate(running, count)
-            peaks[count] = peak_memory(running.sender_pid)
     return [
-        Row(
-            Goal(f"Worker's peak memory, {large:,} recipients"),
-            Measured(
-                f"{peaks[large] / 1024:.0f} MB",
-                f"{small:,} recipients: {peaks[small] / 1024:.0f} MB",
-                peaks[large] / peaks[small],
-            ),
-        )
+        row(Goal("Whole product on Postgres, 1 worker / 1 smtp-source", 0.9, 1.1), unsigned(1)),
+        row(Goal("Whole product on Postgres, 2 workers / 2 smtp-source", 0.9, 1.4), unsigned(2)),
+        *_signed_rows(recipients, rounds),
+        row(
+            Goal("Embedded on SQLite, one process / Postgres, 1 worker", 0.7, 1.0),
+            lambda: _embedded(recipients, rounds),
+        ),
+        row(
+            Goal("Whole product on Postgres, 1 worker / the bare loop of the same client"),
+            lambda: _against_bare_loop(recipients, rounds),
+        ),
     ]
 
 
-def sample_mail() -> bytes:
-    return mime.build(
-        Mail(
-            message_id="<bench@example.com>",
-            date=datetime.now(UTC),
-            from_email="news@example.com",
-            to_email="reader@example.com",
-            subject="News",
-            html=BODY * 2,
-            text=BODY,
-        )
+def _against_smtp_source(recipients: int, rounds: int, workers: int) -> Measured:
+    size = len(sample().raw)
+    with product(recipients, workers=workers) as ours:
+        pairs = [(ours.rate(), smtp_source(ours.ports, recipients // workers, size)) for _ in range(rounds)]
+    return _measured(pairs, f"{workers} × `{SMTP_SOURCE.format(size=size)}`")
+
+
+def _signed_rows(recipients: int, rounds: int) -> list[Row]:
+    """Both references take turns with the same campaigns."""
+    of_source: list[tuple[float, float]] = []
+    of_nodemailer: list[tuple[float, float]] = []
+    size = len(sample().raw)
+
+    def measure() -> Measured:
+        with product(recipients, workers=2, signs=True) as ours:
+            for _ in range(rounds):
+                rate = ours.rate()
+                of_source.append((rate, smtp_source(ours.ports[:1], recipients, size)))
+                count = max(1, recipients // NODEMAILER_SHARE // 2)
+                of_nodemailer.append((rate, nodemailer(ours.ports, count, sample())))
+        return _measured(of_source, f"1 × `{SMTP_SOURCE.format(size=size)}`, unsigned")
+
+    first = row(Goal("RSA-2048 signed here, 2 workers / 1 smtp-source", 0.6, 1.0), measure)
+    second = Goal("RSA-2048 signed here / nodemailer with DKIM, two processes each", 5, 15)
+    if isinstance(first.result, Measured):
+        return [first, row(second, lambda: _measured(of_nodemailer, "2 × a nodemailer pool of 10"))]
+    missing = first.result
+    return [first, Row(second, missing)]
+
+
+def _embedded(recipients: int, rounds: int) -> Measured:
+    with product(recipients, distributed=False) as embedded, product(recipients) as distributed:
+        pairs = [(embedded.rate(), distributed.rate()) for _ in range(rounds)]
+    return _measured(pairs, "Postgres and Redis, 1 worker")
+
+
+def _against_bare_loop(recipients: int, rounds: int) -> Measured:
+    with product(recipients) as ours:
+        pairs = [(ours.rate(), bare_loop(ours.ports, recipients, sample())) for _ in range(rounds)]
+    return _measured(pairs, "`bench.push`, prebuilt bytes")
+
+
+def _measured(pairs: list[tuple[float, float]], reference: str) -> Measured:
+    ours, theirs = (median(side) for side in zip(*pairs, strict=True))
+    return Measured(
+        f"{ours:,.0f} mails/s",
+        f"{theirs:,.0f}/s: {reference}",
+        median(one / other for one, other in pairs),
     )
-
-
-def bare_rate(port: int, mail: bytes, count: int) -> float:
-    """Mails a second of a loop that pushes the same prebuilt bytes through the same client."""
-
-    async def push() -> float:
-        provider = SMTPProvider(SMTPServer.from_url(f"smtp+plain://127.0.0.1:{port}"))
-        envelopes = [
-            Envelope(f"m{number}", "news@example.com", f"reader{number}@example.com", mail)
-            for number in range(count)
-        ]
-        started = time.perf_counter()
-        running = [_block(provider, envelopes[start : start + BLOCK]) for start in range(0, count, BLOCK)]
-        for pair in range(0, len(running), 2):
-            await asyncio.gather(*running[pair : pair + 2])
-        elapsed = time.perf_counter() - started
-        await provider.aclose()
-        return count / elapsed
-
-    return uvloop.run(push())
-
-
-async def _block(provider: SMTPProvider, envelopes: list[Envelope]) -> None:
-    async for _, result in provider.send_many(envelopes):
-        assert isinstance(result, Receipt), result
-
-
-def product_rate(service: Service, count: int) -> float:
-    """Mails a second of a campaign, from the call that launches it to its closed books."""
-    with service.client() as client:
-        list_id = fill_list(client, count)
-        body = {"list_id": list_id, "subject": "News for {{ first_name }}", "html": BODY}
-        campaign = answer(client.post("/campaigns", json=body))
-        started = time.perf_counter()
-        answer(client.post(f"/campaigns/{campaign['id']}/send", json={}))
-        return count / (wait_until_sent(client, campaign["id"], count) - started)
 
 
 def wait_until_sent(client: httpx.Client, campaign_id: str, count: int) -> float:
@@ -136,9 +150,30 @@ def wait_until_sent(client: httpx.Client, campaign_id: str, count: int) -> float
         time.sleep(POLL_SECONDS)
 
 
+def memory_rows(small: int, large: int) -> list[Row]:
+    """The peak of the worker after a small campaign, and after a large one."""
+    return [row(Goal(f"Worker's peak memory, {large:,} recipients"), lambda: _memory(small, large))]
+
+
+def _memory(small: int, large: int) -> Measured:
+    peaks = {}
+    for count in (small, large):
+        with product(count) as ours:
+            ours.rate()
+            peaks[count] = peak_memory(ours.service.sender_pid)
+    return Measured(
+        f"{peaks[large] / 1024:.0f} MB",
+        f"{small:,} recipients: {peaks[small] / 1024:.0f} MB",
+        peaks[large] / peaks[small],
+    )
+
+
 def peak_memory(pid: int) -> int:
     """The most memory that the process ever held, in kilobytes."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1])
     raise LookupError("VmHWM")
+
+
+assert BODY.count("<a ") == LINKS

@@ -22,16 +22,19 @@ calls = { default = 100000000, campaigns = 100000000, sends = 100000000, batches
 generations = 0
 has_raw_events = true
 """
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service, a key for a live project of it, and the process that sends."""
+    """A running service, a key for a live project of it, and the first process that sends."""
 
     url: str
     key: str
     sender_pid: int
+    database_url: str
+    """Empty for the file of the embedded size."""
+    secret_key: str
 
     def client(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.key}"}
@@ -85,8 +88,11 @@ def bare(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def service(folder: Path, smtp_port: int, *, distributed: bool) -> Iterator[Service]:
-    """The service on SQLite in one process, or on Postgres and Redis with one worker."""
+def service(folder: Path, *smtp_ports: int, distributed: bool, workers: int = 1) -> Iterator[Service]:
+    """The service on SQLite in one process, or on Postgres and Redis with so many workers.
+
+    Of several ports, each worker sends to one.
+    """
     with ExitStack() as stack:
         plans = folder / "plans.toml"
         plans.write_text(PLAN, encoding="utf-8")
@@ -96,7 +102,7 @@ def service(folder: Path, smtp_port: int, *, distributed: bool) -> Iterator[Serv
         environment |= {
             "NEWSLETTER_DATA_DIR": str(folder),
             "NEWSLETTER_PLANS_FILE": str(plans),
-            "NEWSLETTER_SMTP_URL": f"smtp+plain://127.0.0.1:{smtp_port}",
+            "NEWSLETTER_SMTP_URL": smtp_url(smtp_ports[0]),
             "NEWSLETTER_SECRET_KEY": "a-key-for-benchmarks-only-0123456789",
             "NEWSLETTER_LOG_LEVEL": "warning",
         }
@@ -116,13 +122,22 @@ def service(folder: Path, smtp_port: int, *, distributed: bool) -> Iterator[Serv
         )
         port = free_port()
         arguments = ["newsletter", "serve", "--port", str(port), *(["--no-worker"] if distributed else [])]
-        server = stack.enter_context(process(arguments, environment, folder))
-        sender = server
+        senders = [stack.enter_context(process(arguments, environment, folder))]
         if distributed:
-            sender = stack.enter_context(process(["newsletter", "worker"], environment, folder))
+            api = senders.pop()
+            for number in range(workers):
+                own = environment | {"NEWSLETTER_SMTP_URL": smtp_url(smtp_ports[number % len(smtp_ports)])}
+                senders.append(stack.enter_context(process(["newsletter", "worker"], own, folder)))
+            senders = senders or [api]
         url = f"http://127.0.0.1:{port}"
         wait_until_up(f"{url}/healthz")
-        yield Service(url, made["api_key"], sender.pid)
+        database_url = environment.get("NEWSLETTER_DATABASE_URL", "")
+        secret_key = environment["NEWSLETTER_SECRET_KEY"]
+        yield Service(url, made["api_key"], senders[0].pid, database_url, secret_key)
+
+
+def smtp_url(port: int) -> str:
+    return f"smtp+plain://127.0.0.1:{port}"
 
 
 def fill_list(client: httpx.Client, count: int) -> str:
@@ -155,6 +170,19 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def wait_until_open(port: int) -> None:
+    """Raises `TimeoutError` when nobody listens within `START_SECONDS`."""
+    give_up = time.monotonic() + START_SECONDS
+    while time.monotonic() < give_up:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(port)
 
 
 def wait_until_up(url: str) -> None:

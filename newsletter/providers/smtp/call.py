@@ -6,20 +6,22 @@ from collections.abc import Callable, Iterator, Sequence
 
 from newsletter.providers.base import Envelope, Result, ServerDown
 
+GATHERED_SECONDS = 0.002
+"""How long a result may wait for others before its reader is woken. Waking it for each costs 5 µs of
+the 22 that a message takes here (measured without sockets)."""
+
 
 class Call:
-    """Shared by the connections that work on it.
-
-    Results wait in a list, and one future wakes their reader for all that came meanwhile: a
-    queue would wake it for each (4 µs a message, measured).
-    """
+    """Shared by the connections that work on it."""
 
     def __init__(self, envelopes: Sequence[Envelope], should_stop: Callable[[], bool]) -> None:
         self._envelopes = envelopes
         self._should_stop = should_stop
         self._pending = deque(range(len(envelopes)))
         self._results: deque[tuple[int, Result]] = deque()
+        self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._workers = 0
         self.down: ServerDown | None = None
         """The last reason why nothing could be done."""
@@ -40,7 +42,8 @@ class Call:
 
     def settle(self, index: int, result: Result) -> None:
         self._results.append((index, result))
-        self._wake()
+        if self._timer is None:
+            self._timer = self._loop.call_later(GATHERED_SECONDS, self._wake)
 
     def hire(self, worker: "asyncio.Task[None]") -> None:
         """`wait` ends when all that were hired have ended."""
@@ -55,7 +58,7 @@ class Call:
     async def wait(self) -> bool:
         """Until there is more of it; False once nobody works on the call any more."""
         if not self._results and self._workers:
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             await self._waiter
         return bool(self._results or self._workers)
 
@@ -69,6 +72,9 @@ class Call:
         self._wake()
 
     def _wake(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
