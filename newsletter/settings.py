@@ -217,8 +217,6 @@ class RoutingSettings(BaseSettings):
     """Failures of a server in a row, in one process, after which all leave it alone."""
     breaker_seconds: tuple[float, ...] = (5, 10, 20, 40, 80, 160, 300)
     """For how long, the first, second, … time in a row; then one mail tries it."""
-    rest_seconds: float = Field(60, gt=0)
-    """For how long a domain is left alone that defers even single mails."""
     block_seconds: float = Field(600, gt=0)
     """For how long after 4.7.28, or 421 with 4.7.x. Gmail asks for 10 minutes at least."""
     allowed_ranges: tuple[str, ...] = ()

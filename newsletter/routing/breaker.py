@@ -8,9 +8,9 @@
                                        one mail, by one worker of all
 
 Failures are a server that cannot be reached or signed in to, and answers that speak of the
-server rather than of the mail (`is_trouble`). They are counted in each process; that the breaker
-is open is a row, which all see within seconds. A prober that dies holds the others up for
-`PROBE_SECONDS`. Times are the database's.
+server rather than of the mail (`is_trouble`); 421s count once for each domain. They are counted in
+each process; that the breaker is open is a row, which all see within seconds. A prober that dies
+holds the others up for `PROBE_SECONDS`. Times are the database's.
 """
 
 from collections.abc import Iterable, Sequence

@@ -80,8 +80,8 @@ class Outlet:
         self._settings = settings
         self.users = 0
         """Blocks that may go through it; at 0 it may be closed."""
-        self.failures = 0
-        """In a row."""
+        self.failures: set[object] = set()
+        """In a row. 421s of one domain are one: they may be about that domain."""
         self.tally = Tally()
         self.limited: dict[str, Limited] = {}
         self.suspects: dict[str, Throttle] = {}
@@ -233,25 +233,27 @@ class Call:
         else:
             tally.failed += 1
         if is_trouble(refusal):
-            self._count_failure(refusal)
-            return
-        self._is_good = True
+            self._count_failure(refusal, domain_of(self.envelopes[index]) if refusal.code == 421 else None)
+        else:
+            self._is_good = True
         if is_rate_limit(refusal) or is_deferral(refusal):
             self.answers.setdefault(domain_of(self.envelopes[index]), []).append(refusal)
             self.is_alarmed = self.is_alarmed or is_rate_limit(refusal)
 
-    def _count_failure(self, refusal: Refusal) -> None:
+    def _count_failure(self, refusal: Refusal, of: object = None) -> None:
         outlet, self.failure = self.outlet, refusal
         is_run = self.sent == self._sent_before and not self._is_good
-        outlet.failures = outlet.failures + 1 if is_run else 1
+        if not is_run:
+            outlet.failures.clear()
+        outlet.failures.add(of or object())
         self._sent_before, self._is_good = self.sent, False
-        if outlet.failures >= self.settings.breaker_failures and self.trouble is None:
+        if len(outlet.failures) >= self.settings.breaker_failures and self.trouble is None:
             self.trouble = refusal
             self.is_alarmed = self.down is None
 
     def _end(self) -> None:
         if self._is_good or self.sent > self._sent_before:
-            self.outlet.failures = 0
+            self.outlet.failures.clear()
         self.outlet.tally.sent += self.sent
 
     @property
@@ -301,4 +303,4 @@ class Call:
         return throttle
 
     def _after(self, throttle: Throttle, answer: Result) -> Throttle:
-        return throttle.after(answer, rest=self.settings.rest_seconds, block=self.settings.block_seconds)
+        return throttle.after(answer, block=self.settings.block_seconds)

@@ -71,7 +71,7 @@ class Shared:
             outlet.set_gate((state, now))
 
         await self._write(opened, None)
-        outlet.failures = 0
+        outlet.failures.clear()
 
     async def take_probe(self, outlet: Outlet) -> bool:
         return await self._write(lambda session: breaker.take_probe(session, outlet.server.id), False)

@@ -5,7 +5,7 @@ their way to it at the same time through one server, ``concurrency``: a deferral
 it and an acceptance adds 1/N, where N is the concurrency itself, so that N answers of one kind
 make one step. Back at the server's own number of connections, the row goes.
 
-    deferral for the domain     concurrency - 1/N; below 1: nothing for `rest_seconds`
+    deferral for the domain     concurrency - 1/N, never below 1
     acceptance                  concurrency + 1/N
     4.7.28, or 421 with 4.7.x   nothing for `block_seconds` (Gmail asks for 10 minutes), then one mail
                                 at a time, two, three …; refused again, the same from the beginning
@@ -54,7 +54,7 @@ class Throttle:
     def is_over(self) -> bool:
         return self.blocked_for == 0 and self.concurrency >= self.most
 
-    def after(self, result: Result, *, rest: float, block: float) -> "Throttle":
+    def after(self, result: Result, *, block: float) -> "Throttle":
         """What the answer to one mail makes of it. Answers that say nothing of the domain change
         nothing, nor do those that were under way when it was blocked."""
         if self.blocked_for and not is_rate_limit(result):
@@ -62,9 +62,7 @@ class Throttle:
         if is_rate_limit(result):
             return replace(self, concurrency=1.0, blocked_for=block, reason=str(result))
         if is_deferral(result):
-            less = self.concurrency - 1 / self.concurrency
-            if less < 1:
-                return replace(self, concurrency=1.0, blocked_for=rest, reason=str(result))
+            less = max(1.0, self.concurrency - 1 / self.concurrency)
             return replace(self, concurrency=less, reason=str(result))
         if isinstance(result, Exception):
             return self
@@ -81,10 +79,12 @@ def is_rate_limit(result: Result) -> bool:
 
 def is_deferral(result: Result) -> bool:
     """Whether a refusal speaks of the domain. 4.1.x and 4.2.x are about one mailbox (RFC 3463 §3.2
-    and §3.3), a lost connection (no code), 421 and HTTP's 408, 425, 429 and 5xx about the server."""
+    and §3.3), a lost connection (no code) and HTTP's 408, 425, 429 and 5xx about the server."""
     if not isinstance(result, Temporary) or result.code is None or is_rate_limit(result):
         return is_rate_limit(result)
-    return 430 <= result.code < 460 and not (result.enhanced or "").startswith(("4.1.", "4.2."))
+    return (result.code == 421 or 430 <= result.code < 460) and not (result.enhanced or "").startswith(
+        ("4.1.", "4.2.")
+    )
 
 
 @dataclass(frozen=True, slots=True)
