@@ -57,6 +57,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
                 "shelf": runtime.shelf,
                 "field_names": CustomFields(audience.custom_field_names),
                 "egress": runtime.egress,
+                "certificates": runtime.certificates,
+                "reporting": runtime.reporting,
                 "workshop": runtime.workshop,
                 "links": runtime.links,
                 "metrics": metrics,

@@ -18,7 +18,7 @@ from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import Links
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
-from newsletter.kit.http import GuardedClient
+from newsletter.kit.http import EgressFailed, GuardedClient
 from newsletter.kit.jobs import Bell
 from newsletter.kit.ratelimit import Limiter, make_limiter
 from newsletter.kit.resources import Resources
@@ -27,6 +27,8 @@ from newsletter.llm import Model
 from newsletter.llm.client import connect
 from newsletter.plans import catalogue
 from newsletter.providers.base import MailStream, Provider
+from newsletter.providers.sns import Certificates
+from newsletter.routing.reporting import Reporting
 from newsletter.routing.router import Router
 from newsletter.routing.workshop import Workshop
 from newsletter.sandbox.inbox import SandboxProvider
@@ -102,6 +104,23 @@ class Runtime:
             allowed_ranges=webhooks.allowed_ranges,
             allowed_ports=webhooks.allowed_ports,
         )
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """Those that Amazon SNS signs its reports with."""
+
+        async def fetch(url: str) -> bytes:
+            answer = await self.egress.get(url)
+            if answer.status != 200:
+                raise EgressFailed(f"The certificate's server answered {answer.status}.")
+            return answer.body
+
+        return Certificates(fetch)
+
+    @cached_property
+    def reporting(self) -> Reporting:
+        """Where providers report to."""
+        return Reporting(self.signer, self.settings.public_url)
 
     @cached_property
     def links(self) -> Links:

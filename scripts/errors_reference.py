@@ -75,7 +75,7 @@ def _places(error: type[NewsletterError], known: list[Operation]) -> str:
         return "wherever the path holds an id"
     if error in raises.ON_POST:
         return "every POST"
-    return ", ".join(_naming(error, known)) or "pages behind the links of a mail"
+    return ", ".join(_naming(error, known)) or "links of a mail, and `reports_url`"
 
 
 def _naming(error: type[NewsletterError], known: list[Operation]) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from newsletter.delivery.models import Feedback
-from newsletter.feedback import service
+from newsletter.feedback import inbound, service
 from newsletter.kit.jobs import Handler
 from newsletter.runtime import Runtime
 
@@ -16,4 +17,15 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
                 session, payload["message_id"], Feedback(payload["feedback"]), payload["source"]
             )
 
-    return {"feedback.apply": Handler(apply)}
+    async def read_report(payload: Mapping[str, Any]) -> None:
+        report_id = UUID(payload["report_id"])
+        await inbound.read_report(runtime.db, runtime.vault, runtime.certificates, report_id)
+
+    async def confirm(payload: Mapping[str, Any]) -> None:
+        await inbound.confirm(runtime.egress, payload["url"])
+
+    return {
+        "feedback.apply": Handler(apply),
+        "feedback.read_report": Handler(read_report),
+        "feedback.confirm": Handler(confirm),
+    }

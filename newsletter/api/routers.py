@@ -13,6 +13,7 @@ from newsletter.campaigns.routes.campaigns import CampaignController
 from newsletter.campaigns.routes.sending import SendingController
 from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
+from newsletter.feedback.routes.inbound import InboundController
 from newsletter.feedback.routes.suppressions import SuppressionController
 from newsletter.feedback.routes.unsubscribe import UnsubscribeController
 from newsletter.feedback.routes.unsubscribes import UnsubscribeResourceController
@@ -42,6 +43,7 @@ V1: tuple[type[Controller], ...] = (
 
 PUBLIC: tuple[type[Controller] | HTTPRouteHandler, ...] = (
     UnsubscribeController,
+    InboundController,
     ViewController,
     healthz,
     readyz,

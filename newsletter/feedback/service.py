@@ -8,6 +8,7 @@ from newsletter.delivery import ledger
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Feedback
+from newsletter.delivery.queries import FoundMessage
 
 
 async def apply(session: AsyncSession, message_id: str, feedback: Feedback, source: str) -> bool:
@@ -16,13 +17,37 @@ async def apply(session: AsyncSession, message_id: str, feedback: Feedback, sour
     False when it changes nothing: late, repeated, or about no message of ours.
     """
     found = await delivery.by_public_id(session, message_id)
-    if found is None or not await ledger.apply_feedback(session, found.mailing_id, found.seq, feedback):
+    if found is None:
         return False
-    project = await accounts.project_by_id(session, found.project_id)
-    if project is not None and feedback is Feedback.bounced:
-        await audience.mark_bounced(session, project, found.address_key, source=source)
-    elif project is not None and feedback is Feedback.complained:
-        await audience.mark_complained(session, project, found.address_key, source=source)
+    if feedback is Feedback.bounced:
+        return await bounce(session, found, source=source, is_hard=True)
+    if feedback is Feedback.complained:
+        return await complain(session, found, source=source)
+    return await note(session, found, feedback)
+
+
+async def note(session: AsyncSession, message: FoundMessage, feedback: Feedback) -> bool:
+    """False when it changes nothing."""
+    return await ledger.apply_feedback(session, message.mailing_id, message.seq, feedback)
+
+
+async def bounce(session: AsyncSession, message: FoundMessage, *, source: str, is_hard: bool) -> bool:
+    """The mail did not arrive; a hard bounce suppresses its address in the whole project."""
+    if not await note(session, message, Feedback.bounced):
+        return False
+    project = await accounts.project_by_id(session, message.project_id)
+    if project is not None and is_hard:
+        await audience.mark_bounced(session, project, message.address_key, source=source)
+    return True
+
+
+async def complain(session: AsyncSession, message: FoundMessage, *, source: str) -> bool:
+    """The reader called the mail spam: nothing more from this project."""
+    if not await note(session, message, Feedback.complained):
+        return False
+    project = await accounts.project_by_id(session, message.project_id)
+    if project is not None:
+        await audience.mark_complained(session, project, message.address_key, source=source)
     return True
 
 

@@ -70,6 +70,13 @@ class GuardedClient:
         Raises `EgressRefused` when nothing was connected to, `EgressFailed` when there was no
         answer; their texts are fit for the customer who named the URL.
         """
+        return await self._call("POST", url, content, headers)
+
+    async def get(self, url: str) -> Answer:
+        """As `post`."""
+        return await self._call("GET", url, b"", {})
+
+    async def _call(self, method: str, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
         try:
             target = egress.parse(url)
         except ValueError as error:
@@ -77,7 +84,7 @@ class GuardedClient:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout):
-                status, kept, body = await self._exchange(target, content, headers)
+                status, kept, body = await self._exchange(method, target, content, headers)
         except (TimeoutError, httpcore.TimeoutException) as error:
             raise EgressFailed(f"No complete answer within {self._timeout:g} seconds.") from error
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
@@ -88,7 +95,7 @@ class GuardedClient:
         await self._pool.aclose()
 
     async def _exchange(
-        self, target: httpx.URL, content: bytes, headers: Mapping[str, str]
+        self, method: str, target: httpx.URL, content: bytes, headers: Mapping[str, str]
     ) -> tuple[int, dict[str, str], bytes]:
         sent = {
             "Host": target.netloc.decode("ascii"),
@@ -100,7 +107,7 @@ class GuardedClient:
         }
         body = bytearray()
         async with self._pool.stream(
-            "POST",
+            method,
             httpcore.URL(
                 scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
             ),

@@ -18,7 +18,7 @@ from typing import Protocol, TypeAlias
 from newsletter.kit.db import JSONValue
 
 Fetch: TypeAlias = Callable[[str], Awaitable[bytes]]
-"""Gets what is at an https URL; raises `OSError` or its own error where it cannot."""
+"""Gets what is at an https URL; its errors are its own."""
 
 _TOLERANCE = timedelta(minutes=5)
 """Of the Standard Webhooks specification, where each try is signed anew."""
@@ -65,8 +65,6 @@ class ProviderEvent:
     ip: str | None = None
     machine: str | None = None
     """Why the provider takes an open or a click for that of a machine; None where it does not."""
-    nonce: str | None = None
-    """What a signature was made for, where it does not cover the report itself: good for one."""
 
 
 class BadSignature(Exception):
@@ -82,6 +80,11 @@ class Feed(Protocol):
 
     async def verify(self, raw: bytes, headers: Mapping[str, str], at: datetime) -> None:
         """Raises `BadSignature`. ``headers`` have lower-cased names; ``at`` is now."""
+
+    def key(self, raw: bytes, headers: Mapping[str, str]) -> str:
+        """Names a verified report: the same each time it is repeated, and for no other of this
+        server; 200 characters at most. Where a signature does not cover the report, it is what
+        the signature was made for. Raises `Malformed`."""
 
     def parse(self, raw: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
         """The events of a verified report. Raises `Malformed`."""
@@ -168,9 +171,10 @@ def our_message(*texts: str | None) -> str | None:
     return None
 
 
-def fingerprint(*parts: str | None) -> str:
+def fingerprint(*parts: str | bytes | None) -> str:
     """An id made of what tells one report from another, where the provider gives none."""
-    return hashlib.sha256("\0".join(part or "" for part in parts).encode()).hexdigest()[:32]
+    encoded = (part.encode() if isinstance(part, str) else part or b"" for part in parts)
+    return hashlib.sha256(b"\0".join(encoded)).hexdigest()[:32]
 
 
 def check_age(stamp: str, at: datetime, tolerance: timedelta = _TOLERANCE) -> None:

@@ -126,7 +126,7 @@ class MailgunFeed:
     """Mailgun's webhooks; see `newsletter.providers.events.Feed`.
 
     The signature covers a time and a random token, not the report. So each token is good for
-    one report: it is the event's nonce.
+    one report: it is the report's key.
     """
 
     def __init__(self, config: MailgunConfig) -> None:
@@ -146,12 +146,18 @@ class MailgunFeed:
             raise BadSignature("the signature does not match")
         check_age(stamp, at, _RETRIES)
 
+    def key(self, raw: bytes, headers: Mapping[str, str]) -> str:
+        token = Report.read(raw)["signature"]["token"].text(200)
+        if token is None:
+            raise Malformed("a report without a token")
+        return token
+
     def confirmation(self, raw: bytes) -> str | None:
         return None
 
     def parse(self, raw: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
         body = Report.read(raw)
-        event, token = body["event-data"], body["signature"]["token"].text()
+        event = body["event-data"]
         identifier, at = event["id"].text(), event["timestamp"].moment()
         if identifier is None or at is None:
             raise Malformed("an event without id or time")
@@ -179,7 +185,6 @@ class MailgunFeed:
                 user_agent=client["user-agent"].text(),
                 ip=event["ip"].text(),
                 machine=client["bot"].text(),
-                nonce=token,
             )
         ]
 

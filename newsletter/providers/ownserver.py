@@ -65,6 +65,9 @@ class OwnServerFeed:
             raise BadSignature("no webhook secret is set for this server")
         standardwebhooks.verify(raw, headers, self._secret.get_secret_value(), at, prefix="webhook")
 
+    def key(self, raw: bytes, headers: Mapping[str, str]) -> str:
+        return headers["webhook-id"][:200]
+
     def confirmation(self, raw: bytes) -> str | None:
         return None
 

@@ -155,6 +155,9 @@ class PostmarkFeed:
         if not same(headers.get("authorization", ""), self._expected):
             raise BadSignature("the user or the password does not match")
 
+    def key(self, raw: bytes, headers: Mapping[str, str]) -> str:
+        return fingerprint(raw)
+
     def confirmation(self, raw: bytes) -> str | None:
         return None
 

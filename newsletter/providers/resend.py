@@ -135,6 +135,10 @@ class ResendFeed:
             raise BadSignature("no signing secret is set for this server")
         standardwebhooks.verify(raw, headers, self._secret.get_secret_value(), at, prefix="svix")
 
+    def key(self, raw: bytes, headers: Mapping[str, str]) -> str:
+        # Svix repeats a report under the same id.
+        return headers["svix-id"][:200]
+
     def confirmation(self, raw: bytes) -> str | None:
         return None
 
@@ -152,8 +156,7 @@ class ResendFeed:
         return [
             ProviderEvent(
                 kind=kind,
-                # Svix repeats a report under the same id.
-                event_id=headers["svix-id"][:200],
+                event_id=self.key(raw, headers),
                 at=at,
                 message_id=our_message(_tag(data["tags"]), *_header(data["headers"])),
                 recipient=next((each.text() for each in data["to"].items()), None),

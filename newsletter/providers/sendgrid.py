@@ -26,6 +26,7 @@ from newsletter.providers.events import (
     ProviderEvent,
     Report,
     check_age,
+    fingerprint,
     our_message,
     status_in,
 )
@@ -166,6 +167,9 @@ class SendGridFeed:
         except (InvalidSignature, Base64Error, ValueError) as error:
             raise BadSignature("the signature does not match") from error
         check_age(stamp, at, _RETRIES)
+
+    def key(self, raw: bytes, headers: Mapping[str, str]) -> str:
+        return fingerprint(raw)
 
     def confirmation(self, raw: bytes) -> str | None:
         return None

@@ -152,6 +152,12 @@ class SESFeed:
     async def verify(self, raw: bytes, headers: Mapping[str, str], at: datetime) -> None:
         await sns.verify(raw, self._topics, self._certificates, at)
 
+    def key(self, raw: bytes, headers: Mapping[str, str]) -> str:
+        identifier = Report.read(raw)["MessageId"].text(200)
+        if identifier is None:
+            raise Malformed("a notification without an id")
+        return identifier
+
     def confirmation(self, raw: bytes) -> str | None:
         message = Report.read(raw)
         url = message["SubscribeURL"].text(2_000)
@@ -168,9 +174,7 @@ class SESFeed:
             # SES says in plain words that it found the topic when that is set up.
             return []
         received = message["Timestamp"].moment() or clock.now()
-        identifier = message["MessageId"].text()
-        if identifier is None:
-            raise Malformed("a notification without an id")
+        identifier = self.key(raw, headers)
         return [
             replace(event, event_id=f"{identifier}/{number}") if number else event
             for number, event in enumerate(_events(report, identifier, received))

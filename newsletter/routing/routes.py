@@ -16,10 +16,12 @@ from newsletter.kit.db import Database, db_now
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import Data, Page
 from newsletter.providers.base import MailStream
+from newsletter.providers.registry import ServerType
 from newsletter.routing import breaker, explain, meter, queries, rules, service
 from newsletter.routing.breaker import CLOSED
 from newsletter.routing.meter import Used
 from newsletter.routing.models import SendingServer
+from newsletter.routing.reporting import Reporting
 from newsletter.routing.schemas import (
     BreakerOut,
     ConsideredOut,
@@ -40,7 +42,9 @@ from newsletter.routing.workshop import Workshop
 from newsletter.settings import Settings
 
 
-async def _shown(session: AsyncSession, vault: Vault, rows: Sequence[SendingServer]) -> list[ServerOut]:
+async def _shown(
+    session: AsyncSession, vault: Vault, reporting: Reporting, rows: Sequence[SendingServer]
+) -> list[ServerOut]:
     """Servers with what went through them and whether they are left alone; never a secret."""
     server_ids = [row.id for row in rows]
     used = await meter.used(session, server_ids)
@@ -54,6 +58,7 @@ async def _shown(session: AsyncSession, vault: Vault, rows: Sequence[SendingServ
                 {
                     **{name: getattr(row, name) for name in ServerOut.model_fields if hasattr(row, name)},
                     "secrets": service.secrets_of(vault, row),
+                    "reports_url": reporting.url(ServerType(row.type), row.id),
                     "warm_up": RampOut.model_validate(WarmUp.from_json(row.warm_up)) if row.warm_up else None,
                     "used": UsedOut.model_validate(used.get(row.id, Used())),
                     "breaker": BreakerOut(
@@ -74,6 +79,7 @@ class SendingServerController(Controller):
         self,
         db: NamedDependency[Database],
         vault: NamedDependency[Vault],
+        reporting: NamedDependency[Reporting],
         settings: NamedDependency[Settings],
         principal: NamedDependency[Principal],
         once: NamedDependency[Once],
@@ -83,7 +89,7 @@ class SendingServerController(Controller):
         limit = settings.limits.sending_servers
         async with db.unit_of_work() as session:
             row = await service.create(session, vault, principal.project, data, limit=limit)
-            out = Data[ServerOut](data=(await _shown(session, vault, [row]))[0])
+            out = Data[ServerOut](data=(await _shown(session, vault, reporting, [row]))[0])
             await once.keep(session, 201, out)
         return out
 
@@ -92,13 +98,14 @@ class SendingServerController(Controller):
         self,
         db: NamedDependency[Database],
         vault: NamedDependency[Vault],
+        reporting: NamedDependency[Reporting],
         principal: NamedDependency[Principal],
         page: FromQuery[int] = 1,
         per_page: FromQuery[int] = 20,
     ) -> Page[ServerOut]:
         async with db.read() as session:
             rows, meta = await paging.numbered(session, queries.servers(principal.project), page, per_page)
-            return Page(data=await _shown(session, vault, rows), meta=meta)
+            return Page(data=await _shown(session, vault, reporting, rows), meta=meta)
 
     @get(
         "/{id:str}",
@@ -110,12 +117,13 @@ class SendingServerController(Controller):
         self,
         db: NamedDependency[Database],
         vault: NamedDependency[Vault],
+        reporting: NamedDependency[Reporting],
         principal: NamedDependency[Principal],
         id: FromPath[str],
     ) -> Data[ServerOut]:
         async with db.read() as session:
             row = await queries.server(session, principal.project, ids.in_path("srv", id))
-            return Data(data=(await _shown(session, vault, [row]))[0])
+            return Data(data=(await _shown(session, vault, reporting, [row]))[0])
 
     @patch(
         "/{id:str}",
@@ -127,6 +135,7 @@ class SendingServerController(Controller):
         self,
         db: NamedDependency[Database],
         vault: NamedDependency[Vault],
+        reporting: NamedDependency[Reporting],
         principal: NamedDependency[Principal],
         id: FromPath[str],
         data: JSONBody[ServerUpdate],
@@ -134,7 +143,7 @@ class SendingServerController(Controller):
         """Workers go by it within seconds; mails on their way go out as they were."""
         async with db.unit_of_work() as session:
             row = await service.update(session, vault, principal.project, ids.in_path("srv", id), data)
-            return Data(data=(await _shown(session, vault, [row]))[0])
+            return Data(data=(await _shown(session, vault, reporting, [row]))[0])
 
     @delete(
         "/{id:str}",

@@ -121,6 +121,8 @@ class ServerOut(Schema):
     """All but the secrets."""
     secrets: dict[str, Literal["set", "unset"]]
     """Which secrets there are; their values are never shown."""
+    reports_url: str | None
+    """Where its provider reports what became of mails: enter it there. Null for a sandbox."""
     is_active: bool
     max_connections: int
     messages_per_connection: int

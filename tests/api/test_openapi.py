@@ -18,7 +18,7 @@ from tests.client import Client
 from tests.mailbox import subscribed_list
 
 METHODS = {"get", "put", "post", "delete", "patch"}
-OF_PAGES = {"unknown_form", "mail_gone"}
+OF_PAGES = {"unknown_form", "mail_gone", "bad_signature"}
 
 
 @pytest.fixture

@@ -25,10 +25,12 @@ class SNS:
     key: rsa.RSAPrivateKey = _KEY
     fetched: list[str] = field(default_factory=list)
     """The URLs that certificates were asked for at."""
+    at: datetime = NOW
+    """When it signs."""
 
     async def fetch(self, url: str) -> bytes:
         self.fetched.append(url)
-        return _certificate(self.key)
+        return _certificate(self.key, self.at)
 
     def signed(self, report: object = "hello", *, version: str = "2", **changes: str) -> bytes:
         fields = {
@@ -36,7 +38,7 @@ class SNS:
             "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
             "TopicArn": TOPIC,
             "Message": report if isinstance(report, str) else json.dumps(report),
-            "Timestamp": "2026-11-25T11:59:30.123Z",
+            "Timestamp": self.at.isoformat(timespec="milliseconds"),
         } | changes
         names = _NOTIFICATION if fields["Type"] == "Notification" else _CONFIRMATION
         text = "".join(f"{name}\n{fields[name]}\n" for name in names if name in fields)
@@ -52,7 +54,7 @@ class SNS:
         ).encode()
 
 
-def _certificate(key: rsa.RSAPrivateKey) -> bytes:
+def _certificate(key: rsa.RSAPrivateKey, at: datetime) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
     built = (
         x509.CertificateBuilder()
@@ -60,8 +62,8 @@ def _certificate(key: rsa.RSAPrivateKey) -> bytes:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(NOW - timedelta(days=30))
-        .not_valid_after(NOW + timedelta(days=30))
+        .not_valid_before(at - timedelta(days=30))
+        .not_valid_after(at + timedelta(days=30))
         .sign(key, SHA256())
     )
     return built.public_bytes(Encoding.PEM)

@@ -198,7 +198,9 @@ async def test_a_server_without_a_signing_key_takes_no_reports() -> None:
 
 def test_a_token_is_good_for_one_report() -> None:
     """The signature does not cover the report, so its token is what must not come twice."""
-    assert parsed(event("delivered")).nonce == "t" * 50
+    assert FEED.key(signed(event("delivered")), {}) == "t" * 50
+    assert FEED.key(signed(event("complained")), {}) == "t" * 50
+    assert FEED.key(signed(event("delivered"), token="u" * 50), {}) == "u" * 50
 
 
 def test_a_delivery_names_our_message() -> None:

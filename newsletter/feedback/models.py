@@ -1,0 +1,35 @@
+"""Reports of providers: stored once, before anything is made of them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from newsletter.kit.db import Base, text
+
+
+class ProviderReport(Base):
+    """One call of a provider whose signature was right.
+
+    There is no foreign key, so that a report outlives the server that it came about.
+    """
+
+    __tablename__ = "provider_reports"
+    __table_args__ = (
+        UniqueConstraint("server_id", "key"),
+        Index("ix_provider_reports_received", "received_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID]
+    server_id: Mapped[UUID]
+    key: Mapped[str] = mapped_column(text(200))
+    """`newsletter.providers.events.Feed.key`: the same when the report is repeated."""
+    headers: Mapped[dict[str, Any]]
+    """Those that the report is read with."""
+    raw: Mapped[bytes | None]
+    """The body, deflated; null once it was applied, since it is full of personal data. The row
+    stays until nobody could repeat the report any more."""
+    received_at: Mapped[datetime]
