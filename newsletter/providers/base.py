@@ -6,7 +6,7 @@ A refusal answers the only question its caller asks: may it be tried again?
     ├── Temporary    4yz, or a cut connection before the final dot: try again later
     ├── Permanent    5yz: this message will never be taken
     ├── Unknown      the connection was lost after the final dot: taken or not, nobody knows
-    ├── Throttled    not tried: a limit of ours says "not now"; other messages may go on
+    ├── Throttled    not taken: a limit, ours or the server's, says "not now"; others may go on
     └── ServerDown   nothing was tried: no connection, no sign-in, no greeting
 """
 

@@ -31,6 +31,7 @@ from newsletter.providers.base import (
     Result,
     ServerDown,
     Temporary,
+    Throttled,
     Unknown,
     never,
 )
@@ -38,6 +39,10 @@ from newsletter.settings import ProviderSettings
 
 METADATA = "message_id"
 """The name under which our message id travels with a message, and comes back in its events."""
+_LOOK_AGAIN = 10.0
+"""Seconds to wait after a 429 that does not say how long."""
+_LONGEST_WAIT = 600.0
+"""However long a 429 asks for: the limit may have been raised meanwhile."""
 _KEEP_ALIVE = 20.0
 """Seconds that an idle connection is kept; load balancers end theirs after 30 s or more."""
 
@@ -280,7 +285,9 @@ def refusal(answer: Answer, text: str, api: MailAPI) -> Refusal:
     said = f"{api.title} answered {status}" + (f": {text}" if text else "")
     if status == 401:
         return ServerDown(f"{api.title} refused the credentials (401)", code=status)
-    if status in (408, 425, 429):
+    if status == 429:
+        return too_fast(answer, said)
+    if status in (408, 425):
         return Temporary(said, code=status)
     if status in (402, 403, 404, 405) or status < 400:
         # It is about the account or the address of the API, so it holds for every message.
@@ -289,6 +296,12 @@ def refusal(answer: Answer, text: str, api: MailAPI) -> Refusal:
         # A gateway gave up waiting for the server behind it, which may have taken the message.
         return lost(api)(said, code=status)
     return (Temporary if status >= 500 else Permanent)(said, code=status)
+
+
+def too_fast(answer: Answer, said: str) -> Throttled:
+    """A limit of the account's: it says nothing of the message, so no attempt of it is used up."""
+    seconds = retry_after(answer)
+    return Throttled(said, retry_after=_LOOK_AGAIN if seconds is None else min(seconds, _LONGEST_WAIT))
 
 
 def lost(api: MailAPI) -> type[Refusal]:

@@ -15,7 +15,7 @@ from pydantic import StringConstraints
 from newsletter.kit import clock
 from newsletter.kit.db import JSONValue
 from newsletter.providers import sns
-from newsletter.providers.base import Envelope, Permanent, Receipt, Refusal, ServerDown, Temporary
+from newsletter.providers.base import Envelope, Permanent, Receipt, Refusal, ServerDown
 from newsletter.providers.config import Secret, ServerConfig, Word
 from newsletter.providers.events import (
     EventKind,
@@ -25,7 +25,7 @@ from newsletter.providers.events import (
     our_message,
     status_in,
 )
-from newsletter.providers.http import METADATA, Answer, Call, refusal, taken
+from newsletter.providers.http import METADATA, Answer, Call, refusal, taken, too_fast
 from newsletter.providers.sigv4 import Credentials, sign
 from newsletter.providers.structured import ascii_recipient
 
@@ -134,7 +134,7 @@ class SES:
         text = answer.text_of("message") or answer.text_of("Message")
         said = f"{self.title}: {kind}: {text}" if kind else text
         if kind in _ABOUT_THE_RATE:
-            return Temporary(said, code=answer.status)
+            return too_fast(answer, said)
         if kind in _ABOUT_THE_ACCOUNT:
             return ServerDown(said, code=answer.status)
         if kind == "BadRequestException" and "address" in text.lower() and "illegal" in text.lower():

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary, Unknown
+from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary, Throttled, Unknown
 from newsletter.providers.registry import ServerType
 from tests.providers.http_server import Fault, Reply, Request, http_server
 from tests.providers.mails import connected, content, envelope, many, send
@@ -102,7 +102,7 @@ async def test_refused_credentials_hold_for_every_message_and_are_not_quoted(kin
         (408, Temporary),
         (413, Permanent),
         (422, Permanent),
-        (429, Temporary),
+        (429, Throttled),
         (500, Temporary),
         (502, Temporary),
         (503, Temporary),
@@ -117,8 +117,22 @@ async def test_a_status_that_nothing_explains_means_the_same_everywhere(
         (result,) = await send(provider, envelope())
         assert type(result) is refusal
         assert isinstance(result, Refusal)
-        assert result.code == status
+        assert result.code == (None if refusal is Throttled else status)
         assert len(server.requests) == 1
+        await provider.aclose()
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("7", 7), ("0", 0), ("86400", 600), ("soon", 10), (None, 10), ("-5", 0), ("nan", 10), ("inf", 10)],
+)
+async def test_a_throttle_says_when_to_come_again(given: str | None, seconds: float) -> None:
+    headers = {} if given is None else {"Retry-After": given}
+    async with http_server(Reply(429, {}, headers)) as server:
+        provider = connected(ServerType.resend, server.url)
+        (result,) = await send(provider, envelope())
+        assert isinstance(result, Throttled)
+        assert result.retry_after == seconds
         await provider.aclose()
 
 

@@ -10,7 +10,7 @@ from email.policy import HTTP
 
 import pytest
 
-from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary
+from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary, Throttled
 from newsletter.providers.events import BadSignature, EventKind, Malformed, ProviderEvent
 from newsletter.providers.mailgun import MailgunConfig, MailgunFeed
 from newsletter.providers.registry import ServerType
@@ -96,7 +96,7 @@ async def test_the_envelope_decides_who_gets_a_copy() -> None:
         (403, "Domain mg.example.com is not allowed to send: please activate", ServerDown, None),
         (404, "Domain not found: mg.example.com", ServerDown, None),
         (413, "Message too large", Permanent, None),
-        (429, "Too many requests", Temporary, None),
+        (429, "Too many requests", Throttled, None),
         (500, "Internal Server Error", Temporary, None),
     ],
 )
@@ -108,7 +108,7 @@ async def test_each_error_says_whether_to_try_again(
         (result,) = await send(provider, envelope())
         assert type(result) is refusal
         assert isinstance(result, Refusal)
-        assert (result.code, result.enhanced) == (status, enhanced)
+        assert (result.code, result.enhanced) == (None if refusal is Throttled else status, enhanced)
         assert result.is_bad_address is (enhanced == "5.1.3")
         assert status == 401 or message in result.text
         await provider.aclose()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary
+from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary, Throttled
 from newsletter.providers.events import BadSignature, EventKind, Malformed, ProviderEvent
 from newsletter.providers.postmark import PostmarkConfig, PostmarkFeed
 from newsletter.providers.registry import ServerType
@@ -97,7 +97,7 @@ async def test_postmark_may_track_where_the_customer_wants_it_to_and_keeps_equal
         (200, 406, "marked as inactive", Permanent, None),
         (403, None, "Forbidden", ServerDown, None),
         (413, None, "Payload Too Large", Permanent, None),
-        (429, None, "Too Many Requests", Temporary, None),
+        (429, None, "Too Many Requests", Throttled, None),
         (500, None, "Internal Server Error", Temporary, None),
         (503, None, "Service Unavailable", Temporary, None),
     ],
@@ -110,7 +110,7 @@ async def test_each_error_says_whether_to_try_again(
         (result,) = await send(provider, envelope())
         assert type(result) is refusal
         assert isinstance(result, Refusal)
-        assert (result.code, result.enhanced) == (status, enhanced)
+        assert (result.code, result.enhanced) == (None if refusal is Throttled else status, enhanced)
         assert result.is_bad_address is (enhanced == "5.1.3")
         assert code == 10 or message in result.text
         await provider.aclose()

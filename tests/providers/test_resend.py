@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from standardwebhooks import Webhook
 
-from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary, Unknown
+from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary, Throttled, Unknown
 from newsletter.providers.events import BadSignature, EventKind, Malformed, ProviderEvent
 from newsletter.providers.registry import ServerType
 from newsletter.providers.resend import ResendConfig, ResendFeed
@@ -104,7 +104,7 @@ async def test_a_message_whose_answer_was_lost_is_sent_once_when_it_is_tried_aga
         ),
         (422, "invalid_from_address", "Invalid `from` field", Permanent, None),
         (422, "missing_required_field", "Missing `subject` field", Permanent, None),
-        (429, "rate_limit_exceeded", "Too many requests", Temporary, None),
+        (429, "rate_limit_exceeded", "Too many requests", Throttled, None),
         (429, "daily_quota_exceeded", "You have reached your daily quota", ServerDown, None),
         (429, "monthly_quota_exceeded", "You have reached your monthly quota", ServerDown, None),
         (451, "security_error", "We may have found a security issue", Permanent, None),
@@ -120,7 +120,7 @@ async def test_each_error_says_whether_to_try_again(
         (result,) = await send(provider, envelope())
         assert type(result) is refusal
         assert isinstance(result, Refusal)
-        assert (result.code, result.enhanced) == (status, enhanced)
+        assert (result.code, result.enhanced) == (None if refusal is Throttled else status, enhanced)
         assert result.is_bad_address is (enhanced == "5.1.3")
         assert status == 401 or message in result.text
         await provider.aclose()

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
-from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary
+from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary, Throttled
 from newsletter.providers.events import BadSignature, EventKind, Malformed, ProviderEvent
 from newsletter.providers.registry import ServerType
 from newsletter.providers.sendgrid import SendGridConfig, SendGridFeed
@@ -95,7 +95,7 @@ async def test_a_header_that_comes_twice_is_refused_rather_than_dropped() -> Non
         (401, "The provided authorization grant is invalid, expired, or revoked", None, ServerDown, None),
         (403, "The from address does not match a verified Sender Identity.", "from", ServerDown, None),
         (413, "The JSON payload you have included in your request is too large.", None, Permanent, None),
-        (429, "too many requests", None, Temporary, None),
+        (429, "too many requests", None, Throttled, None),
         (500, "internal error", None, Temporary, None),
         (503, "unavailable", None, Temporary, None),
     ],
@@ -109,7 +109,7 @@ async def test_each_error_says_whether_to_try_again(
         (result,) = await send(provider, envelope())
         assert type(result) is refusal
         assert isinstance(result, Refusal)
-        assert (result.code, result.enhanced) == (status, enhanced)
+        assert (result.code, result.enhanced) == (None if refusal is Throttled else status, enhanced)
         assert result.is_bad_address is (enhanced == "5.1.3")
         assert status == 401 or message in result.text
         await provider.aclose()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary
+from newsletter.providers.base import Permanent, Receipt, Refusal, ServerDown, Temporary, Throttled
 from newsletter.providers.events import EventKind, Malformed, ProviderEvent
 from newsletter.providers.registry import ServerType
 from newsletter.providers.ses import SESConfig, SESFeed
@@ -91,9 +91,9 @@ async def test_the_request_is_the_one_that_the_api_describes() -> None:
         (400, "AccountSuspendedException", "suspended", ServerDown, None),
         (400, "SendingPausedException", "paused", ServerDown, None),
         (404, "NotFoundException", "Configuration set does not exist", ServerDown, None),
-        (400, "LimitExceededException", "too many", Temporary, None),
-        (400, "ThrottlingException", "Daily message quota exceeded", Temporary, None),
-        (429, "TooManyRequestsException", "Maximum sending rate exceeded", Temporary, None),
+        (400, "LimitExceededException", "too many", Throttled, None),
+        (400, "ThrottlingException", "Daily message quota exceeded", Throttled, None),
+        (429, "TooManyRequestsException", "Maximum sending rate exceeded", Throttled, None),
         (403, "InvalidSignatureException", "The signature does not match", ServerDown, None),
         (403, "UnrecognizedClientException", "The security token is invalid", ServerDown, None),
         (403, "AccessDeniedException", "not authorized to perform ses:SendEmail", ServerDown, None),
@@ -113,7 +113,7 @@ async def test_each_error_says_whether_to_try_again(
         (result,) = await send(provider, envelope())
         assert type(result) is refusal
         assert isinstance(result, Refusal)
-        assert (result.code, result.enhanced) == (status, enhanced)
+        assert (result.code, result.enhanced) == (None if refusal is Throttled else status, enhanced)
         assert kind in result.text
         assert text in result.text
         await provider.aclose()
