@@ -1,7 +1,7 @@
 """reports of providers
 
 Revision ID: 20261125_provider_reports
-Revises: 20261125_attempts
+Revises: 20261125_half_pages
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "20261125_provider_reports"
-down_revision = "20261125_attempts"
+down_revision = "20261125_half_pages"
 branch_labels = None
 depends_on = None
 
