@@ -27,12 +27,11 @@ from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database, insert
 from newsletter.kit.errors import NotFound, Unauthenticated, Unavailable, ValidationFailed
 from newsletter.kit.http import EgressFailed, EgressRefused, GuardedClient
-from newsletter.providers.events import BadSignature, EventKind, Feed, Malformed, ProviderEvent
+from newsletter.providers.events import BadSignature, EventKind, Malformed, ProviderEvent
 from newsletter.providers.registry import feed
 from newsletter.providers.sns import Certificates
-from newsletter.routing import queries as routing
-from newsletter.routing import service as servers
-from newsletter.routing.models import SendingServer
+from newsletter.routing import service as routing
+from newsletter.routing.service import Configured
 
 log = structlog.get_logger(__name__)
 
@@ -66,8 +65,8 @@ async def receive(
     is signed with could not be fetched: providers try again.
     """
     async with db.read() as session:
-        server = await routing.find_server(session, server_id) if server_id is not None else None
-    made = _feed(vault, certificates, server)
+        server = await routing.find(session, vault, server_id) if server_id is not None else None
+    made = feed(server.config, certificates) if server is not None else None
     if server is None or server.type != kind or made is None:
         raise NotFound("There is no sending server here. Copy its reports_url again.")
     try:
@@ -88,12 +87,8 @@ async def receive(
             await jobs.enqueue(session, "feedback.confirm", {"url": confirmation})
 
 
-def _feed(vault: Vault, certificates: Certificates, server: SendingServer | None) -> Feed | None:
-    return feed(servers.config_of(vault, server), certificates) if server is not None else None
-
-
 async def _store(
-    session: AsyncSession, server: SendingServer, key: str, raw: bytes, headers: Mapping[str, str]
+    session: AsyncSession, server: Configured, key: str, raw: bytes, headers: Mapping[str, str]
 ) -> bool:
     """False for a report that was stored before."""
     report_id = ids.uuid7()
@@ -123,11 +118,11 @@ async def read_report(db: Database, vault: Vault, certificates: Certificates, re
         report = await session.get(ProviderReport, report_id)
         if report is None or report.raw is None:
             return
-        server = await routing.find_server(session, report.server_id)
-        made = _feed(vault, certificates, server)
+        server = await routing.find(session, vault, report.server_id)
+        made = feed(server.config, certificates) if server is not None else None
         if server is not None and made is not None:
             for event in made.parse(zlib.decompress(report.raw), report.headers):
-                await apply(session, report.project_id, event, source=server.type)
+                await apply(session, report.project_id, event, source=server.type.value)
         await session.execute(update(ProviderReport).where(ProviderReport.id == report_id).values(raw=None))
         await _forget_old(session)
 

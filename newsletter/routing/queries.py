@@ -29,11 +29,6 @@ async def server(
     return found
 
 
-async def find_server(session: AsyncSession, server_id: UUID) -> SendingServer | None:
-    """A server of whatever project, for reports about it."""
-    return await session.get(SendingServer, server_id)
-
-
 async def count_servers(session: AsyncSession, project: Project) -> int:
     counted = select(func.count()).select_from(SendingServer).where(SendingServer.project_id == project.id)
     return (await session.execute(counted)).scalar_one()

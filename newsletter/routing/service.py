@@ -135,6 +135,24 @@ async def test(db: Database, vault: Vault, workshop: Workshop, project: Project,
     return Tested(found, round((time.perf_counter() - started) * 1000))
 
 
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A server of whatever project, with its configuration in the clear."""
+
+    id: UUID
+    project_id: UUID
+    type: ServerType
+    config: ServerConfig
+
+
+async def find(session: AsyncSession, vault: Vault, server_id: UUID) -> Configured | None:
+    """For who was told the id by a token of ours, and by no customer. Raises `Undecryptable`."""
+    row = await session.get(SendingServer, server_id)
+    if row is None:
+        return None
+    return Configured(row.id, row.project_id, ServerType(row.type), config_of(vault, row))
+
+
 def config_of(vault: Vault, row: SendingServer) -> ServerConfig:
     """The whole configuration, in the clear. Raises `Undecryptable`."""
     return CONFIGS[ServerType(row.type)].model_validate(row.config | _unseal(vault, row))
