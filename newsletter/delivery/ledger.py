@@ -77,6 +77,11 @@ REFUSED = frozenset({Outcome.deferred, Outcome.failed, Outcome.unknown})
 """How a try may end that is worth a row of its own."""
 
 
+_UNSEEN: Mapping[str, Any] = MappingProxyType({"synchronize_session": False})
+"""For the statements of each round: no session that makes them holds objects of these tables that
+anybody reads afterwards, and looking for them took SQLAlchemy as long as the statement."""
+
+
 def before(outcome: Outcome) -> list[Outcome]:
     """The outcomes that this one may follow."""
     return [earlier for earlier, later in AFTER.items() if outcome in later]
@@ -127,6 +132,7 @@ async def fence(session: AsyncSession, books: Books) -> None:
         .where(Batch.id == books.batch_id, Batch.token == books.token)
         .values(renewed_at=db_now(), lease_until=db_in(books.lease))
         .returning(Batch.id)
+        .execution_options(**_UNSEEN)
     )
     if (await session.execute(statement)).first() is None:
         raise LostBatch(str(books.batch_id))
@@ -154,6 +160,7 @@ async def write(session: AsyncSession, books: Books, decisions: Iterable[Decisio
                 server_id=one.server_id,
             )
             .returning(Message.seq)
+            .execution_options(**_UNSEEN)
         )
         if outcome is Outcome.pending:
             # Back from ``sending`` untried: the attempt did not happen.
@@ -224,6 +231,7 @@ async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -
             next_attempt_at=None,
         )
         .returning(Message.seq)
+        .execution_options(**_UNSEEN)
     )
     return set((await session.execute(statement)).scalars())
 
@@ -283,7 +291,8 @@ async def _count(session: AsyncSession, books: Books, changed: Counter[Outcome])
         return
     # A decided message is progress: earlier crashes of the batch were not its fault.
     values = _plus(Batch, decided) | {"crashes": 0}
-    await session.execute(update(Batch).where(Batch.id == books.batch_id).values(values))
+    counted = update(Batch).where(Batch.id == books.batch_id).values(values)
+    await session.execute(counted.execution_options(**_UNSEEN))
     spent = sum(changed[outcome] for outcome in SPENT)
     await plans.settle(
         session,
