@@ -16,6 +16,7 @@ import re
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol, Self, cast
 
 _MAX_REPLY = 64 * 1024
@@ -283,15 +284,16 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Replies may come in pieces and several at once (RFC 5321 §4.2, RFC 2920)."""
-        self._listen(data)
+        self._tell(self._read, data)
         if self.listener is not None:
             self.listener.heard()
         self._wake()
 
-    def _listen(self, data: bytes) -> None:
+    def _tell(self, what: Callable[..., None], *arguments: bytes) -> None:
+        """An error of the listener's own goes back to it: the loop would only log it."""
         listener = self.listener
         try:
-            self._read(data)
+            what(*arguments)
         except Exception as error:
             if listener is None:
                 raise
@@ -325,7 +327,7 @@ class Wire(asyncio.Protocol):
             return
         self.is_paused = False
         if self.listener is not None:
-            self.listener.resumed()
+            self._tell(self.listener.resumed)
 
     def eof_received(self) -> None:
         # It will not answer any more. What is unsent must stay so, to be counted.
@@ -352,4 +354,4 @@ class Wire(asyncio.Protocol):
         assert self._tap is not None
         with self._tap, contextlib.suppress(OSError):
             while self.listener is not None and self.is_plain and (data := self._tap.recv(_MAX_REPLY)):
-                self._listen(data)
+                self._tell(self._read, data)
