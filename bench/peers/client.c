@@ -97,9 +97,8 @@ int main(int number, char **arguments) {
         .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
     };
     struct timespec from, to;
-    clock_gettime(CLOCK_MONOTONIC, &from);
     for (int each = 0; each < connections; each++) {
-        char commands[256], greeting[1024];
+        char greeting[1024];
         int fd = peers[each].fd = socket(AF_INET, SOCK_STREAM, 0);
         if (connect(fd, (void *)&address, sizeof address)) fail("connect");
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
@@ -107,8 +106,12 @@ int main(int number, char **arguments) {
         usleep(20000);
         if (read(fd, greeting, sizeof greeting) <= 0) fail("EHLO");
         polled[each] = (struct pollfd){fd, POLLIN, 0};
+    }
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (int each = 0; each < connections; each++) {
+        char commands[256];
         struct iovec part = {commands, begun < count ? envelope(commands, begun++) : 0};
-        put(fd, &part, 1);
+        put(peers[each].fd, &part, 1);
     }
     while (done < count) {
         poll(polled, (nfds_t)connections, -1);
