@@ -179,7 +179,7 @@ class _Connection(asyncio.Protocol):
         faults = self._sink.faults
         if faults.busy(self._recipient):
             self._sink.dropped.append(self._recipient)
-            self._say(b"421 4.7.0 too busy, closing")
+            self._say(b"421 4.3.2 too busy, closing")
             self._close()
         elif faults.greylist(self._recipient):
             self._sink.dropped.append(self._recipient)
