@@ -31,6 +31,7 @@ class Mutant:
     find: str
     replace: str
     test: str
+    size: str = "embedded"
 
 
 def main() -> None:
@@ -40,8 +41,10 @@ def main() -> None:
         for part in PARTS:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
             copy(ROOT / part, folder / part)
-        if run(folder, *sorted({mutant.test for mutant in mutants})) != PASSED:
-            sys.exit("The tests fail with all guards in place: mend that first.")
+        for size in sorted({mutant.size for mutant in mutants}):
+            tests = sorted({mutant.test for mutant in mutants if mutant.size == size})
+            if run(folder, size, *tests) != PASSED:
+                sys.exit("The tests fail with all guards in place: mend that first.")
         verdicts = [(mutant, verdict(folder, mutant)) for mutant in mutants]
     write_between("mutants", table(verdicts))
     sys.exit(any(word != "killed" for _, word in verdicts))
@@ -56,16 +59,16 @@ def verdict(folder: Path, mutant: Mutant) -> str:
     else:
         path.write_text(whole.replace(mutant.find, mutant.replace), encoding="utf-8")
         try:
-            word = {PASSED: "survived", FAILED: "killed"}.get(run(folder, mutant.test), "stale")
+            word = {PASSED: "survived", FAILED: "killed"}.get(run(folder, mutant.size, mutant.test), "stale")
         finally:
             path.write_text(whole, encoding="utf-8")
     print(f"{word:9} {mutant.guard}", flush=True)
     return word
 
 
-def run(folder: Path, *tests: str) -> int:
+def run(folder: Path, size: str, *tests: str) -> int:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "NEWSLETTER_TEST_SIZE": "embedded", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "NEWSLETTER_TEST_SIZE": size, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         return subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, timeout=SECONDS, check=False
