@@ -33,27 +33,29 @@ class Storm:
         self.processes = processes
         self.kills = self.kills_of_workers = 0
         self._dice = dice
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting: dict[Newsletter, asyncio.Task[None]] = {}
 
     async def strike(self) -> bool:
-        """After a pause; True when a worker was hit."""
+        """After a pause; True when a worker was hit. Who is still starting is spared."""
         await asyncio.sleep(self._dice.uniform(*PAUSE))
-        running = [process for process in self.processes if process.is_running]
-        if not running:
+        started = [
+            process
+            for process in self.processes
+            if process not in self._starting or self._starting[process].done()
+        ]
+        if not started:
             return False
-        victim = self._dice.choice(running)
+        victim = self._dice.choice(started)
         victim.kill()
         self.kills += 1
-        task = asyncio.create_task(asyncio.to_thread(victim.start))
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
+        self._starting[victim] = asyncio.create_task(asyncio.to_thread(victim.start))
         is_worker = not isinstance(victim, API)
         self.kills_of_workers += is_worker
         return is_worker
 
     async def calm(self) -> None:
         """All processes are up again."""
-        await asyncio.gather(*self._starting)
+        await asyncio.gather(*self._starting.values())
 
 
 async def test_api_workers_and_sweepers_are_killed_at_random(world: World) -> None:
