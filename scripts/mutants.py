@@ -71,7 +71,12 @@ def run(folder: Path, size: str, *tests: str) -> int:
     environment = {**os.environ, "NEWSLETTER_TEST_SIZE": size, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=SECONDS, check=False
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            timeout=SECONDS * len(tests),
+            check=False,
         ).returncode
     except subprocess.TimeoutExpired:
         return FAILED if len(tests) == 1 else -1

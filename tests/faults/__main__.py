@@ -8,7 +8,10 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.campaign import REPORT
-from tests.faults.report import read, table, write_between
+from tests.faults.report import p95, read, table, takeovers, write_between
+
+SWEEP_SECONDS = 10.0
+"""What may pass, at p95, between the end of a dead worker's lease and the claim of another."""
 
 
 def main() -> None:
@@ -39,8 +42,13 @@ def main() -> None:
             )
             status = status or run.returncode
         arguments = " ".join(sys.argv[1:])
-        text = table(read(report), f"python -m tests.faults {arguments}".strip())
+        lines = read(report)
+    text = table(lines, f"python -m tests.faults {arguments}".strip())
     print(text)
+    waits = takeovers(lines)
+    if len(waits) > 1 and p95(waits) > given.lease + SWEEP_SECONDS:
+        print(f"Batches of killed workers waited {p95(waits):.0f} s at p95: too long.")
+        status = status or 1
     if not given.only:
         write_between("faults", text)
     sys.exit(status)

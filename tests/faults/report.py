@@ -41,8 +41,18 @@ def _row(name: str, size: str, lines: list[dict[str, Any]]) -> str:
 def _spread(seconds: list[float]) -> str:
     if len(seconds) < 2:
         return f"{seconds[0]:.1f} s" if seconds else ""
-    p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
-    return f"p50 {statistics.median(seconds):.1f} s, p95 {p95:.1f} s, of {len(seconds)}"
+    return f"p50 {statistics.median(seconds):.1f} s, p95 {p95(seconds):.1f} s, of {len(seconds)}"
+
+
+def p95(seconds: list[float]) -> float:
+    """Of two values at least."""
+    return statistics.quantiles(seconds, n=20, method="inclusive")[-1]
+
+
+def takeovers(lines: list[dict[str, Any]]) -> list[float]:
+    """How long batches of workers that were killed at random waited for another."""
+    storms = (line for line in lines if "killed_at_random" in line["test"])
+    return [seconds for line in storms for seconds in line["recoveries"]]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
