@@ -20,8 +20,8 @@ LIST = Path(__file__).with_name("mutants.toml")
 PARTS = ("newsletter", "workers", "tests", "prompts", "email_templates", "docs", "pyproject.toml")
 SECONDS = 300
 """What a test gets; a guard whose absence makes it hang is noticed, too."""
-PASSED, FAILED = 0, 1
-"""Exit statuses of pytest; any other means that no test was run."""
+PASSED, FAILED, NOT_RUN = 0, 1, -1
+"""Exit statuses of pytest, and what stands for any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,20 @@ def run(folder: Path, size: str, *tests: str) -> int:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "NEWSLETTER_TEST_SIZE": size, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        return subprocess.run(
+        done = subprocess.run(
             command,
             cwd=folder,
             env=environment,
             capture_output=True,
+            text=True,
             timeout=SECONDS * len(tests),
             check=False,
-        ).returncode
+        )
     except subprocess.TimeoutExpired:
-        return FAILED if len(tests) == 1 else -1
+        return FAILED if len(tests) == 1 else NOT_RUN
+    # A fixture that fails is an error in the summary: the test itself has said nothing then.
+    is_error = done.returncode == FAILED and " error" in done.stdout.splitlines()[-1]
+    return NOT_RUN if is_error else done.returncode
 
 
 def table(verdicts: list[tuple[Mutant, str]]) -> str:
