@@ -91,7 +91,8 @@ def table(verdicts: list[tuple[Mutant, str]]) -> str:
     for mutant, word in verdicts:
         file, _, test = mutant.test.partition("::")
         name = test.removeprefix("test_").replace("_", " ")
-        shown = f"{name} (`{file.removeprefix('tests/')}`)"
+        place = f"`{file.removeprefix('tests/')}`"
+        shown = f"{name} ({place})" if name else place
         lines.append(
             f"| {mutant.guard} | `{mutant.file.removeprefix('newsletter/')}` | {shown} "
             f"| {word if word == 'killed' else f'**{word}**'} |"
