@@ -215,7 +215,7 @@ class RoutingSettings(BaseSettings):
     """How long a worker waits for a rate, with a block in hand, before it gives back what is left."""
     breaker_failures: int = Field(3, ge=1, le=100)
     """Failures of a server in a row, in one process, after which all leave it alone."""
-    breaker_seconds: tuple[float, ...] = (5, 10, 20, 40, 80, 160, 300)
+    breaker_seconds: tuple[float, ...] = (2, 5, 10, 20, 40, 80, 160, 300)
     """For how long, the first, second, … time in a row; then one mail tries it."""
     block_seconds: float = Field(600, gt=0)
     """For how long after 4.7.28, or 421 with 4.7.x. Gmail asks for 10 minutes at least."""

@@ -23,7 +23,7 @@ from newsletter.settings import RoutingSettings
 
 PROBED_SECONDS = 2.0
 """When to come again while another worker tries a server that failed."""
-DOOR_SECONDS = 3.0
+DOOR_SECONDS = 1.0
 """When to come again while another worker sends to a limited domain."""
 NAP_SECONDS = 0.25
 """How often a worker that waits for a rate looks whether it must stop."""
