@@ -1,10 +1,10 @@
-"""Jobs of delivery: send a batch, forget a person."""
+"""Jobs of delivery: send a batch, look at what comes back, forget a person."""
 
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from newsletter.delivery import forgetting, sending
+from newsletter.delivery import brake, forgetting, sending
 from newsletter.delivery.sending import Parts
 from newsletter.kit.jobs import Again, Handler
 from newsletter.runtime import Runtime
@@ -23,6 +23,10 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
     async def send_batch(payload: Mapping[str, Any]) -> Again | None:
         return await sending.send_batch(parts, UUID(payload["batch_id"]))
 
+    async def look_back(payload: Mapping[str, Any]) -> None:
+        async with runtime.db.unit_of_work() as session:
+            await brake.apply(session, UUID(payload["mailing_id"]), runtime.settings.delivery)
+
     async def forget(payload: Mapping[str, Any]) -> None:
         project_id, address_key = UUID(payload["project_id"]), payload["address_key"]
         async with runtime.db.unit_of_work() as session:
@@ -32,5 +36,6 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
     # A batch is never given up: its mailing could not close.
     return {
         "delivery.send_batch": Handler(send_batch, max_errors=None),
+        "delivery.look_back": Handler(look_back),
         "delivery.forget": Handler(forget),
     }

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
@@ -60,6 +61,9 @@ _PARAMETERS: Final = {
     "category": "Only templates of this category.",
     "is_system": "Only templates that come with the service, or only your own.",
     "subscriber_id": "Render for this subscriber; without it, for a made-up one.",
+    "outcome": "Only those with this outcome.",
+    "feedback": "Only those from whom this came back.",
+    "raw": "`true`: cells as they are, formulas of a spreadsheet included.",
     "to": "Only mails to this whole address, in any case.",
     "format": "`raw`: the mail itself (RFC 5322).",
     "email": "Only this address, in any spelling.",
@@ -86,6 +90,8 @@ class Operation:
     answer: Any
     """The type of the JSON answer, or None."""
     is_also_mail: bool
+    media: str | None
+    """The media type of an answer that is not JSON."""
 
     @property
     def statuses(self) -> list[int]:
@@ -107,8 +113,9 @@ def operation(handler: HTTPRouteHandler, path: str) -> Operation:
         status=handler.status_code,
         body=choices[0] if is_optional else body,
         is_body_optional=is_optional,
-        answer=next((answer for answer in answers if answer not in (NoneType, bytes)), None),
+        answer=next((answer for answer in answers if answer not in (NoneType, bytes, Stream)), None),
         is_also_mail=bytes in answers,
+        media=handler.opt.get("media"),
     )
 
 
@@ -261,6 +268,8 @@ def _success(each: Operation, schemas: Mapping[tuple[Any, str], JSON]) -> JSON:
             if each.id in examples.ANSWERS:
                 content["example"] = examples.ANSWERS[each.id]
             found[str(status)]["content"] = {"application/json": content}
+        if each.media is not None:
+            found[str(status)]["content"] = {each.media: {"schema": {"type": "string"}}}
         if each.is_also_mail:
             found[str(status)]["content"]["message/rfc822"] = {}
     return found

@@ -196,12 +196,37 @@ _CAMPAIGN_OUT: Final[JSON] = {
     "opens": 0,
     "clicks": 0,
     "scheduled_at": None,
+    "started_at": None,
     "sent_at": None,
+    "finished_at": None,
     "created_at": _AT,
     "updated_at": _AT,
+    "emails_pending": 0,
+    "emails_per_second": None,
+    "eta": None,
     "content": "<p>Hello {{ first_name | default: 'there' }}, we have new pricing tiers.</p>",
     "prompt": "Announce our new pricing tiers and free 14-day trial.",
     "generation": {"writer": "model", "model": "gpt-5-mini", "voice_version": 2},
+}
+
+_SENDING: Final[JSON] = _CAMPAIGN_OUT | {
+    "status": "sending",
+    "version": 2,
+    "recipient_count": 12_000,
+    "emails_sent": 8_950,
+    "emails_failed": 40,
+    "emails_suppressed": 10,
+    "emails_pending": 3_000,
+    "emails_per_second": 150.0,
+    "started_at": _AT,
+    "eta": "2026-11-21T09:31:20Z",
+}
+_PAUSED: Final[JSON] = _SENDING | {
+    "status": "paused",
+    "status_reason": {"code": "paused", "message": "Paused by a call of the API."},
+    "version": 3,
+    "emails_per_second": None,
+    "eta": None,
 }
 
 ANSWERS: Final[dict[str, JSON]] = {
@@ -232,7 +257,26 @@ ANSWERS: Final[dict[str, JSON]] = {
         "meta": {"received": 2, "processed": 2},
     },
     "create_campaign": {"data": _CAMPAIGN_OUT},
-    "get_campaign": {"data": _CAMPAIGN_OUT},
+    "get_campaign": {"data": _SENDING},
+    "pause_campaign": {"data": _PAUSED},
+    "resume_campaign": {"data": _SENDING | {"version": 4}},
+    "resend_unknown": {"data": _SENDING | {"version": 5}},
+    "list_campaign_recipients": {
+        "data": [
+            {
+                "id": "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001",
+                "address": "alice@example.com",
+                "subscriber_id": _SUBSCRIBER,
+                "outcome": "failed",
+                "attempts": 1,
+                "reason": "550 5.1.1 no such user",
+                "next_attempt_at": None,
+                "decided_at": _AT,
+                "feedback": None,
+            }
+        ],
+        "meta": {"per_page": 20, "next_cursor": None},
+    },
     "test_campaign": {"data": {"status": "queued", "emails": ["me@example.com"]}},
 }
 """By operation id: one answer with its success status."""

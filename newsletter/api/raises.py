@@ -85,6 +85,12 @@ OWN: Final[Mapping[str, Errors]] = {
     "launch_campaign": _SEND,
     "pause_campaign": (campaigns.CannotPause, campaigns.VersionConflict),
     "resume_campaign": (campaigns.CannotResume, campaigns.VersionConflict),
+    "resend_unknown": (
+        campaigns.CannotResend,
+        campaigns.NothingUnknown,
+        campaigns.VersionConflict,
+        QuotaExceeded,
+    ),
     "cancel_campaign": (campaigns.CannotCancel, campaigns.VersionConflict),
     "test_campaign": (*_SENDER, TemplateMissing),
     "preview_campaign": (TemplateMissing,),

@@ -10,6 +10,7 @@ from newsletter.api.health import expose, healthz, readyz
 from newsletter.audience.routes.lists import ListController
 from newsletter.audience.routes.subscribers import ListSubscriberController, SubscriberController
 from newsletter.campaigns.routes.campaigns import CampaignController
+from newsletter.campaigns.routes.recipients import RecipientController
 from newsletter.campaigns.routes.sending import SendingController
 from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
@@ -31,9 +32,10 @@ V1: tuple[type[Controller], ...] = (
     TemplateController,
     BrandVoiceController,
     CampaignController,
+    SendingController,
+    RecipientController,
     SendingServerController,
     RoutingController,
-    SendingController,
     SuppressionController,
     UnsubscribeResourceController,
     WebhookController,

@@ -25,3 +25,9 @@ def version_of(if_match: str | None) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise ValidationFailed.of("If-Match", "must be the campaign's version, for example 3")
     return int(text)
+
+
+def allow_addresses(principal: Principal) -> None:
+    """Recipients are shown with their addresses, so the key must be one that may read those."""
+    if not principal.has_scope("subscribers:read"):
+        raise Forbidden("This key lacks the scope 'subscribers:read', and recipients have addresses.")

@@ -1,4 +1,4 @@
-"""Pauses, resumes and cancels a campaign that is on its way.
+"""Pauses, resumes and cancels a campaign on its way, and sends again what nobody knows the fate of.
 
 Each call is safe to repeat: what already is as it asks stays as it is, its version too.
 """
@@ -11,8 +11,14 @@ from newsletter.accounts.project import Project
 from newsletter.campaigns import errors, launch, queries
 from newsletter.campaigns.launch import check_version, touch
 from newsletter.campaigns.models import Campaign, CampaignStatus
-from newsletter.delivery import steering
+from newsletter.delivery import queries as books
+from newsletter.delivery import resending, steering
+from newsletter.delivery.models import MailingStatus
+from newsletter.events import service as events
+from newsletter.events.vocabulary import EventType
 from newsletter.kit import jobs
+from newsletter.plans.catalogue import Plan, Resource
+from newsletter.settings import DeliverySettings
 
 
 async def pause(session: AsyncSession, project: Project, campaign_id: UUID, version: int | None) -> Campaign:
@@ -25,22 +31,49 @@ async def pause(session: AsyncSession, project: Project, campaign_id: UUID, vers
     check_version(campaign, version)
     if not await steering.pause(session, project, campaign.mailing_id):
         raise errors.CannotPause("Its last mail has just gone out.")
-    campaign.status = CampaignStatus.paused
-    campaign.status_reason = {"code": "paused", "message": "Paused by a call of the API."}
-    touch(campaign)
-    await session.flush()
+    await _paused(session, campaign, "paused", "Paused by a call of the API.")
     return campaign
 
 
-async def resume(session: AsyncSession, project: Project, campaign_id: UUID, version: int | None) -> Campaign:
-    """Goes on where a pause stopped. Raises `CannotResume` for what is not paused."""
+async def on_mailing_paused(session: AsyncSession, mailing_id: UUID, code: str, message: str) -> None:
+    """Tells the campaign whose mailing paused itself. Safe to run twice."""
+    campaign = await queries.by_mailing(session, mailing_id, lock=True)
+    if campaign is None or campaign.status is not CampaignStatus.sending:
+        return
+    # Between the pause and this, it may have been closed, or resumed and paused by a call.
+    if await books.status(session, mailing_id) is MailingStatus.paused:
+        await _paused(session, campaign, code, message)
+
+
+async def _paused(session: AsyncSession, campaign: Campaign, code: str, message: str) -> None:
+    campaign.status = CampaignStatus.paused
+    campaign.status_reason = {"code": code, "message": message}
+    touch(campaign)
+    await session.flush()
+    data = await queries.event_data(session, campaign)
+    await events.record_many(session, campaign.project_id, EventType.campaign_paused, [{"campaign": data}])
+
+
+async def resume(
+    session: AsyncSession,
+    project: Project,
+    campaign_id: UUID,
+    version: int | None,
+    *,
+    settings: DeliverySettings,
+) -> Campaign:
+    """Goes on where a pause stopped. Raises `CannotResume` for what is not paused.
+
+    Where the campaign had paused itself, its share of bounces or complaints is accepted from now on
+    until it has doubled.
+    """
     campaign = await queries.one(session, project, campaign_id, lock=True)
     if campaign.status is CampaignStatus.sending:
         return campaign
     if campaign.status is not CampaignStatus.paused or campaign.mailing_id is None:
         raise errors.CannotResume()
     check_version(campaign, version)
-    if not await steering.resume(session, project, campaign.mailing_id):
+    if not await steering.resume(session, project, campaign.mailing_id, settings):
         raise errors.CannotResume("Its last mail has gone out: it is about to be sent.")
     campaign.status = CampaignStatus.sending
     campaign.status_reason = None
@@ -68,6 +101,37 @@ async def cancel(session: AsyncSession, project: Project, campaign_id: UUID, ver
         raise errors.CannotCancel()
     campaign.status = CampaignStatus.cancelled
     campaign.status_reason = {"code": "cancelled", "message": "Cancelled by a call of the API."}
+    touch(campaign)
+    await session.flush()
+    return campaign
+
+
+async def resend_unknown(
+    session: AsyncSession,
+    project: Project,
+    campaign_id: UUID,
+    version: int | None,
+    *,
+    plan: Plan,
+    settings: DeliverySettings,
+) -> Campaign:
+    """Sends again to those of whom nobody knows whether they got it; the campaign is sending again.
+
+    A second call finds none of them. Raises `CannotResend` for what is not sent, `NothingUnknown`,
+    and `QuotaExceeded` when the plan has not as many mails left.
+    """
+    campaign = await queries.one(session, project, campaign_id, lock=True)
+    if campaign.status is not CampaignStatus.sent or campaign.mailing_id is None:
+        raise errors.CannotResend()
+    check_version(campaign, version)
+    limit = plan.limits[Resource.mails]
+    count = await resending.resend_unknown(
+        session, project, campaign.mailing_id, mail_limit=limit, settings=settings
+    )
+    if not count:
+        raise errors.NothingUnknown()
+    campaign.status = CampaignStatus.sending
+    campaign.sent_at = None
     touch(campaign)
     await session.flush()
     return campaign

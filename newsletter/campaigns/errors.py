@@ -38,6 +38,16 @@ class CannotResume(Conflict):
     summary = "Only a paused campaign can be resumed."
 
 
+class CannotResend(Conflict):
+    code, status = "cannot_resend", 409
+    summary = "Only a campaign that is sent can send its unknown messages again. Wait until it is over."
+
+
+class NothingUnknown(Conflict):
+    code, status = "nothing_unknown", 409
+    summary = "No message of this campaign is unknown: there is nothing to send again."
+
+
 class VersionConflict(Conflict):
     code, status = "version_conflict", 409
     summary = "The campaign has changed since you read it. Read it again."

@@ -1,6 +1,6 @@
 """Reads campaigns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import Select, select
@@ -8,9 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal, Project
 from newsletter.campaigns.models import Campaign, CampaignStatus
-from newsletter.campaigns.schemas import CampaignOut, CampaignSummary
+from newsletter.campaigns.schemas import CampaignOut, CampaignSummary, RecipientOut
+from newsletter.delivery import progress
 from newsletter.delivery import queries as delivery
+from newsletter.delivery.models import Message
 from newsletter.delivery.queries import Counts
+from newsletter.kit import ids
+from newsletter.kit.clock import rfc3339
+from newsletter.kit.db import JSONObject
 from newsletter.kit.errors import NotFound
 
 _NOTHING = Counts(0, 0, 0, 0, 0, 0)
@@ -33,6 +38,12 @@ async def one(session: AsyncSession, project: Project, campaign_id: UUID, *, loc
     return found
 
 
+async def by_mailing(session: AsyncSession, mailing_id: UUID, *, lock: bool = False) -> Campaign | None:
+    """For jobs, which bring the mailing. ``lock`` holds its row."""
+    statement = select(Campaign).where(Campaign.mailing_id == mailing_id)
+    return (await session.scalars(statement.with_for_update() if lock else statement)).one_or_none()
+
+
 def listed(principal: Principal, status: CampaignStatus | None, list_id: UUID | None) -> Select[Campaign]:
     """The campaigns that the key may see, newest first."""
     statement = select(Campaign).where(Campaign.project_id == principal.project.id)
@@ -45,6 +56,24 @@ def listed(principal: Principal, status: CampaignStatus | None, list_id: UUID | 
     return statement.order_by(Campaign.id.desc())
 
 
+def recipients_shown(rows: Sequence[Message]) -> list[RecipientOut]:
+    return [
+        RecipientOut(
+            id=delivery.public_id(row.mailing_id, row.seq),
+            # What erasure leaves of an address has no @.
+            address=row.address if "@" in row.address else None,
+            subscriber_id=row.subscriber_id,
+            outcome=row.outcome,
+            attempts=row.attempts,
+            reason=row.reason,
+            next_attempt_at=row.next_attempt_at,
+            decided_at=row.decided_at,
+            feedback=row.feedback,
+        )
+        for row in rows
+    ]
+
+
 async def uses_list(session: AsyncSession, project: Project, list_id: UUID) -> bool:
     """Whether a campaign that is not over still needs the list."""
     statement = select(Campaign.id).where(
@@ -55,10 +84,25 @@ async def uses_list(session: AsyncSession, project: Project, list_id: UUID) -> b
 
 async def shown(session: AsyncSession, campaign: Campaign) -> CampaignOut:
     counts = await _counts(session, [campaign])
+    pace = None
+    if campaign.status is CampaignStatus.sending and campaign.mailing_id:
+        pace = await progress.of(session, campaign.mailing_id)
     return CampaignOut.model_validate(
         _fields(campaign, counts)
-        | {"content": campaign.content, "prompt": campaign.prompt, "generation": campaign.generation}
+        | {
+            "emails_pending": _pending(_of(campaign, counts)),
+            "emails_per_second": pace.per_second if pace else None,
+            "eta": pace.eta if pace else None,
+            "content": campaign.content,
+            "prompt": campaign.prompt,
+            "generation": campaign.generation,
+        }
     )
+
+
+def _pending(books: Counts) -> int:
+    decided = books.sent + books.failed + books.suppressed + books.skipped + books.unknown
+    return books.recipient_count - decided
 
 
 async def shown_many(session: AsyncSession, campaigns: Sequence[Campaign]) -> list[CampaignSummary]:
@@ -71,8 +115,12 @@ async def _counts(session: AsyncSession, campaigns: Sequence[Campaign]) -> dict[
     return dict(await delivery.counts(session, mailings))
 
 
+def _of(campaign: Campaign, counts: Mapping[UUID, Counts]) -> Counts:
+    return counts.get(campaign.mailing_id, _NOTHING) if campaign.mailing_id else _NOTHING
+
+
 def _fields(campaign: Campaign, counts: dict[UUID, Counts]) -> dict[str, object]:
-    books = counts.get(campaign.mailing_id, _NOTHING) if campaign.mailing_id else _NOTHING
+    books = _of(campaign, counts)
     names = CampaignSummary.model_fields.keys() & Campaign.__table__.columns.keys()
     return {name: getattr(campaign, name) for name in names} | {
         "recipient_count": books.recipient_count,
@@ -81,7 +129,29 @@ def _fields(campaign: Campaign, counts: dict[UUID, Counts]) -> dict[str, object]
         "emails_suppressed": books.suppressed,
         "emails_skipped": books.skipped,
         "emails_unknown": books.unknown,
+        "started_at": books.started_at,
+        "finished_at": books.finished_at,
         # Tracking is not there yet; the fields are, as clients of this API expect them.
         "opens": 0,
         "clicks": 0,
+    }
+
+
+async def event_data(session: AsyncSession, campaign: Campaign) -> JSONObject:
+    """The campaign as webhooks show it."""
+    counts = _of(campaign, await _counts(session, [campaign]))
+    return {
+        "id": ids.public("cmp", campaign.id),
+        "list_id": ids.public("lst", campaign.list_id),
+        "name": campaign.name,
+        "subject": campaign.subject,
+        "status": campaign.status.value,
+        "status_reason": campaign.status_reason,
+        "recipient_count": counts.recipient_count,
+        "emails_sent": counts.sent,
+        "emails_failed": counts.failed,
+        "emails_suppressed": counts.suppressed,
+        "emails_skipped": counts.skipped,
+        "emails_unknown": counts.unknown,
+        "sent_at": rfc3339(campaign.sent_at) if campaign.sent_at else None,
     }

@@ -7,8 +7,9 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from newsletter.accounts.schemas import ShownName
-from newsletter.audience.schemas import ListId
+from newsletter.audience.schemas import ListId, SubscriberId
 from newsletter.campaigns.models import CampaignStatus, CreationMethod
+from newsletter.delivery.models import Feedback, Outcome
 from newsletter.kit import clock
 from newsletter.kit.address import EmailAddress
 from newsletter.kit.ids import IdField
@@ -16,6 +17,9 @@ from newsletter.kit.schema import Body, Line, Schema, Switch, Time
 from newsletter.templates.schemas import TemplateId
 
 CampaignId = Annotated[UUID, IdField("cmp")]
+MessageId = Annotated[
+    str, Field(pattern=r"^msg_[0-9a-hjkmnp-tv-z]{32}$", examples=["msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001"])
+]
 
 Subject = Annotated[Line, Field(min_length=1, max_length=300, examples=["Our new pricing tiers"])]
 Preheader = Annotated[Line, Field(max_length=150, examples=["Plus a free 14-day trial."])]
@@ -144,17 +148,46 @@ class CampaignSummary(Schema):
     opens: int
     clicks: int
     scheduled_at: Time | None
+    started_at: Time | None
+    """When its audience was frozen and the first mails could go out."""
     sent_at: Time | None
+    finished_at: Time | None
+    """When nothing was left to do: sent, failed or cancelled."""
     created_at: Time
     updated_at: Time
 
 
 class CampaignOut(CampaignSummary):
+    emails_pending: int
+    """Recipients that are not decided yet."""
+    emails_per_second: float | None
+    """Decided in the last minute; null unless it is being sent."""
+    eta: Time | None
+    """When it will be over at that rate; null unless it is being sent and something moves."""
     content: str
     """The body, as it stands in the template."""
     prompt: str | None
     generation: dict[str, Any] | None
     """Who wrote it: writer, model, prompt, voice version, tokens, and what was removed."""
+
+
+class RecipientOut(Schema):
+    """What became of one recipient."""
+
+    id: MessageId
+    address: str | None
+    """Null when the person has been erased."""
+    subscriber_id: SubscriberId | None
+    outcome: Outcome
+    """``pending``, ``sending`` and ``deferred`` are not decided yet."""
+    attempts: int
+    reason: str | None
+    """Why, in the words of the server where it had any."""
+    next_attempt_at: Time | None
+    """Of what is not decided yet: not before this moment."""
+    decided_at: Time | None
+    feedback: Feedback | None
+    """What came back after the mail was accepted."""
 
 
 class Preview(Schema):

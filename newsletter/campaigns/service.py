@@ -19,15 +19,13 @@ from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.delivery import queries as books
 from newsletter.delivery import service as delivery
 from newsletter.delivery.letter import merge_values
-from newsletter.delivery.models import MailingKind
-from newsletter.delivery.queries import Counts
+from newsletter.delivery.models import MailingKind, MailingStatus
 from newsletter.delivery.service import Order, Started
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import clock, ids, jobs
+from newsletter.kit import clock, jobs
 from newsletter.kit.address import Address
-from newsletter.kit.clock import rfc3339
-from newsletter.kit.db import Database, JSONObject, db_now
+from newsletter.kit.db import Database, db_now
 from newsletter.kit.errors import NewsletterError, NotFound
 from newsletter.kit.jobs import Again
 from newsletter.plans import service as plans
@@ -222,10 +220,12 @@ async def sample_values(
 
 
 async def on_mailing_closed(session: AsyncSession, mailing_id: UUID) -> None:
-    """Ends the campaign whose mailing closed. Safe to run twice."""
-    statement = select(Campaign).where(Campaign.mailing_id == mailing_id).with_for_update()
-    campaign = (await session.scalars(statement)).one_or_none()
+    """Ends the campaign whose mailing closed. Safe to run twice, and late: a mailing that was
+    opened again since closes again."""
+    campaign = await queries.by_mailing(session, mailing_id, lock=True)
     if campaign is None or campaign.status not in (CampaignStatus.sending, CampaignStatus.paused):
+        return
+    if await books.status(session, mailing_id) is not MailingStatus.closed:
         return
     counts = (await books.counts(session, [mailing_id]))[mailing_id]
     if counts.failed and not counts.sent and not counts.unknown:
@@ -233,10 +233,11 @@ async def on_mailing_closed(session: AsyncSession, mailing_id: UUID) -> None:
         await _fail(session, campaign, "all_failed", "; ".join(reasons) or "Every recipient failed.")
         return
     campaign.status = CampaignStatus.sent
+    campaign.status_reason = None
     campaign.sent_at = clock.now()
     touch(campaign)
     await session.flush()
-    data = {"campaign": event_data(campaign, counts)}
+    data = {"campaign": await queries.event_data(session, campaign)}
     await events.record_many(session, campaign.project_id, EventType.campaign_sent, [data])
 
 
@@ -245,9 +246,8 @@ async def _fail(session: AsyncSession, campaign: Campaign, code: str, message: s
     campaign.status_reason = {"code": code, "message": message}
     touch(campaign)
     await session.flush()
-    counts = await books.counts(session, [campaign.mailing_id] if campaign.mailing_id else [])
-    data = event_data(campaign, counts.get(campaign.mailing_id) if campaign.mailing_id else None)
-    await events.record_many(session, campaign.project_id, EventType.campaign_failed, [{"campaign": data}])
+    data = {"campaign": await queries.event_data(session, campaign)}
+    await events.record_many(session, campaign.project_id, EventType.campaign_failed, [data])
 
 
 async def _is_due(session: AsyncSession, campaign: Campaign) -> bool:
@@ -261,22 +261,3 @@ async def _seconds_late(session: AsyncSession, campaign: Campaign) -> float | No
         return None
     now = (await session.execute(select(db_now()))).scalar_one()
     return (now - campaign.scheduled_at).total_seconds()
-
-
-def event_data(campaign: Campaign, counts: Counts | None) -> JSONObject:
-    """The campaign as webhooks show it."""
-    return {
-        "id": ids.public("cmp", campaign.id),
-        "list_id": ids.public("lst", campaign.list_id),
-        "name": campaign.name,
-        "subject": campaign.subject,
-        "status": campaign.status.value,
-        "status_reason": campaign.status_reason,
-        "recipient_count": counts.recipient_count if counts else 0,
-        "emails_sent": counts.sent if counts else 0,
-        "emails_failed": counts.failed if counts else 0,
-        "emails_suppressed": counts.suppressed if counts else 0,
-        "emails_skipped": counts.skipped if counts else 0,
-        "emails_unknown": counts.unknown if counts else 0,
-        "sent_at": rfc3339(campaign.sent_at) if campaign.sent_at else None,
-    }

@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, case, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.models import (
@@ -36,6 +36,7 @@ from newsletter.delivery.models import (
     MessageAttempt,
     Outcome,
 )
+from newsletter.kit import jobs
 from newsletter.kit.db import db_in, db_now, insert
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -170,7 +171,8 @@ async def write(session: AsyncSession, books: Books, decisions: Iterable[Decisio
         changed[outcome] += len(found)
         written.update(found)
     await _note_refused(session, books, [each for each in decisions if each.seq in written])
-    await _count(session, books, changed)
+    bad = sum(each.is_bad_address for each in decisions if each.seq in written)
+    await _count(session, books, changed, bad)
     return changed
 
 
@@ -238,6 +240,10 @@ async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -
 
 async def apply_feedback(session: AsyncSession, mailing_id: UUID, seq: int, feedback: Feedback) -> bool:
     """Notes what came back; False when it changes nothing (late, repeated, or no such message)."""
+    counter = _COUNTERS.get(feedback)
+    if counter is not None:
+        # The batch before its message, as workers go: the other way round, each would wait for the other.
+        await session.execute(select(Batch.id).where(_batch_of(mailing_id, seq)).with_for_update())
     allowed = [earlier for earlier, later in FEEDBACK_AFTER.items() if feedback in later]
     known = [value for value in allowed if value is not None]
     statement = (
@@ -253,7 +259,26 @@ async def apply_feedback(session: AsyncSession, mailing_id: UUID, seq: int, feed
     outcome = (await session.execute(statement)).scalar_one_or_none()
     if outcome is Outcome.unknown:
         await _prove_sent(session, mailing_id, seq)
+    if outcome is not None and counter is not None:
+        await _count_back(session, mailing_id, seq, counter)
     return outcome is not None
+
+
+_COUNTERS = {Feedback.bounced: "bounced", Feedback.complained: "complained"}
+
+
+async def _count_back(session: AsyncSession, mailing_id: UUID, seq: int, counter: str) -> None:
+    """Has a mailing that still runs looked at: it may have to pause (`newsletter.delivery.brake`)."""
+    values = _plus(Batch, {counter: 1})
+    await session.execute(update(Batch).where(_batch_of(mailing_id, seq)).values(values))
+    running = select(Mailing.id).where(Mailing.id == mailing_id, Mailing.status == MailingStatus.running)
+    if (await session.execute(running)).first() is not None:
+        key = f"delivery.look_back:{mailing_id}"
+        await jobs.enqueue(session, "delivery.look_back", {"mailing_id": str(mailing_id)}, key=key)
+
+
+def _batch_of(mailing_id: UUID, seq: int) -> ColumnElement[bool]:
+    return (Batch.mailing_id == mailing_id) & (Batch.first_seq <= seq) & (Batch.last_seq >= seq)
 
 
 async def _prove_sent(session: AsyncSession, mailing_id: UUID, seq: int) -> None:
@@ -264,8 +289,7 @@ async def _prove_sent(session: AsyncSession, mailing_id: UUID, seq: int) -> None
         .values(outcome=Outcome.sent)
     )
     moved = {"unknown": -1, "sent": 1}
-    batch = (Batch.mailing_id == mailing_id) & (Batch.first_seq <= seq) & (Batch.last_seq >= seq)
-    await session.execute(update(Batch).where(batch).values(_plus(Batch, moved)))
+    await session.execute(update(Batch).where(_batch_of(mailing_id, seq)).values(_plus(Batch, moved)))
     closed = (Mailing.id == mailing_id) & (Mailing.status == MailingStatus.closed)
     await session.execute(update(Mailing).where(closed).values(_plus(Mailing, moved)))
 
@@ -285,12 +309,12 @@ async def recount(session: AsyncSession, mailing_id: UUID) -> dict[Outcome, int]
     return {outcome: found.get(outcome, 0) for outcome in Outcome}
 
 
-async def _count(session: AsyncSession, books: Books, changed: Counter[Outcome]) -> None:
+async def _count(session: AsyncSession, books: Books, changed: Counter[Outcome], bad: int = 0) -> None:
     decided = {outcome.value: changed[outcome] for outcome in COUNTED if changed[outcome]}
     if not decided:
         return
     # A decided message is progress: earlier crashes of the batch were not its fault.
-    values = _plus(Batch, decided) | {"crashes": 0}
+    values = _plus(Batch, decided | {"bounced": bad}) | {"crashes": 0}
     counted = update(Batch).where(Batch.id == books.batch_id).values(values)
     await session.execute(counted.execution_options(**_UNSEEN))
     spent = sum(changed[outcome] for outcome in SPENT)

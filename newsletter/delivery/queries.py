@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery import ledger
-from newsletter.delivery.models import Batch, Mailing, MailingStatus, Message, Outcome
+from newsletter.delivery.models import Batch, Feedback, Mailing, MailingStatus, Message, Outcome
 from newsletter.kit import ids
+from newsletter.kit.errors import ValidationFailed
 
 PREFIX = "msg"
 
@@ -39,6 +41,19 @@ class Counts:
     suppressed: int
     skipped: int
     unknown: int
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    """None until nothing is left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which recipients to show; None does not filter."""
+
+    outcome: Outcome | None = None
+    feedback: Feedback | None = None
+    search: str | None = None
+    """A part of the address."""
 
 
 async def by_public_id(session: AsyncSession, message_id: str) -> FoundMessage | None:
@@ -71,23 +86,59 @@ async def find_mailing(session: AsyncSession, mailing_id: UUID) -> Mailing | Non
     return await session.get(Mailing, mailing_id)
 
 
+async def status(session: AsyncSession, mailing_id: UUID) -> MailingStatus | None:
+    """None for no mailing at all."""
+    return (await session.scalars(select(Mailing.status).where(Mailing.id == mailing_id))).one_or_none()
+
+
 async def counts(session: AsyncSession, mailing_ids: Sequence[UUID]) -> Mapping[UUID, Counts]:
     """The books of each mailing: its totals once closed, else the sums of its batches."""
     if not mailing_ids:
         return {}
     sums = [func.coalesce(func.sum(getattr(Batch, outcome.value)), 0) for outcome in ledger.COUNTED]
     totals = [getattr(Mailing, outcome.value) for outcome in ledger.COUNTED]
-    closed = select(Mailing.id, Mailing.recipient_count, *totals).where(
+    times = (Mailing.created_at, Mailing.closed_at)
+    closed = select(Mailing.id, Mailing.recipient_count, *totals, *times).where(
         Mailing.id.in_(mailing_ids), Mailing.status == MailingStatus.closed
     )
     running = (
-        select(Mailing.id, Mailing.recipient_count, *sums)
+        select(Mailing.id, Mailing.recipient_count, *sums, *times)
         .outerjoin(Batch, Batch.mailing_id == Mailing.id)
         .where(Mailing.id.in_(mailing_ids), Mailing.status != MailingStatus.closed)
-        .group_by(Mailing.id, Mailing.recipient_count)
+        .group_by(Mailing.id, Mailing.recipient_count, *times)
     )
     found = [*(await session.execute(closed)), *(await session.execute(running))]
-    return {row[0]: Counts(*(int(number) for number in row[1:])) for row in found}
+    return {row[0]: Counts(*row[1:]) for row in found}
+
+
+def read_cursor(mailing_id: UUID, cursor: str | None) -> int:
+    """The number behind which a page begins: that of the message a page ended with.
+
+    Raises `ValidationFailed` for a cursor of another mailing, or one that we did not make.
+    """
+    if cursor is None:
+        return 0
+    try:
+        raw = ids.decode(PREFIX, cursor, size=20)
+    except ValueError:
+        raw = b""
+    if raw[:16] != mailing_id.bytes:
+        raise ValidationFailed.of("cursor", "must be the next_cursor of an earlier page")
+    return int.from_bytes(raw[16:])
+
+
+def recipients(mailing_id: UUID, filters: Filters, after: int = 0) -> Select[Message]:
+    """Messages of a mailing behind the number ``after``, in order: a page costs what it reads."""
+    statement = select(Message).where(Message.mailing_id == mailing_id, Message.seq > after)
+    if filters.outcome is not None:
+        statement = statement.where(Message.outcome == filters.outcome)
+    if filters.feedback is not None:
+        statement = statement.where(Message.feedback == filters.feedback)
+    if filters.search:
+        # Keys of addresses are in lower case already.
+        found = Message.address_key.contains(filters.search.lower(), autoescape=True)
+        statement = statement.where(found)
+    return statement.order_by(Message.seq)
 
 
 async def reasons(session: AsyncSession, mailing_id: UUID, limit: int = 3) -> list[str]:

@@ -20,13 +20,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts import queries as accounts
 from newsletter.audience import queries as audience
 from newsletter.audience import service as audience_service
-from newsletter.delivery import ledger
+from newsletter.delivery import brake, ledger
 from newsletter.delivery.ledger import Books, Decision, LostBatch
 from newsletter.delivery.models import Mailing, MailingStatus, Message, Outcome
 from newsletter.kit.db import Database
 from newsletter.kit.direct import Direct
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
+from newsletter.settings import DeliverySettings
 from newsletter.suppressions import queries as suppressions
 
 SUPPRESSED = "the address is suppressed"
@@ -40,6 +41,8 @@ class Gate:
     project_id: UUID
     list_id: UUID | None
     sender_domain: str
+    settings: DeliverySettings
+    """How much may bounce before the mailing pauses itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ async def _suppress_refused(
     refused = [each.seq for each in decisions if each.is_bad_address]
     if not refused:
         return
+    await brake.apply(session, books.mailing_id, gate.settings)
     project = await accounts.project_by_id(session, gate.project_id)
     keys = select(Message.address_key).where(Message.mailing_id == books.mailing_id, Message.seq.in_(refused))
     for address_key in (await session.scalars(keys)).all():

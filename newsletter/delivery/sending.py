@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery import batches, halting, ledger, reading, rounds
+from newsletter.delivery import batches, brake, halting, ledger, reading, rounds
 from newsletter.delivery.answers import Answers
 from newsletter.delivery.batches import Claim
 from newsletter.delivery.halting import Halt
@@ -112,7 +112,10 @@ class _BatchRun:
         self._mailing, self._books = claimed.mailing, claimed.books
         self._answers = Answers(claimed, parts.settings.retry_minutes)
         self._gate = Gate(
-            self._mailing.project_id, self._mailing.list_id, domain_of(self._mailing.sender["from_email"])
+            self._mailing.project_id,
+            self._mailing.list_id,
+            domain_of(self._mailing.sender["from_email"]),
+            parts.settings,
         )
         self._provider = parts.provider_for(stream_of(claimed.mailing))
         self._due: deque[Recipient] = deque()
@@ -287,6 +290,8 @@ class _BatchRun:
         elif self._halt is not None:
             await batches.release(session, books, due_in=0)
             return Again(0)
+        # A share may rise above its limit with no bounce in the block: enough has been tried by now.
+        await brake.apply(session, books.mailing_id, self._parts.settings)
         next_in = await batches.seconds_to_next(session, claimed)
         if next_in is None:
             await batches.finish(session, books)

@@ -13,9 +13,11 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
+from newsletter.delivery import brake
 from newsletter.delivery.models import Batch, BatchStatus, Mailing, MailingStatus
 from newsletter.kit import clock, jobs
 from newsletter.kit.db import db_now
+from newsletter.settings import DeliverySettings
 
 
 async def pause(session: AsyncSession, project: Project, mailing_id: UUID) -> bool:
@@ -33,7 +35,9 @@ async def pause(session: AsyncSession, project: Project, mailing_id: UUID) -> bo
     return (await session.execute(statement)).first() is not None
 
 
-async def resume(session: AsyncSession, project: Project, mailing_id: UUID) -> bool:
+async def resume(
+    session: AsyncSession, project: Project, mailing_id: UUID, settings: DeliverySettings
+) -> bool:
     """Goes on with a paused mailing; False when it is not paused.
 
     The clock of expiry stood still: messages that wait for another try have as long as before.
@@ -47,6 +51,7 @@ async def resume(session: AsyncSession, project: Project, mailing_id: UUID) -> b
     now = clock.now()
     mailing.expires_at += max(timedelta(0), now - (mailing.paused_at or now))
     mailing.paused_at = None
+    await brake.release(session, mailing, settings)
     mailing.status = MailingStatus.running
     await session.flush()
     parked = (

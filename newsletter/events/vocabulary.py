@@ -6,6 +6,7 @@ from enum import StrEnum
 class EventType(StrEnum):
     campaign_sent = "campaign.sent"
     campaign_failed = "campaign.failed"
+    campaign_paused = "campaign.paused"
     subscriber_created = "subscriber.created"
     subscriber_unsubscribed = "subscriber.unsubscribed"
     subscriber_bounced = "subscriber.bounced"

@@ -12,20 +12,28 @@ _NOBODY = UUID(int=0)
 
 def data(kind: EventType) -> JSONObject:
     """The ``data`` of a made-up event of this type."""
-    if kind in (EventType.campaign_sent, EventType.campaign_failed):
-        return {"campaign": _campaign(is_sent=kind is EventType.campaign_sent)}
+    if kind in _CAMPAIGNS:
+        return {"campaign": _campaign(kind)}
     return {"subscriber": _subscriber(kind)}
 
 
-def _campaign(*, is_sent: bool) -> JSONObject:
-    failure = {"code": "all_failed", "message": "Every recipient failed."}
+_CAMPAIGNS = {
+    EventType.campaign_sent: None,
+    EventType.campaign_failed: {"code": "all_failed", "message": "Every recipient failed."},
+    EventType.campaign_paused: {"code": "too_many_bounces", "message": "Too many mails bounced."},
+}
+"""The ``status_reason`` of each."""
+
+
+def _campaign(kind: EventType) -> JSONObject:
+    is_sent = kind is EventType.campaign_sent
     return {
         "id": ids.public("cmp", _NOBODY),
         "list_id": ids.public("lst", _NOBODY),
         "name": "A test call",
         "subject": "A test call",
-        "status": "sent" if is_sent else "failed",
-        "status_reason": None if is_sent else failure,
+        "status": kind.value.partition(".")[2],
+        "status_reason": _CAMPAIGNS[kind],
         "recipient_count": 2,
         "emails_sent": 2 if is_sent else 0,
         "emails_failed": 0 if is_sent else 2,

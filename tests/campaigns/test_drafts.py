@@ -181,6 +181,9 @@ async def test_another_tenants_campaign_does_not_exist(
         ("POST", "/pause", None),
         ("POST", "/resume", None),
         ("POST", "/cancel", None),
+        ("POST", "/resend-unknown", None),
+        ("GET", "/recipients", None),
+        ("GET", "/recipients.csv", None),
         ("POST", "/test", {"emails": ["x@example.com"]}),
         ("GET", "/preview", None),
     ]:

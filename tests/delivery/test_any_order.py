@@ -121,7 +121,8 @@ class Campaign:
 
     async def resume(self) -> None:
         async with self.db.unit_of_work() as session:
-            await steering.resume(session, self.project, (await self.sent.mailing()).id)
+            settings = self.sent.runtime.settings.delivery
+            await steering.resume(session, self.project, (await self.sent.mailing()).id, settings)
 
     async def cancel(self) -> None:
         async with self.db.unit_of_work() as session:

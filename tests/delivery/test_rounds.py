@@ -77,7 +77,7 @@ class Path:
         self.sent, self.claimed, self.project, self.is_short = sent, claimed, project, is_short
         self.db = sent.runtime.db
         mailing = claimed.mailing
-        self.gate = Gate(mailing.project_id, mailing.list_id, "acme.example.com")
+        self.gate = Gate(mailing.project_id, mailing.list_id, "acme.example.com", DeliverySettings())
 
     async def round(self, decisions: Sequence[Decision], wanted: Sequence[int]) -> Round:
         books = self.claimed.books

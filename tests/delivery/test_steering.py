@@ -75,7 +75,7 @@ async def test_a_resume_while_a_batch_still_comes_to_rest_leaves_none_behind(
     claimed = await batches.claim(runtime.db, batch.id, 30, 3)
     assert claimed is not None
     async with runtime.db.unit_of_work() as session:
-        assert await steering.resume(session, live, mailing.id)
+        assert await steering.resume(session, live, mailing.id, runtime.settings.delivery)
     letter = await runtime.letters.of(mailing.id)
     again = await sending._BatchRun(parts(runtime), claimed, letter, time.monotonic()).work()
     assert again == Again(0)
@@ -102,7 +102,7 @@ async def test_a_pause_stops_the_clock_of_what_waits_for_another_try(
     await run_due(runtime)
     assert (await sent.outcomes())["u2"] is Outcome.deferred
     async with runtime.db.unit_of_work() as session:
-        assert await steering.resume(session, live, mailing.id)
+        assert await steering.resume(session, live, mailing.id, runtime.settings.delivery)
     assert abs((await sent.mailing()).expires_at - mailing.expires_at) < timedelta(minutes=1)
     await run_due(runtime)
     assert (await sent.outcomes())["u2"] is Outcome.sent
@@ -149,7 +149,7 @@ async def test_a_crash_during_a_pause_is_settled_by_the_resume(
     [message] = [row for row in await sent.messages() if row.outcome is not Outcome.pending]
     assert (message.seq, message.outcome) == (1, Outcome.unknown)
     async with runtime.db.unit_of_work() as session:
-        assert await steering.resume(session, live, mailing.id)
+        assert await steering.resume(session, live, mailing.id, runtime.settings.delivery)
     await run_due(runtime)
     assert len(smtp_sink.recipients) == 3
     assert (await sent.mailing()).status is MailingStatus.closed

@@ -56,6 +56,8 @@ async def test_a_topic_goes_in_and_newsletters_arrive(client: Client, runtime: R
         "suppressed": 0,
         "skipped": 0,
         "unknown": 0,
+        "pending": 0,
+        "per_second": None,
     }
     usage = await client.data("GET", "/account/usage")
     assert (usage["mails"]["used"], usage["mails"]["reserved"]) == (5, 0)

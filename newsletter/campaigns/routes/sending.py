@@ -1,6 +1,7 @@
 """``/campaigns/{id}/…``: sends a campaign, pauses, resumes and cancels it."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 from uuid import UUID
 
@@ -92,11 +93,13 @@ class SendingController(Controller):
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
+        studio: NamedDependency[Studio],
         once: NamedDependency[Once],
         campaign_id: FromPath[str],
         if_match: IfMatch = None,
     ) -> Data[CampaignOut]:
-        return await _steer(control.resume, db, principal, once, campaign_id, if_match)
+        change = partial(control.resume, settings=studio.settings.delivery)
+        return await _steer(change, db, principal, once, campaign_id, if_match)
 
     @post(
         "/{campaign_id:str}/cancel",
@@ -114,6 +117,28 @@ class SendingController(Controller):
         if_match: IfMatch = None,
     ) -> Data[CampaignOut]:
         return await _steer(control.cancel, db, principal, once, campaign_id, if_match)
+
+    @post(
+        "/{campaign_id:str}/resend-unknown",
+        operation_id="resend_unknown",
+        summary="Send again what nobody knows the fate of",
+        opt={"scope": "send", "calls": CallClass.sends},
+        status_code=200,
+    )
+    async def resend_unknown(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        studio: NamedDependency[Studio],
+        once: NamedDependency[Once],
+        campaign_id: FromPath[str],
+        if_match: IfMatch = None,
+    ) -> Data[CampaignOut]:
+        """A message is ``unknown`` when the connection or the worker was lost before the sending
+        server had answered: it may have arrived. It goes out again with the same Message-ID, and uses a
+        mail of your plan again."""
+        change = partial(control.resend_unknown, plan=principal.plan, settings=studio.settings.delivery)
+        return await _steer(change, db, principal, once, campaign_id, if_match)
 
 
 Steer: TypeAlias = Callable[[AsyncSession, Project, UUID, int | None], Awaitable[Campaign]]

@@ -1,0 +1,96 @@
+"""Sends again what nobody knows the fate of: on request, once for each request.
+
+A message whose answer was lost is `unknown`, perhaps sent, and never sent again unasked. When
+the customer asks, it goes back to `pending` in the batch that it is counted in, so that the
+books go on to balance, and keeps its Message-ID, by which mailboxes may tell the second copy.
+"""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts.project import Project
+from newsletter.delivery.models import Batch, BatchStatus, Mailing, MailingStatus, Message, Outcome
+from newsletter.delivery.service import QuotaExceeded
+from newsletter.kit import clock, jobs
+from newsletter.kit.db import db_now
+from newsletter.plans import service as plans
+from newsletter.plans.catalogue import Resource
+from newsletter.settings import DeliverySettings
+
+
+async def resend_unknown(
+    session: AsyncSession,
+    project: Project,
+    mailing_id: UUID,
+    *,
+    mail_limit: int | None,
+    settings: DeliverySettings,
+) -> int:
+    """Opens a closed mailing again for its unknown messages; returns how many there are.
+
+    Each counted as spent, and so needs a mail of the plan of its own. Raises `QuotaExceeded`;
+    the transaction is then the caller's to roll back.
+    """
+    holders = (
+        select(Batch.id, Batch.first_seq, Batch.last_seq)
+        .where(Batch.mailing_id == mailing_id, Batch.unknown > 0)
+        .order_by(Batch.first_seq)
+        # Batches before messages, as everybody goes who counts what comes back.
+        .with_for_update()
+    )
+    found: dict[UUID, int] = {}
+    for batch_id, first, last in (await session.execute(holders)).all():
+        again = (
+            update(Message)
+            .where(
+                Message.mailing_id == mailing_id,
+                Message.seq.between(first, last),
+                Message.outcome == Outcome.unknown,
+            )
+            .values(outcome=Outcome.pending, reason=None, decided_at=None, next_attempt_at=None)
+            .returning(Message.seq)
+        )
+        if number := len((await session.execute(again)).all()):
+            found[batch_id] = number
+    for batch_id, number in found.items():
+        values = {"status": BatchStatus.waiting, "unknown": Batch.unknown - number}
+        values |= {"crashes": 0, "outages": 0, "due_at": db_now()}
+        await session.execute(update(Batch).where(Batch.id == batch_id).values(values))
+    if not found:
+        return 0
+    await _reopen(session, project, mailing_id, sum(found.values()), mail_limit, settings)
+    payloads = [{"batch_id": str(batch_id)} for batch_id in found]
+    await jobs.enqueue_many(session, "delivery.send_batch", payloads)
+    return sum(found.values())
+
+
+async def _reopen(
+    session: AsyncSession,
+    project: Project,
+    mailing_id: UUID,
+    count: int,
+    mail_limit: int | None,
+    settings: DeliverySettings,
+) -> None:
+    now = clock.now()
+    period = plans.period_of(Resource.mails, now)
+    if not await plans.reserve(session, project.quota_owner_id, Resource.mails, count, mail_limit, period):
+        raise QuotaExceeded(
+            f"This needs {count} mails, more than your plan has left this month. "
+            "Upgrade, or wait for the next month.",
+            retry_after=clock.seconds_to_next_month(now),
+        )
+    # Nothing of a closed mailing is reserved: from now on it settles in the month of this call.
+    await session.execute(
+        update(Mailing)
+        .where(Mailing.id == mailing_id, Mailing.project_id == project.id)
+        .values(
+            status=MailingStatus.running,
+            closed_at=None,
+            quota_period=period,
+            expires_at=now + timedelta(hours=settings.campaign_hours),
+        )
+    )
