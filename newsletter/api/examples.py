@@ -270,6 +270,7 @@ ANSWERS: Final[dict[str, JSON]] = {
                 "outcome": "failed",
                 "attempts": 1,
                 "reason": "550 5.1.1 no such user",
+                "server_id": "srv_01k9x3v7m8e5tbn2c4r6p0qzaw",
                 "next_attempt_at": None,
                 "decided_at": _AT,
                 "feedback": None,

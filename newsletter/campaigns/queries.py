@@ -66,6 +66,7 @@ def recipients_shown(rows: Sequence[Message]) -> list[RecipientOut]:
             outcome=row.outcome,
             attempts=row.attempts,
             reason=row.reason,
+            server_id=row.server_id,
             next_attempt_at=row.next_attempt_at,
             decided_at=row.decided_at,
             feedback=row.feedback,

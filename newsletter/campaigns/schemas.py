@@ -14,6 +14,7 @@ from newsletter.kit import clock
 from newsletter.kit.address import EmailAddress
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Line, Schema, Switch, Time
+from newsletter.routing.schemas import ServerId
 from newsletter.templates.schemas import TemplateId
 
 CampaignId = Annotated[UUID, IdField("cmp")]
@@ -183,6 +184,8 @@ class RecipientOut(Schema):
     attempts: int
     reason: str | None
     """Why, in the words of the server where it had any."""
+    server_id: ServerId | None
+    """The sending server that had the last word; null where it was the operator's own."""
     next_attempt_at: Time | None
     """Of what is not decided yet: not before this moment."""
     decided_at: Time | None
