@@ -78,6 +78,15 @@ REQUESTS: Final[dict[str, JSON]] = {
             html='<p>Hello {{ first_name | default: "there" }}, here are this week\'s updates.</p>',
             scheduled_at=_LATER,
         ),
+        "local_hour": _call(
+            "At nine in the morning of each reader",
+            list_id=_LIST,
+            subject="Good morning",
+            html="<p>Here are today's updates.</p>",
+            scheduled_timezone="Europe/Berlin",
+            scheduled_at="2030-01-07T00:00:00",
+            send_at_local_hour=9,
+        ),
     },
     "update_campaign": {
         "words": _call(
@@ -196,6 +205,8 @@ _CAMPAIGN_OUT: Final[JSON] = {
     "opens": 0,
     "clicks": 0,
     "scheduled_at": None,
+    "scheduled_timezone": None,
+    "send_at_local_hour": None,
     "started_at": None,
     "sent_at": None,
     "finished_at": None,

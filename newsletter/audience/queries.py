@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, Text, case, cast, exists, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.accounts.project import Project
 from newsletter.audience.models import Consent, CustomField, MailingList, Status, Subscriber
-from newsletter.kit.db import is_postgresql
+from newsletter.kit.db import Instant, is_postgresql
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +161,45 @@ async def custom_field_names(session: AsyncSession, project: Project) -> frozens
     return frozenset(await session.scalars(statement))
 
 
-def recipients(project: Project, list_id: UUID) -> Select[UUID, str, str]:
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When readers of which time zones are due, and all others."""
+
+    by_moment: Mapping[datetime, Sequence[str]]
+    otherwise: datetime
+
+    def column(self) -> ColumnElement[datetime]:
+        choices = [
+            (Subscriber.timezone.in_(zones), literal(moment, Instant()))
+            for moment, zones in self.by_moment.items()
+            if zones and moment != self.otherwise
+        ]
+        otherwise = literal(self.otherwise, Instant())
+        return case(*choices, else_=otherwise) if choices else otherwise
+
+
+def recipients(project: Project, list_id: UUID, moments: Moments | None = None) -> Select[*tuple[Any, ...]]:
     """(subscriber id, email, address_key) of those active on the list: one row per address.
 
-    Composable: `suppressions.queries.without` takes away who must not be mailed.
+    With ``moments``, a fourth column ``due_at`` says when each is due. Composable:
+    `suppressions.queries.without` takes away who must not be mailed.
     """
-    return select(Subscriber.id, Subscriber.email, Subscriber.address_key).where(
+    due_at = [moments.column().label("due_at")] if moments else []
+    return select(Subscriber.id, Subscriber.email, Subscriber.address_key, *due_at).where(
         Subscriber.project_id == project.id,
         Subscriber.list_id == list_id,
         Subscriber.status == Status.active,
     )
+
+
+async def time_zones(session: AsyncSession, project: Project, list_id: UUID) -> set[str | None]:
+    """The zones of those active on the list; None stands for who has none. Reads the whole list."""
+    statement = select(Subscriber.timezone).where(
+        Subscriber.project_id == project.id,
+        Subscriber.list_id == list_id,
+        Subscriber.status == Status.active,
+    )
+    return set(await session.scalars(statement.distinct()))
 
 
 async def merge_data(

@@ -93,7 +93,7 @@ async def cancel(session: AsyncSession, project: Project, campaign_id: UUID, ver
     check_version(campaign, version)
     if campaign.status is CampaignStatus.scheduled:
         await jobs.cancel(session, launch.schedule_key(campaign.id))
-        campaign.scheduled_at = None
+        campaign.scheduled_at = campaign.scheduled_timezone = None
     elif campaign.status in (CampaignStatus.sending, CampaignStatus.paused) and campaign.mailing_id:
         if not await steering.cancel(session, project, campaign.mailing_id):
             raise errors.CannotCancel("Its last mail has just gone out.")

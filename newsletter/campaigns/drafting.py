@@ -103,6 +103,7 @@ async def insert(session: AsyncSession, principal: Principal, ready: Ready) -> C
         from_email=data.from_email,
         from_name=data.from_name,
         reply_to=data.reply_to,
+        send_at_local_hour=data.send_at_local_hour,
         status=CampaignStatus.draft,
         version=1,
         created_at=now,

@@ -1,6 +1,8 @@
 """What a launch needs, checked before anything is spent, and the launch itself."""
 
+from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Profile, Project
 from newsletter.audience import queries as audience
-from newsletter.campaigns import errors
+from newsletter.campaigns import errors, local_time
 from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.delivery import service as delivery
 from newsletter.delivery.models import MailingKind
 from newsletter.delivery.service import Order, QuotaExceeded, Sender
 from newsletter.kit import clock, jobs
 from newsletter.kit.address import ascii_domain_of, domain_of
+from newsletter.kit.db import db_now
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Plan, Resource
 from newsletter.routing import queries as routing
@@ -74,9 +77,28 @@ def check_sendable(campaign: Campaign) -> None:
         raise errors.AlreadySent()
 
 
-def recipients(project: Project, list_id: UUID, from_email: str) -> Select[UUID, str, str]:
-    chosen = audience.recipients(project, list_id)
+def recipients(
+    project: Project, list_id: UUID, from_email: str, moments: audience.Moments | None = None
+) -> Select[*tuple[Any, ...]]:
+    chosen = audience.recipients(project, list_id, moments)
     return suppressions.without(chosen, project.id, list_id, domain_of(from_email))
+
+
+async def at_local_hour(
+    session: AsyncSession, project: Project, campaign: Campaign, time_zone: str, hour: int
+) -> audience.Moments:
+    """When it is this hour on the clocks of the list's readers, from the launch on.
+
+    A scheduled launch begins a moment after its time, or later when nothing was running: its time
+    counts, so that nine o'clock is today's for whom it was scheduled at nine.
+    """
+    now = (await session.execute(select(db_now()))).scalar_one()
+    is_scheduled = campaign.status is CampaignStatus.scheduled and campaign.scheduled_at is not None
+    start = min(now, campaign.scheduled_at or now) if is_scheduled else now
+    zones = await audience.time_zones(session, project, campaign.list_id)
+    default = ZoneInfo(time_zone)
+    by_moment = local_time.hours_of(zones, hour, start, default)
+    return audience.Moments(by_moment, local_time.next_at(hour, default, start))
 
 
 async def start(
@@ -95,6 +117,9 @@ async def start(
     sender = await sender_of(session, project, campaign, settings, list_name=listed.name if listed else None)
     if listed is None:
         raise errors.ListGone()
+    moments, hour = None, campaign.send_at_local_hour
+    if hour is not None:
+        moments = await at_local_hour(session, project, campaign, profile.time_zone, hour)
     order = Order(
         kind=MailingKind.campaign,
         source_id=campaign.id,
@@ -108,7 +133,7 @@ async def start(
         session,
         project,
         order,
-        recipients(project, campaign.list_id, sender.from_email),
+        recipients(project, campaign.list_id, sender.from_email, moments),
         mail_limit=plan.limits[Resource.mails],
         settings=settings.delivery,
     )
@@ -116,7 +141,7 @@ async def start(
     campaign.mailing_id = started.mailing_id
     campaign.status = CampaignStatus.sending
     campaign.status_reason = None
-    campaign.scheduled_at = None
+    campaign.scheduled_at = campaign.scheduled_timezone = None
     touch(campaign)
     await session.flush()
 

@@ -139,8 +139,11 @@ def _fields(campaign: Campaign, counts: dict[UUID, Counts]) -> dict[str, object]
 
 
 async def event_data(session: AsyncSession, campaign: Campaign) -> JSONObject:
-    """The campaign as webhooks show it."""
-    counts = _of(campaign, await _counts(session, [campaign]))
+    """The campaign as webhooks show it, with its numbers of this moment."""
+    return described(campaign, _of(campaign, await _counts(session, [campaign])))
+
+
+def described(campaign: Campaign, counts: Counts = _NOTHING) -> JSONObject:
     return {
         "id": ids.public("cmp", campaign.id),
         "list_id": ids.public("lst", campaign.list_id),

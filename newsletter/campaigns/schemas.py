@@ -3,17 +3,19 @@
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from newsletter.accounts.schemas import ShownName
+from newsletter.accounts.schemas import ShownName, TimeZone
 from newsletter.audience.schemas import ListId, SubscriberId
+from newsletter.campaigns import local_time
 from newsletter.campaigns.models import CampaignStatus, CreationMethod
 from newsletter.delivery.models import Feedback, Outcome
 from newsletter.kit import clock
 from newsletter.kit.address import EmailAddress
 from newsletter.kit.ids import IdField
-from newsletter.kit.schema import Body, Line, Schema, Switch, Time
+from newsletter.kit.schema import Body, Line, LocalTime, Schema, Switch, Time, in_utc
 from newsletter.routing.schemas import ServerId
 from newsletter.templates.schemas import TemplateId
 
@@ -24,13 +26,40 @@ MessageId = Annotated[
 
 Subject = Annotated[Line, Field(min_length=1, max_length=300, examples=["Our new pricing tiers"])]
 Preheader = Annotated[Line, Field(max_length=150, examples=["Plus a free 14-day trial."])]
+LocalHour = Annotated[int, Field(ge=0, le=23, examples=[9])]
+"""Each reader gets the mail when it is this hour on their own clock: within a day of the launch."""
 Name = Annotated[Line, Field(min_length=1, max_length=200)]
 
 
-def _in_future(at: datetime | None) -> datetime | None:
-    if at is not None and at <= clock.now():
+def _moment(at: datetime | None, info: ValidationInfo) -> datetime | None:
+    """The instant of a schedule: by its own zone, else by the one in ``scheduled_timezone``."""
+    zone = info.data.get("scheduled_timezone")
+    if at is None:
+        if zone is not None:
+            raise ValueError("must come with 'scheduled_timezone'")
+        return None
+    if at.tzinfo is None:
+        if zone is None:
+            raise ValueError(
+                "must have a zone, as in 2026-11-21T09:00:00+01:00, or come with 'scheduled_timezone'"
+            )
+        at = local_time.instant(at, ZoneInfo(zone))
+    at = in_utc(at)
+    if at <= clock.now():
         raise ValueError("must be in the future")
     return at
+
+
+class Scheduled(Body):
+    """When to send."""
+
+    scheduled_timezone: Annotated[TimeZone, Field(examples=["Europe/Berlin"])] | None = None
+    """The zone that ``scheduled_at`` is meant in; kept and shown. The project's when left out."""
+    scheduled_at: Annotated[LocalTime | None, Field(validate_default=True)] = None
+    """A time in the future: with its offset, or the local time of ``scheduled_timezone``. A local time
+    that its clocks skip or show twice is refused, with both ways to write it."""
+
+    _future = field_validator("scheduled_at")(_moment)
 
 
 class Topic(Body):
@@ -47,7 +76,7 @@ class Topic(Body):
     ]
 
 
-class CampaignCreate(Body):
+class CampaignCreate(Scheduled):
     """Exactly one of ``ai`` and ``html``. A draft, unless ``send`` or ``scheduled_at`` says otherwise."""
 
     list_id: ListId
@@ -62,16 +91,14 @@ class CampaignCreate(Body):
     from_name: ShownName | None = None
     reply_to: EmailAddress | None = None
     send: Switch = False
-    """Send at once."""
-    scheduled_at: Time | None = None
-    """Send then; an instant in the future, with its zone. Wins over ``send``."""
+    """Send at once, unless ``scheduled_at`` says when."""
+    send_at_local_hour: LocalHour | None = None
+    """Each reader gets it when it is this hour on their own clock, within a day of the launch."""
     ai: Topic | None = None
     html: Annotated[
         str | None, Field(validate_default=True, examples=["<p>Hello! Here are this week's updates.</p>"])
     ] = None
     """The body; your template goes around it."""
-
-    _future = field_validator("scheduled_at")(_in_future)
 
     @field_validator("html")
     @classmethod
@@ -83,7 +110,7 @@ class CampaignCreate(Body):
         return html
 
 
-class CampaignUpdate(Body):
+class CampaignUpdate(Scheduled):
     """Fields that are left out stay as they are. ``scheduled_at: null`` makes it a draft again."""
 
     list_id: ListId | None = None
@@ -95,17 +122,11 @@ class CampaignUpdate(Body):
     from_name: ShownName | None = None
     reply_to: EmailAddress | None = None
     html: Annotated[str, Field(min_length=1)] | None = None
-    scheduled_at: Time | None = None
-
-    _future = field_validator("scheduled_at")(_in_future)
+    send_at_local_hour: LocalHour | None = None
 
 
-class CampaignSend(Body):
+class CampaignSend(Scheduled):
     """Empty: send now."""
-
-    scheduled_at: Time | None = None
-
-    _future = field_validator("scheduled_at")(_in_future)
 
 
 class CampaignTest(Body):
@@ -149,6 +170,10 @@ class CampaignSummary(Schema):
     opens: int
     clicks: int
     scheduled_at: Time | None
+    scheduled_timezone: str | None
+    """The zone that the schedule was meant in."""
+    send_at_local_hour: int | None
+    """Each reader's own hour; null: all at once."""
     started_at: Time | None
     """When its audience was frozen and the first mails could go out."""
     sent_at: Time | None

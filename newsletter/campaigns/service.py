@@ -63,30 +63,39 @@ async def update(
         raise errors.CannotChange()
     check_version(campaign, version)
     for column, value in changes.items():
-        if column != "scheduled_at":
+        if column not in ("scheduled_at", "scheduled_timezone"):
             setattr(campaign, column, value)
     if "scheduled_at" in changes:
-        await _reschedule(session, campaign, changes["scheduled_at"])
+        await _reschedule(
+            session, project, campaign, changes["scheduled_at"], changes.get("scheduled_timezone")
+        )
     touch(campaign)
     await session.flush()
     return campaign
 
 
-async def schedule(session: AsyncSession, project: Project, campaign: Campaign, at: datetime) -> None:
-    """Has a locked campaign launched at ``at``; a second schedule replaces the first."""
+async def schedule(
+    session: AsyncSession, project: Project, campaign: Campaign, at: datetime, zone: str | None
+) -> None:
+    """Has a locked campaign launched at ``at``; a second schedule replaces the first. ``zone`` is how
+    its author thinks of that moment, the project's own when None."""
     launch.check_sendable(campaign)
-    await _reschedule(session, campaign, at)
+    await _reschedule(session, project, campaign, at, zone)
     touch(campaign)
     await session.flush()
 
 
-async def _reschedule(session: AsyncSession, campaign: Campaign, at: datetime | None) -> None:
+async def _reschedule(
+    session: AsyncSession, project: Project, campaign: Campaign, at: datetime | None, zone: str | None
+) -> None:
     key = launch.schedule_key(campaign.id)
     await jobs.cancel(session, key)
     campaign.scheduled_at = at
+    campaign.scheduled_timezone = None
     campaign.status = CampaignStatus.draft if at is None else CampaignStatus.scheduled
     campaign.status_reason = None
     if at is not None:
+        campaign.scheduled_timezone = zone or (await accounts.profile(session, project)).time_zone
         payload = {"project_id": str(campaign.project_id), "campaign_id": str(campaign.id)}
         await jobs.enqueue(session, "campaigns.launch", payload, run_at=at, key=key)
 

@@ -14,7 +14,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.models import Batch, Mailing, MailingKind, MailingStatus
-from newsletter.kit import clock, jobs
+from newsletter.kit import jobs
+from newsletter.kit.db import db_now
 from newsletter.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ async def apply(session: AsyncSession, mailing_id: UUID, settings: DeliverySetti
     paused = (
         update(Mailing)
         .where(Mailing.id == mailing_id, Mailing.status == MailingStatus.running)
-        .values(status=MailingStatus.paused, paused_at=clock.now())
+        .values(status=MailingStatus.paused, paused_at=db_now())
         .returning(Mailing.id)
     )
     if (await session.execute(paused)).first() is None:

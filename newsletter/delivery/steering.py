@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts.project import Project
 from newsletter.delivery import brake
 from newsletter.delivery.models import Batch, BatchStatus, Mailing, MailingStatus
-from newsletter.kit import clock, jobs
+from newsletter.kit import jobs
 from newsletter.kit.db import db_now
 from newsletter.settings import DeliverySettings
 
@@ -29,7 +29,7 @@ async def pause(session: AsyncSession, project: Project, mailing_id: UUID) -> bo
             Mailing.project_id == project.id,
             Mailing.status == MailingStatus.running,
         )
-        .values(status=MailingStatus.paused, paused_at=clock.now())
+        .values(status=MailingStatus.paused, paused_at=db_now())
         .returning(Mailing.id)
     )
     return (await session.execute(statement)).first() is not None
@@ -48,7 +48,7 @@ async def resume(
     mailing = (await session.scalars(held)).one_or_none()
     if mailing is None or mailing.status is not MailingStatus.paused:
         return False
-    now = clock.now()
+    now = (await session.execute(select(db_now()))).scalar_one()
     mailing.expires_at += max(timedelta(0), now - (mailing.paused_at or now))
     mailing.paused_at = None
     await brake.release(session, mailing, settings)

@@ -20,7 +20,8 @@ def _written_out(at: object) -> object:
     raise ValueError("must be a date and time with zone, such as 2026-11-21T09:00:00Z (RFC 3339)")
 
 
-def _in_utc(at: datetime) -> datetime:
+def in_utc(at: datetime) -> datetime:
+    """The same instant. Raises `ValueError` where UTC's calendar has none."""
     try:
         return at.astimezone(UTC)
     except OverflowError:
@@ -30,10 +31,12 @@ def _in_utc(at: datetime) -> datetime:
 Time = Annotated[
     AwareDatetime,
     BeforeValidator(_written_out),
-    AfterValidator(_in_utc),
+    AfterValidator(in_utc),
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
 ]
 """An instant: RFC 3339 with a zone coming in, UTC going out."""
+LocalTime = Annotated[datetime, BeforeValidator(_written_out)]
+"""A date and time whose zone another field may name: whoever takes it makes an instant of it."""
 
 
 # Line separators, and the controls of writing direction that stay in force beyond their text.

@@ -24,6 +24,7 @@ from newsletter.delivery.rounds import Gate, Round
 from newsletter.kit import ids
 from newsletter.plans.models import Counter
 from newsletter.runtime import Runtime
+from newsletter.settings import DeliverySettings
 from newsletter.suppressions import queries as suppressions
 from newsletter.suppressions import service as suppressing
 from newsletter.suppressions.models import Reason

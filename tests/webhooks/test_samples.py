@@ -6,8 +6,8 @@ import pytest
 
 from newsletter.audience.announce import described
 from newsletter.audience.models import Status, Subscriber
+from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.models import Campaign, CampaignStatus
-from newsletter.campaigns.service import event_data
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids
 from newsletter.webhooks import samples
@@ -18,7 +18,7 @@ def real(kind: EventType) -> Any:
     if kind.value.startswith("campaign."):
         status = CampaignStatus(kind.value.partition(".")[2])
         campaign = Campaign(id=ids.uuid7(), list_id=ids.uuid7(), status=status)
-        return {"campaign": event_data(campaign, None)}
+        return {"campaign": campaigns.described(campaign)}
     subscriber = Subscriber(id=ids.uuid7(), list_id=ids.uuid7(), status=Status.active, created_at=now)
     return described(subscriber)
 

@@ -73,7 +73,9 @@ class CampaignController(Controller):
         ):
             campaign = await drafting.insert(session, principal, ready)
             if data.scheduled_at is not None:
-                await service.schedule(session, principal.project, campaign, data.scheduled_at)
+                await service.schedule(
+                    session, principal.project, campaign, data.scheduled_at, data.scheduled_timezone
+                )
             elif data.send:
                 await launch.start(
                     session,

@@ -175,7 +175,9 @@ async def _send(
         launch.check_sendable(locked)
         launch.check_version(locked, campaign.version)
         if data is not None and data.scheduled_at is not None:
-            await service.schedule(session, principal.project, locked, data.scheduled_at)
+            await service.schedule(
+                session, principal.project, locked, data.scheduled_at, data.scheduled_timezone
+            )
         else:
             await launch.start(
                 session, principal.project, locked, mail, plan=principal.plan, settings=studio.settings
