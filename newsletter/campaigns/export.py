@@ -30,10 +30,9 @@ async def lines(
     after = 0
     while mailing_id is not None:
         async with db.read() as session:
-            page = delivery.recipients(mailing_id, filters, after).limit(ROWS_PER_READ)
-            rows = (await session.scalars(page)).all()
+            rows = await delivery.recipients(session, mailing_id, filters, after=after, limit=ROWS_PER_READ)
         if rows:
-            shown = (row.model_dump(mode="json") for row in queries.recipients_shown(rows))
+            shown = (queries.recipient_shown(row).model_dump(mode="json") for row in rows)
             yield _encoded(([row[name] for name in COLUMNS] for row in shown), is_raw=is_raw)
         if len(rows) < ROWS_PER_READ:
             return

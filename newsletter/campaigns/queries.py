@@ -11,8 +11,7 @@ from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.campaigns.schemas import CampaignOut, CampaignSummary, RecipientOut
 from newsletter.delivery import progress
 from newsletter.delivery import queries as delivery
-from newsletter.delivery.models import Message
-from newsletter.delivery.queries import Counts
+from newsletter.delivery.queries import Counts, FoundRecipient
 from newsletter.kit import ids
 from newsletter.kit.clock import rfc3339
 from newsletter.kit.db import JSONObject
@@ -56,23 +55,9 @@ def listed(principal: Principal, status: CampaignStatus | None, list_id: UUID | 
     return statement.order_by(Campaign.id.desc())
 
 
-def recipients_shown(rows: Sequence[Message]) -> list[RecipientOut]:
-    return [
-        RecipientOut(
-            id=delivery.public_id(row.mailing_id, row.seq),
-            # What erasure leaves of an address has no @.
-            address=row.address if "@" in row.address else None,
-            subscriber_id=row.subscriber_id,
-            outcome=row.outcome,
-            attempts=row.attempts,
-            reason=row.reason,
-            server_id=row.server_id,
-            next_attempt_at=row.next_attempt_at,
-            decided_at=row.decided_at,
-            feedback=row.feedback,
-        )
-        for row in rows
-    ]
+def recipient_shown(found: FoundRecipient) -> RecipientOut:
+    shown = RecipientOut.model_validate(found)
+    return shown.model_copy(update={"address": None}) if found.is_erased else shown
 
 
 async def uses_list(session: AsyncSession, project: Project, list_id: UUID) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery import ledger
@@ -54,6 +54,33 @@ class Filters:
     feedback: Feedback | None = None
     search: str | None = None
     """A part of the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRecipient:
+    """What became of one recipient."""
+
+    mailing_id: UUID
+    seq: int
+    address: str
+    subscriber_id: UUID | None
+    outcome: Outcome
+    attempts: int
+    reason: str | None
+    server_id: UUID | None
+    next_attempt_at: datetime | None
+    decided_at: datetime | None
+    feedback: Feedback | None
+
+    @property
+    def id(self) -> str:
+        """That of the message."""
+        return public_id(self.mailing_id, self.seq)
+
+    @property
+    def is_erased(self) -> bool:
+        """What erasure leaves of an address has no @."""
+        return "@" not in self.address
 
 
 async def by_public_id(session: AsyncSession, message_id: str) -> FoundMessage | None:
@@ -127,9 +154,23 @@ def read_cursor(mailing_id: UUID, cursor: str | None) -> int:
     return int.from_bytes(raw[16:])
 
 
-def recipients(mailing_id: UUID, filters: Filters, after: int = 0) -> Select[Message]:
-    """Messages of a mailing behind the number ``after``, in order: a page costs what it reads."""
-    statement = select(Message).where(Message.mailing_id == mailing_id, Message.seq > after)
+async def recipients(
+    session: AsyncSession, mailing_id: UUID, filters: Filters, *, after: int, limit: int
+) -> list[FoundRecipient]:
+    """Those behind the number ``after``, in order: a page costs what it reads."""
+    statement = select(
+        Message.mailing_id,
+        Message.seq,
+        Message.address,
+        Message.subscriber_id,
+        Message.outcome,
+        Message.attempts,
+        Message.reason,
+        Message.server_id,
+        Message.next_attempt_at,
+        Message.decided_at,
+        Message.feedback,
+    ).where(Message.mailing_id == mailing_id, Message.seq > after)
     if filters.outcome is not None:
         statement = statement.where(Message.outcome == filters.outcome)
     if filters.feedback is not None:
@@ -138,7 +179,8 @@ def recipients(mailing_id: UUID, filters: Filters, after: int = 0) -> Select[Mes
         # Keys of addresses are in lower case already.
         found = Message.address_key.contains(filters.search.lower(), autoescape=True)
         statement = statement.where(found)
-    return statement.order_by(Message.seq)
+    rows = await session.execute(statement.order_by(Message.seq).limit(limit))
+    return [FoundRecipient(*row) for row in rows]
 
 
 async def reasons(session: AsyncSession, mailing_id: UUID, limit: int = 3) -> list[str]:

@@ -49,9 +49,10 @@ class RecipientController(Controller):
             rows = []
             if campaign.mailing_id is not None:
                 after = delivery.read_cursor(campaign.mailing_id, cursor)
-                page = delivery.recipients(campaign.mailing_id, filters, after).limit(per_page)
-                rows = list(await session.scalars(page))
-        shown = queries.recipients_shown(rows)
+                rows = await delivery.recipients(
+                    session, campaign.mailing_id, filters, after=after, limit=per_page
+                )
+        shown = [queries.recipient_shown(row) for row in rows]
         more = shown[-1].id if len(shown) == per_page else None
         return CursorPage(data=shown, meta=CursorMeta(per_page=per_page, next_cursor=more))
 
