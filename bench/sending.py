@@ -14,7 +14,7 @@ from bench.content import BODY, LINKS, SUBJECT, sample
 from bench.references import SMTP_SOURCE, bare_loop, nodemailer, smtp_source
 from bench.service import Service, answer, fill_list, service
 from bench.sinks import Sink, smtp_sink
-from bench.table import Goal, Measured, Row, row
+from bench.table import Goal, Measured, Missing, Row, row
 
 POLL_SECONDS = 0.05
 NODEMAILER_SHARE = 10
@@ -61,7 +61,10 @@ def product(
         running = stack.enter_context(service(folder, *ports, distributed=distributed, workers=workers))
         with running.client() as client:
             if signs:
-                answer(client.post("/sending-domains", json={"domain": "example.com", "mode": "rsa"}))
+                made = client.post("/sending-domains", json={"domain": "example.com", "mode": "rsa"})
+                if made.status_code == httpx.codes.NOT_FOUND:
+                    raise Missing("sending domains with keys of their own, which this version has not")
+                answer(made)
             warm = fill_list(client, 200)
             Product(running, warm, 200, sinks).rate()
             list_id = fill_list(client, recipients)

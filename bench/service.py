@@ -16,7 +16,13 @@ import httpx
 
 from tests.services import Postgres, Redis
 
+# Calls without a key count against the plan "free", which every catalogue must have.
 PLAN = """
+[free]
+calls = { default = 100000000, campaigns = 100000000, sends = 100000000, batches = 100000000 }
+generations = 0
+has_raw_events = true
+
 [bench]
 calls = { default = 100000000, campaigns = 100000000, sends = 100000000, batches = 100000000 }
 generations = 0
