@@ -97,6 +97,9 @@ class DeliverySettings(BaseSettings):
     messages have not been tried then, so their own schedule is not used up."""
     campaign_hours: float = Field(24, gt=0)
     """Hours after its start at which a campaign stops trying and its last messages fail."""
+    signing_threads: int = Field(2, ge=1, le=64)
+    """Threads of a worker process that sign mails with DKIM; more than it has processors are
+    of no use."""
     max_crashes: int = Field(3, ge=1)
     """Crashes of a batch without progress after which it is halved."""
     pause_after_sends: int = Field(500, ge=1)
@@ -259,6 +262,8 @@ class LimitSettings(BaseSettings):
     """The most webhook endpoints of one project."""
     sending_servers: int = Field(50, ge=1)
     """The most sending servers of one project."""
+    sending_domains: int = Field(100, ge=1)
+    """The most sending domains of one project."""
     routing_rules: int = Field(200, ge=1)
     """The most routing rules of one project."""
     sandbox_messages: int = Field(20_000, ge=1)

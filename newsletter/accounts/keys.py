@@ -25,6 +25,8 @@ SCOPES = (
     "account:read",
     "campaigns:read",
     "campaigns:write",
+    "domains:read",
+    "domains:write",
     "lists:read",
     "lists:write",
     "project:read",

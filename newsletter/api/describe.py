@@ -47,6 +47,7 @@ _PREFIXES: Final = {
     "unsubscribes/{id}": "sup",
     "servers/{id}": "srv",
     "rules/{id}": "rul",
+    "domains/{id}": "dom",
     "messages/{id}": "sbx",
     "subscriber": "sub",
 }

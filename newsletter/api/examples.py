@@ -117,6 +117,7 @@ REQUESTS: Final[dict[str, JSON]] = {
             sign_off="See you at the bar",
         )
     },
+    "create_sending_domain": {"domain": _call("Signed here", domain="news.example.com", mode="rsa")},
     "create_sending_server": {
         "smtp": _call(
             "A mail server",

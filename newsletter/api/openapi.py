@@ -26,6 +26,7 @@ TAGS = (
     Tag("Lists", "Who gets what. A subscriber is one address on one list."),
     Tag("Brand voice", "How your newsletters sound; every generation names the version that it used."),
     Tag("Templates", "The frame around the body, in MJML: those of the service and your own."),
+    Tag("Sending domains", "What your mail is signed for, and what belongs into the DNS."),
     Tag("Sending servers", "What your mail goes through, and the rules that choose among them."),
     Tag("Webhooks", "Calls to your endpoints when something happened, signed and tried again."),
     Tag("Sandbox", "The mail of a test project, which is kept instead of sent."),

@@ -13,6 +13,7 @@ from newsletter.campaigns import errors as campaigns
 from newsletter.copywriting.service import AINotAvailable, AIQuotaExceeded
 from newsletter.copywriting.writer import AIFailed, AINotConfigured
 from newsletter.delivery.service import QuotaExceeded
+from newsletter.domains.service import DomainKnown, DomainLimitReached
 from newsletter.feedback.pushing import SuppressionPermanent
 from newsletter.kit.errors import (
     Conflict,
@@ -97,6 +98,7 @@ OWN: Final[Mapping[str, Errors]] = {
     "create_sending_server": (ServerLimitReached,),
     "delete_sending_server": (ServerInUse,),
     "test_sending_server": (ServerTestFailed,),
+    "create_sending_domain": (DomainKnown, DomainLimitReached),
     "create_routing_rule": (RuleLimitReached,),
     "create_webhook": (EndpointLimitReached,),
     "replay_webhook_delivery": (DeliveryPending, EndpointInactive),

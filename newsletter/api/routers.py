@@ -14,6 +14,7 @@ from newsletter.campaigns.routes.recipients import RecipientController
 from newsletter.campaigns.routes.sending import SendingController
 from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
+from newsletter.domains.routes import SendingDomainController
 from newsletter.feedback.routes.inbound import InboundController
 from newsletter.feedback.routes.suppressions import SuppressionController
 from newsletter.feedback.routes.unsubscribe import UnsubscribeController
@@ -34,6 +35,7 @@ V1: tuple[type[Controller], ...] = (
     CampaignController,
     SendingController,
     RecipientController,
+    SendingDomainController,
     SendingServerController,
     RoutingController,
     SuppressionController,

@@ -16,6 +16,7 @@ import newsletter.audience.models
 import newsletter.campaigns.models
 import newsletter.copywriting.models
 import newsletter.delivery.models
+import newsletter.domains.models
 import newsletter.events.models
 import newsletter.kit.heartbeat
 import newsletter.kit.idempotency

@@ -1,0 +1,1 @@
+"""Sending domains: the keys that sign a project's mail, and what stands in the DNS for them."""

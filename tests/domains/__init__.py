@@ -1,0 +1,1 @@
+"""Sending domains, and signatures read by another implementation."""
