@@ -16,6 +16,7 @@ from newsletter.copywriting.prompts import Task
 from newsletter.copywriting.service import Desk
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import Links
+from newsletter.delivery.signers import Signers
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.http import EgressFailed, GuardedClient
@@ -127,8 +128,12 @@ class Runtime:
         return Links(self.signer, self.settings.public_url, self.settings.tracking_url)
 
     @cached_property
+    def signers(self) -> Signers:
+        return Signers(self.settings.delivery.signing_threads)
+
+    @cached_property
     def letters(self) -> Letters:
-        return Letters(self.db, self.links)
+        return Letters(self.db, self.vault, self.links, self.signers)
 
     @cached_property
     def workshop(self) -> Workshop:
@@ -154,6 +159,8 @@ class Runtime:
             part = self.__dict__.get(name)
             if part is not None:
                 await part.aclose()
+        if "signers" in self.__dict__:
+            self.signers.close()
         await self.db.close()
 
 

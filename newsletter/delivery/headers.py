@@ -29,6 +29,8 @@ _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^
 _DOMAIN = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
+# Without "=", see `ascii_address`.
+_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@" + _DOMAIN.pattern)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,39}")
 # RFC 2047 §5 (3): the characters that stand for themselves in each place an encoded word may have.
 _Q_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
@@ -47,6 +49,9 @@ def clean(text: str) -> str:
 
 def unstructured(name: str, text: str) -> str:
     """A field of free text, such as a subject."""
+    is_short = len(text) <= _LONGEST_PLAIN_WORD and text.isascii()
+    if is_short and text.isprintable() and "  " not in text and "=?" not in text and text == text.strip(" "):
+        return f"{name}: {text}" if text else f"{name}:"  # What all of the below would say, too.
     text = clean(text)
     if not _is_plain(text):
         return f"{name}: " + "\r\n ".join(_encoded_words(text, len(name) + 2))
@@ -67,6 +72,8 @@ def mailbox(name: str, address: str, display_name: str | None = None) -> str:
 def recipient(name: str, address: str, display_name: str | None = None) -> str:
     """`mailbox`, except that an address with other letters before the @ is written as RFC 6857
     §3.1.8 has it: named, but not to be answered. The envelope has the true one."""
+    if not display_name and len(address) <= _LONGEST_PLAIN_WORD and _PLAIN_ADDRESS.fullmatch(address):
+        return f"{name}: <{address}>"  # Most of them; what `mailbox` would say, too.
     local = address.rpartition("@")[0]
     if local.isascii():
         return mailbox(name, address, display_name)
@@ -126,7 +133,7 @@ def ascii_address(name: str, address: str) -> str:
 
 
 def _phrase_before(name: str, display_name: str | None, bracketed: str) -> str:
-    phrase = clean(display_name or "")
+    phrase = clean(display_name) if display_name else ""
     if not phrase:
         return f"{name}: {bracketed}"
     if not _is_plain(phrase) or len(phrase) > _LONGEST_PLAIN_WORD:

@@ -1,76 +1,216 @@
-"""One recipient's mail of a mailing: merge, links, headers, envelope."""
+"""One recipient's mail of a mailing: merge, links, headers, signature, envelope.
 
-from collections.abc import Mapping
+Everything that all recipients share is compiled once (`newsletter.delivery.stencil`); what is
+left per recipient is to encode a few values and to join: 10 µs for a newsletter of 36 kB
+with 56 tracked links, 1/100 of what encoding it anew takes and 1/400 of `EmailMessage`
+(``make bench ARGS="--only letter"``). `Letter.write_plainly` is the plain twin: the same mail
+from whole texts. It writes mails whose content differs by condition, and a test shows that
+both agree.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import structlog
+
 from newsletter.audience.queries import MergeRow
-from newsletter.delivery import mime
+from newsletter.delivery import headers, mime, tracking
 from newsletter.delivery.links import Links, MessageRef
-from newsletter.delivery.mime import Mail
+from newsletter.delivery.mime import Frame, Mail
 from newsletter.delivery.models import Mailing
-from newsletter.delivery.queries import public_id
+from newsletter.delivery.queries import public_ids
+from newsletter.delivery.signers import Signers
+from newsletter.delivery.stencil import Stencil
+from newsletter.domains.dkim import Signature
 from newsletter.kit import clock, ids
 from newsletter.kit.address import domain_of
 from newsletter.providers.base import Envelope
 from newsletter.templates.compile import Compiled, Merged
 
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Whom one mail is for."""
+
+    ref: MessageRef
+    address: str
+    person: MergeRow | None
+    attempt: int
+    """1 for the first try."""
+
 
 class Letter:
-    """A mailing's content, read once and written many times."""
+    """A mailing's content, read once and written many times, in any thread."""
 
-    def __init__(self, mailing: Mailing, links: Links) -> None:
-        self._mailing, self._links = mailing, links
+    def __init__(
+        self,
+        mailing: Mailing,
+        links: Links,
+        signature: Signature | None = None,
+        signers: Signers | None = None,
+    ) -> None:
+        """``signers`` share the signing of a block; without them the calling thread signs."""
+        self._mailing_id, self._links = mailing.id, links
+        self._signature, self._signers = signature, signers
         self._compiled = Compiled.from_json(mailing.content)
         self._sender: Mapping[str, str | None] = mailing.sender
         self._from_email = str(mailing.sender["from_email"])
         self._domain = domain_of(self._from_email)
+        self._public_id = public_ids(mailing.id)
+        self._list_id = _list_id(links.public_url, mailing.list_id)
+        self._feedback_id = _feedback_id(mailing)
+        self._track_opens, self._track_clicks = mailing.track_opens, mailing.track_clicks
 
     def render(self, ref: MessageRef, address: str, person: MergeRow | None) -> Merged:
-        """The merged parts, for the wire or for a browser."""
+        """The merged parts for a browser: nothing in them is tracked."""
         links = {
             "unsubscribe_url": self._links.unsubscribe(ref),
             "view_in_browser_url": self._links.view(ref),
         }
         return self._compiled.merge(merge_values(address, person) | links)
 
-    def write(self, ref: MessageRef, address: str, person: MergeRow | None, *, attempt: int) -> Envelope:
+    def write_block(self, copies: Sequence[Copy]) -> list[Envelope]:
+        """The mails in the order of ``copies``, signed side by side where they are signed."""
+        at = clock.now()
+        drafts = [self._draft(copy, at) for copy in copies]
+        if self._signature is None or self._signers is None:
+            return [self._finish(draft) for draft in drafts]
+        return self._signers.map(self._finish, drafts)
+
+    def write(self, copy: Copy) -> Envelope:
         """The same message gets the same Message-ID in each attempt (RFC 5322 §3.6.4)."""
-        merged = self.render(ref, address, person)
-        message_id = public_id(ref.mailing_id, ref.seq)
-        mail = Mail(
+        return self._finish(self._draft(copy, clock.now()))
+
+    def write_plainly(self, copy: Copy) -> Envelope:
+        """From whole texts: what `write` falls back to, and what it is compared with."""
+        return self._finish(self._plain_draft(copy, clock.now()))
+
+    def _plain_draft(self, copy: Copy, at: datetime) -> "_Draft":
+        merged = self.render(copy.ref, copy.address, copy.person)
+        page = merged.html
+        if self._track_clicks:
+            page = tracking.rewrite(page, lambda value: tracking.tracked(value, self._links, copy.ref))
+        if self._track_opens:
+            page = tracking.with_pixel(page, self._links.opened(copy.ref))
+        message_id = self._public_id(copy.ref.seq)
+        mail = self._mail(copy, message_id, at, subject=merged.subject, html=page, text=merged.text)
+        head, _, body = mime.build(mail).partition(mime.END_OF_HEADER)
+        return _Draft(copy, message_id, head, [body])
+
+    def _draft(self, copy: Copy, at: datetime) -> "_Draft":
+        stencil = self._stencil
+        if stencil is None:
+            return self._plain_draft(copy, at)
+        filled = stencil.fill(copy.ref, merge_values(copy.address, copy.person))
+        heading, message_id = self._heading, self._public_id(copy.ref.seq)
+        head = "".join(
+            (
+                heading.before_to,
+                headers.recipient("To", copy.address),
+                heading.before_subject,
+                headers.unstructured("Subject", filled.subject),
+                "\r\nDate: ",
+                mime.date(at),
+                "\r\nMessage-ID: <",
+                message_id,
+                heading.before_unsubscribe,
+                filled.unsubscribe_url,
+                heading.after_unsubscribe,
+            )
+        )
+        body = self._frame.around(filled.text, filled.html)
+        return _Draft(copy, message_id, head.encode("ascii"), body)
+
+    def _finish(self, draft: "_Draft") -> Envelope:
+        """Signs and joins, which may be done in another thread."""
+        head, body = draft.head, draft.body
+        if self._signature is not None:
+            body = [b"".join(body)]
+            head = self._signature.sign(head, body[0]) + head
+        return Envelope(
+            message_id=draft.message_id,
+            return_path=self._from_email,
+            recipient=draft.copy.address,
+            content=b"".join((head, mime.END_OF_HEADER, *body)),
+            attempt=draft.copy.attempt,
+        )
+
+    @cached_property
+    def _stencil(self) -> Stencil | None:
+        """None where conditions make the content differ, which joined segments cannot."""
+        if not self._compiled.is_plain:
+            log.info("a mailing has conditions: each of its mails is encoded by itself")
+            return None
+        return Stencil(
+            self._compiled,
+            self._links,
+            self._mailing_id,
+            track_opens=self._track_opens,
+            track_clicks=self._track_clicks,
+        )
+
+    @cached_property
+    def _frame(self) -> Frame:
+        return Frame(str(self._mailing_id))
+
+    @cached_property
+    def _heading(self) -> "_Heading":
+        """The plain twin's own header, with what differs cut out."""
+        nobody = Copy(MessageRef(self._mailing_id, 1, None), self._from_email, None, 1)
+        mail = self._mail(nobody, "id", clock.now(), subject="", html="", text="")
+        fields = [*mime.fields(mail), *self._frame.fields]
+        places = {field.partition(":")[0]: place for place, field in enumerate(fields)}
+        to, subject, url = (places[name] for name in ("To", "Subject", "List-Unsubscribe"))
+        own = fields[places["Message-ID"] + 1 : url]
+        return _Heading(
+            before_to="".join(f"{field}\r\n" for field in fields[:to]),
+            before_subject="".join(f"\r\n{field}" for field in fields[to + 1 : subject]) + "\r\n",
+            before_unsubscribe="\r\n".join([f"@{self._domain}>", *own, "List-Unsubscribe: <"]),
+            after_unsubscribe="\r\n".join([">", *fields[url + 1 :]]),
+        )
+
+    def _mail(self, copy: Copy, message_id: str, at: datetime, *, subject: str, html: str, text: str) -> Mail:
+        return Mail(
             message_id=f"<{message_id}@{self._domain}>",
-            date=clock.now(),
+            date=at,
             from_email=self._from_email,
             from_name=self._sender["from_name"],
             reply_to=self._sender["reply_to"],
-            to_email=address,
-            subject=merged.subject,
-            html=merged.html,
-            text=merged.text,
-            unsubscribe_url=self._links.unsubscribe(ref),
-            list_id=self._list_id(self._mailing.list_id),
+            to_email=copy.address,
+            subject=subject,
+            html=html,
+            text=text,
+            unsubscribe_url=self._links.unsubscribe(copy.ref),
+            list_id=self._list_id,
             list_name=self._sender["list_name"],
-            feedback_id=self._feedback_id(),
-        )
-        return Envelope(
-            message_id=message_id,
-            return_path=self._from_email,
-            recipient=address,
-            content=mime.build(mail),
-            attempt=attempt,
+            feedback_id=self._feedback_id,
         )
 
-    def _list_id(self, list_id: UUID | None) -> str | None:
-        """Stable for the list's life, in a domain we may use (RFC 2919)."""
-        host = urlsplit(self._links.public_url).hostname or "localhost"
-        # An underscore is no host name; List-Id wants the look of one.
-        return f"{ids.public('lst', list_id).replace('_', '-')}.{host}" if list_id else None
 
-    def _feedback_id(self) -> str:
-        mailing = self._mailing
-        campaign, project = ids.public("cmp", mailing.source_id), ids.public("prj", mailing.project_id)
-        return f"{campaign}:{project}:{mailing.kind.value}:newsletter"
+@dataclass(slots=True)
+class _Draft:
+    """A mail that is not joined yet."""
+
+    copy: Copy
+    message_id: str
+    head: bytes
+    body: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    """The header's static parts; the names say what comes next."""
+
+    before_to: str
+    before_subject: str
+    before_unsubscribe: str
+    after_unsubscribe: str
 
 
 def merge_values(address: str, person: MergeRow | None) -> dict[str, str]:
@@ -85,3 +225,15 @@ def merge_values(address: str, person: MergeRow | None) -> dict[str, str]:
 def _text(value: object) -> str:
     """A custom field as a reader expects it: ``true`` is JSON's, not Python's."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _list_id(public_url: str, list_id: UUID | None) -> str | None:
+    """Stable for the list's life, in a domain we may use (RFC 2919)."""
+    host = urlsplit(public_url).hostname or "localhost"
+    # An underscore is no host name; List-Id wants the look of one.
+    return f"{ids.public('lst', list_id).replace('_', '-')}.{host}" if list_id else None
+
+
+def _feedback_id(mailing: Mailing) -> str:
+    campaign, project = ids.public("cmp", mailing.source_id), ids.public("prj", mailing.project_id)
+    return f"{campaign}:{project}:{mailing.kind.value}:newsletter"

@@ -1,4 +1,5 @@
-"""The letters of the mailings that a process is sending: made once, not once for each batch."""
+"""The letters of the mailings that a process is sending: made once, with their keys, not once for
+each batch."""
 
 import asyncio
 from collections import OrderedDict
@@ -7,6 +8,10 @@ from uuid import UUID
 from newsletter.delivery import queries
 from newsletter.delivery.letter import Letter
 from newsletter.delivery.links import Links
+from newsletter.delivery.signers import Signers
+from newsletter.domains import service as domains
+from newsletter.kit.address import ascii_domain_of
+from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 
 KEPT = 8
@@ -16,13 +21,17 @@ KEPT = 8
 class Letters:
     """Content and sender of a mailing never change, so what was made of them holds."""
 
-    def __init__(self, db: Database, links: Links) -> None:
-        self._db, self._links = db, links
+    def __init__(self, db: Database, vault: Vault, links: Links, signers: Signers) -> None:
+        self._db, self._vault, self._links, self._signers = db, vault, links, signers
         self._kept: OrderedDict[UUID, Letter] = OrderedDict()
         self._making = asyncio.Lock()
 
     async def of(self, mailing_id: UUID) -> Letter:
-        """Raises `LookupError` when there is no such mailing."""
+        """Signed for the domain of its From address, where the project has that domain.
+
+        Raises `LookupError` when there is no such mailing, and `newsletter.kit.crypto.Undecryptable`
+        for keys that no known secret opens.
+        """
         # One at a time: the batches of a mailing that just started all ask at once.
         async with self._making:
             letter = self._kept.pop(mailing_id, None) or await self._make(mailing_id)
@@ -34,6 +43,8 @@ class Letters:
     async def _make(self, mailing_id: UUID) -> Letter:
         async with self._db.read() as session:
             mailing = await queries.find_mailing(session, mailing_id)
-        if mailing is None:
-            raise LookupError(f"mailing {mailing_id} is gone")
-        return Letter(mailing, self._links)
+            if mailing is None:
+                raise LookupError(f"mailing {mailing_id} is gone")
+            domain = ascii_domain_of(mailing.sender["from_email"])
+            signature = await domains.signature(session, self._vault, mailing.project_id, domain)
+        return Letter(mailing, self._links, signature, self._signers)

@@ -12,7 +12,9 @@ that the first one names.
 
 import re
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from urllib.parse import quote
 from uuid import UUID
 
@@ -30,6 +32,15 @@ _WEB = re.compile(r"https?://[^\s\x00-\x1f\x7f-\x9f]+", re.IGNORECASE)
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
+class Purpose(StrEnum):
+    """What a recipient's token is good for; it serves no other."""
+
+    unsubscribe = "unsubscribe"
+    view = "view"
+    click = "click"
+    open = "open"
+
+
 @dataclass(frozen=True, slots=True)
 class MessageRef:
     """``subscriber_id`` is None for a test send, whose reader is on no list."""
@@ -40,7 +51,7 @@ class MessageRef:
 
     def pack(self) -> bytes:
         subscriber = self.subscriber_id.bytes if self.subscriber_id else _NOBODY
-        return _LAYOUT.pack(subscriber, self.mailing_id.bytes, self.seq)
+        return subscriber + self.mailing_id.bytes + self.seq.to_bytes(4)
 
     @classmethod
     def unpack(cls, payload: bytes) -> "MessageRef":
@@ -61,31 +72,49 @@ class Links:
     """Makes and reads them. Reading raises `newsletter.kit.tokens.BadToken`."""
 
     def __init__(self, signer: Signer, public_url: str, tracking_url: str) -> None:
-        self._signer, self.public_url, self.tracking_url = signer, public_url, tracking_url
-        self._own = (f"{public_url}/u/", f"{public_url}/v/")
+        self._signer, self.public_url = signer, public_url
+        self._bases = {
+            Purpose.unsubscribe: f"{public_url}/u/",
+            Purpose.view: f"{public_url}/v/",
+            Purpose.click: f"{tracking_url}/c/",
+            Purpose.open: f"{tracking_url}/o/",
+        }
+        self._own = (self._bases[Purpose.unsubscribe], self._bases[Purpose.view])
+
+    def base(self, purpose: Purpose) -> str:
+        """What stands before the token."""
+        return self._bases[purpose]
+
+    def tokens(self, purposes: Iterable[Purpose]) -> Callable[[MessageRef], list[str]]:
+        """Writes a recipient's tokens, in the order of ``purposes``."""
+        sign = self._signer.for_each(purposes)
+        return lambda ref: sign(ref.pack())
 
     def unsubscribe(self, ref: MessageRef) -> str:
-        return f"{self.public_url}/u/{self._signer.sign('unsubscribe', ref.pack())}"
+        return self._bases[Purpose.unsubscribe] + self._signer.sign(Purpose.unsubscribe, ref.pack())
 
     def view(self, ref: MessageRef) -> str:
-        return f"{self.public_url}/v/{self._signer.sign('view', ref.pack())}"
+        return self._bases[Purpose.view] + self._signer.sign(Purpose.view, ref.pack())
 
     def opened(self, ref: MessageRef) -> str:
         """The address of the pixel that tells of an opened mail."""
-        return f"{self.tracking_url}/o/{self._signer.sign('open', ref.pack())}"
+        return self._bases[Purpose.open] + self._signer.sign(Purpose.open, ref.pack())
 
     def tracked(self, ref: MessageRef, url: str) -> str:
         """``url`` as one recipient gets it; unchanged where `may_track` says no."""
-        return self.click_base(ref) + self.click_end(ref.mailing_id, url) if self.may_track(url) else url
+        if not self.may_track(url):
+            return url
+        recipient = self._signer.sign(Purpose.click, ref.pack())
+        return f"{self._bases[Purpose.click]}{recipient}/{self.click_end(ref.mailing_id, url)}"
 
     def may_track(self, url: str) -> bool:
         """Links to the web alone, and never our own: who wants to leave is not watched leaving."""
         is_web = len(url) <= MAX_TRACKED and _WEB.fullmatch(url) is not None
-        return is_web and not url.startswith(self._own)
+        return is_web and not self.is_own(url)
 
-    def click_base(self, ref: MessageRef) -> str:
-        """What all tracked links of one recipient begin with."""
-        return f"{self.tracking_url}/c/{self._signer.sign('click', ref.pack())}/"
+    def is_own(self, url: str) -> bool:
+        """Whether it begins as an unsubscribe or view-in-browser link does."""
+        return url.startswith(self._own)
 
     def click_end(self, mailing_id: UUID, url: str) -> str:
         """How a tracked link to ``url`` ends, the same for all recipients of the mailing."""
@@ -93,17 +122,17 @@ class Links:
         return self._signer.sign("link", location, bound_to=mailing_id.bytes)
 
     def read_unsubscribe(self, token: str) -> MessageRef:
-        return MessageRef.unpack(self._signer.verify("unsubscribe", token))
+        return MessageRef.unpack(self._signer.verify(Purpose.unsubscribe, token))
 
     def read_view(self, token: str) -> MessageRef:
-        return MessageRef.unpack(self._signer.verify("view", token))
+        return MessageRef.unpack(self._signer.verify(Purpose.view, token))
 
     def read_opened(self, token: str) -> MessageRef:
         """The message whose pixel ``/o/{token}`` is."""
-        return MessageRef.unpack(self._signer.verify("open", token))
+        return MessageRef.unpack(self._signer.verify(Purpose.open, token))
 
     def read_click(self, recipient: str, link: str) -> Click:
         """What ``/c/{recipient}/{link}`` stands for."""
-        message = MessageRef.unpack(self._signer.verify("click", recipient))
+        message = MessageRef.unpack(self._signer.verify(Purpose.click, recipient))
         location = self._signer.verify("link", link, bound_to=message.mailing_id.bytes)
         return Click(message, location.decode("ascii"))

@@ -1,6 +1,6 @@
 """Reads mailings and messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -19,6 +19,17 @@ PREFIX = "msg"
 def public_id(mailing_id: UUID, seq: int) -> str:
     """The id of a message as customers see it; also the local part of its Message-ID."""
     return ids.encode(PREFIX, mailing_id.bytes + seq.to_bytes(4))
+
+
+def public_ids(mailing_id: UUID) -> Callable[[int], str]:
+    """`public_id` for the messages of one mailing, ten times as fast: all but the last six
+    letters of their ids are the same, up to the billionth."""
+    head = public_id(mailing_id, 0)[:-6]
+
+    def of(seq: int) -> str:
+        return head + ids.six_letters(seq) if seq < 1 << 30 else public_id(mailing_id, seq)
+
+    return of
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,14 @@ from newsletter.delivery.batches import Claim
 from newsletter.delivery.halting import Halt
 from newsletter.delivery.lanes import Lanes
 from newsletter.delivery.ledger import Decision
-from newsletter.delivery.letter import Letter
+from newsletter.delivery.letter import Copy, Letter
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Mailing, Outcome
 from newsletter.delivery.reading import Recipient
 from newsletter.delivery.rounds import Gate
 from newsletter.kit.address import ascii_domain_of, domain_of
+from newsletter.kit.crypto import Undecryptable
 from newsletter.kit.db import Database, insist
 from newsletter.kit.jobs import Again, keep_alive
 from newsletter.providers.base import Envelope, MailStream, Provider, Receipt, ServerDown
@@ -95,7 +96,12 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
         mailing_id=str(claimed.mailing.id),
         source_id=str(claimed.mailing.source_id),
     )
-    letter = await insist(lambda: parts.letters.of(claimed.mailing.id), seconds=PATIENCE)
+    try:
+        letter = await insist(lambda: parts.letters.of(claimed.mailing.id), seconds=PATIENCE)
+    except Undecryptable:
+        # Unsigned, bulk mail is refused for good; so it waits, as for a server that is away.
+        log.error("a key of the sending domain cannot be opened: is SECRET_KEYS_OLD complete?")
+        letter = None
     run = _BatchRun(parts, claimed, letter, asked_at)
     async with keep_alive(settings.lease / 3, run.renew), halting.watching(run.look):
         return await run.work()
@@ -107,7 +113,7 @@ def stream_of(mailing: Mailing) -> MailStream:
 
 
 class _BatchRun:
-    def __init__(self, parts: Parts, claimed: Claim, letter: Letter, asked_at: float) -> None:
+    def __init__(self, parts: Parts, claimed: Claim, letter: Letter | None, asked_at: float) -> None:
         self._parts, self._claimed, self._letter = parts, claimed, letter
         self._mailing, self._books = claimed.mailing, claimed.books
         self._answers = Answers(claimed, parts.settings.retry_minutes)
@@ -122,6 +128,8 @@ class _BatchRun:
         self._read_up_to: int | None = claimed.first_seq - 1
         self._ours_until = asked_at + parts.settings.lease
         self._halt = halting.BY_STATUS.get(claimed.mailing.status)
+        if letter is None:
+            self._halt = self._halt or Halt.outage
         self._has_sent = False
         self._on_the_wire: deque[Delivery] = deque()
         self._lanes_held = 0
@@ -213,21 +221,21 @@ class _BatchRun:
             page = await insist(lambda: reading.due(self._parts.db, claimed, after), seconds=PATIENCE)
             self._due.extend(page)
             self._read_up_to = page[-1].seq if len(page) == reading.PAGE else None
-        if not self._due:
+        if not self._due or self._letter is None:
             return None
         size = min(self._parts.settings.block_size, len(self._due))
-        return await asyncio.to_thread(self._write, [self._due.popleft() for _ in range(size)])
+        recipients = [self._due.popleft() for _ in range(size)]
+        return await asyncio.to_thread(self._write, self._letter, recipients)
 
-    def _write(self, recipients: Sequence[Recipient]) -> Block:
-        envelopes, skipped = {}, []
+    def _write(self, letter: Letter, recipients: Sequence[Recipient]) -> Block:
+        copies, skipped = {}, []
         for each in recipients:
             if not each.is_reachable:
                 skipped.append(Decision(each.seq, Outcome.skipped, rounds.LEFT))
                 continue
             ref = MessageRef(self._mailing.id, each.seq, each.subscriber_id)
-            envelopes[each.seq] = self._letter.write(
-                ref, each.address, each.person, attempt=each.attempts + 1
-            )
+            copies[each.seq] = Copy(ref, each.address, each.person, each.attempts + 1)
+        envelopes = dict(zip(copies, letter.write_block(list(copies.values())), strict=True))
         return Block({each.seq: each for each in recipients}, envelopes, skipped)
 
     async def _turn(self, results: Sequence[Decision], block: Block | None) -> Block | None:

@@ -13,7 +13,6 @@ from newsletter.domains import dkim, queries
 from newsletter.domains.dkim import Algorithm, SelectedKey, Signature
 from newsletter.domains.models import DomainStatus, SendingDomain, SigningMode
 from newsletter.kit import clock, ids
-from newsletter.kit.address import domain_name
 from newsletter.kit.crypto import Vault
 from newsletter.kit.errors import Conflict
 
@@ -97,11 +96,11 @@ async def remove(session: AsyncSession, project: Project, domain_id: UUID) -> No
 
 
 async def signature(session: AsyncSession, vault: Vault, project_id: UUID, domain: str) -> Signature | None:
-    """Signs mail from ``domain``, exactly; None where the sending server is to do it.
+    """Signs mail from ``domain`` (as A-label), exactly; None where the sending server is to do it.
 
     Raises `newsletter.kit.crypto.Undecryptable` when no known secret opens a key.
     """
-    row = await queries.by_name(session, project_id, domain_name(domain))
+    row = await queries.by_name(session, project_id, domain)
     if row is None or row.mode is SigningMode.relay:
         return None
     keys = []

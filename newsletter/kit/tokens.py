@@ -9,13 +9,15 @@ A token that is *bound* to something is good only beside it, and does not carry 
 
 import hashlib
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from binascii import b2a_base64
+from collections.abc import Callable, Iterable, Sequence
 
 from newsletter.kit.crypto import key_id, subkey
 
 _MAC = 16
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class BadToken(Exception):
@@ -36,7 +38,23 @@ class Signer:
         """The same token each time for the same purpose, payload and binding, about 1 µs."""
         state = self._prepared(purpose)[0][bound_to is not None].copy()
         _read(state, payload, bound_to)
-        return urlsafe_b64encode(self._head + payload + state.digest()).rstrip(b"=").decode("ascii")
+        return _encode(self._head + payload + state.digest())
+
+    def for_each(self, purposes: Iterable[str]) -> Callable[[bytes], list[str]]:
+        """`sign` for one payload and several purposes: each mail needs a few tokens, and this
+        takes half as long."""
+        states = [self._prepared(purpose)[0][0] for purpose in purposes]
+
+        def sign(payload: bytes) -> list[str]:
+            head, tokens = self._head + payload, []
+            for prepared in states:
+                state = prepared.copy()
+                state.update(payload)
+                raw = b2a_base64(head + state.digest(), newline=False)
+                tokens.append(raw.translate(_URL_SAFE, b"=").decode("ascii"))
+            return tokens
+
+        return sign
 
     def verify(self, purpose: str, token: str, *, bound_to: bytes | None = None) -> bytes:
         """The payload. Raises `BadToken`, and says no more, for anything `sign` did not write."""
@@ -45,7 +63,7 @@ class Signer:
         except (UnicodeEncodeError, Base64Error) as error:
             raise BadToken("not a token") from error
         # The decoder skips foreign characters and unused bits; one payload has one spelling.
-        if urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != token or len(raw) < 1 + _MAC:
+        if _encode(raw) != token or len(raw) < 1 + _MAC:
             raise BadToken("not a token")
         payload, mac = raw[1:-_MAC], raw[-_MAC:]
         for (number, _), states in zip(self._keys, self._prepared(purpose), strict=True):
@@ -73,6 +91,11 @@ class Signer:
             ]
             self._states[purpose] = states
         return states
+
+
+def _encode(raw: bytes) -> str:
+    # A third of the time of base64.urlsafe_b64encode and rstrip.
+    return b2a_base64(raw, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
 
 
 def _read(state: hashlib.blake2b, payload: bytes, bound_to: bytes | None) -> None:

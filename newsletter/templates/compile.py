@@ -29,6 +29,7 @@ __all__ = [
     "MergeTagInvalid",
     "Merged",
     "TemplateInvalid",
+    "close_gaps",
     "compile_content",
 ]
 
@@ -87,10 +88,7 @@ class Compiled:
     def merge(self, values: Mapping[str, str]) -> Merged:
         """The mail for one recipient. Values are plain text; missing and blank ones count as
         missing; whatever they hold, they stay text or a part of their link."""
-        text = self.text.merge(values)
-        if "\n\n\n" in text:
-            # A value or condition that leaves nothing leaves no gap either.
-            text = re.sub(r"\n{3,}", "\n\n", text)
+        text = close_gaps(self.text.merge(values))
         return Merged(self.subject.merge(values), self.preheader.merge(values), self.html.merge(values), text)
 
     @property
@@ -114,6 +112,11 @@ class Compiled:
             raise ValueError("not a compiled mail of this version")
         parts = (MergeTemplate.from_json(data.get(part)) for part in ("subject", "preheader", "html", "text"))
         return cls(*parts)
+
+
+def close_gaps(text: str) -> str:
+    """A value or condition that leaves nothing in the plain text leaves no gap either."""
+    return re.sub(r"\n{3,}", "\n\n", text) if "\n\n\n" in text else text
 
 
 def compile_content(content: Content) -> Compiled:

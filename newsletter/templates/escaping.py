@@ -60,6 +60,8 @@ def clean_copy(text: str) -> str:
 
 def escape(value: str, place: Place) -> str:
     """``value`` for ``place``. A link with another scheme than http, https or mailto becomes ``#``."""
+    if value.isalnum() and (place is Place.HTML or place is Place.PLAIN):
+        return value  # Most names; none of the below could change a letter of them.
     value = clean_value(value)
     if place is Place.HTML:
         return html.escape(value)

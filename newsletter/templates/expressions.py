@@ -234,6 +234,8 @@ def is_true(value: Scalar) -> bool:
 
 
 def as_text(value: Scalar) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)

@@ -114,7 +114,7 @@ def test_a_link_of_another_mailing_is_no_open_redirect() -> None:
 
 
 def test_links_sent_before_a_rotation_work_after_it() -> None:
-    rotated = Links(Signer(["n" * 32, KEY]), LINKS.public_url, LINKS.tracking_url)
+    rotated = Links(Signer(["n" * 32, KEY]), LINKS.public_url, "https://t.example.com")
     assert rotated.read_click(*parts_of(LINKS.tracked(REF, URL))) == Click(REF, URL)
     assert rotated.read_opened(LINKS.opened(REF).rpartition("/")[2]) == REF
 

@@ -1,7 +1,7 @@
 """sending domains with their keys
 
 Revision ID: 20261125_sending_domains
-Revises: 20261125_event_parts
+Revises: 20261125_attempts
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "20261125_sending_domains"
-down_revision = "20261125_event_parts"
+down_revision = "20261125_attempts"
 branch_labels = None
 depends_on = None
 
