@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.api import api_rows
 from bench.bounces import bounce_rows
+from bench.letter import letter_rows
 from bench.materialise import materialise_rows
 from bench.sending import memory_rows, sending_rows
 from bench.table import Row, as_table, write_page
@@ -26,6 +27,7 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "sending": lambda given: sending_rows(given.recipients, given.rounds),
     "wire": lambda given: wire_rows(4 * given.recipients, given.rounds),
     "materialise": lambda given: materialise_rows(given.list_size),
+    "letter": lambda given: letter_rows(),
     "api": lambda given: api_rows(given.calls),
     "memory": lambda given: memory_rows(*given.memory),
     "bounces": lambda given: bounce_rows(),
