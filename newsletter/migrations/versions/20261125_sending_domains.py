@@ -1,7 +1,7 @@
 """sending domains with their keys
 
 Revision ID: 20261125_sending_domains
-Revises: 20261125_attempts
+Revises: 20261125_provider_reports
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "20261125_sending_domains"
-down_revision = "20261125_attempts"
+down_revision = "20261125_provider_reports"
 branch_labels = None
 depends_on = None
 
