@@ -2,8 +2,9 @@
 
 Everything that all recipients share is compiled once (`newsletter.delivery.stencil`); what is
 left per recipient is to encode a few values and to join. For a newsletter of 37 kB with 56
-tracked links that is 1/124 of the processor time of `EmailMessage` (35 of 4,404 µs on a busy
-machine), and signing adds 1.3 times a bare RSA signature (``python -m bench --only letter``).
+tracked links that is 1/100 of the processor time of `EmailMessage` (31 of 3,206 µs), of which the
+tokens take 4 µs, the values 5 and joining 5 to 11; signing adds 1.2 times a bare RSA signature
+(``python -m bench --only letter``).
 `Letter.write_plainly` is the plain twin: the same mail from whole texts. It writes mails whose
 content differs by condition, and a test shows that both agree.
 """
