@@ -4,11 +4,12 @@ Equal are two addresses whose NFC, lower-cased form with the domain as A-label i
 (RFC 5321 lets local parts differ by case; no mailbox provider of note does).
 """
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Annotated
 
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field
 
 
@@ -20,12 +21,32 @@ class Address:
     key: str
 
 
+_WORD = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PLAIN = re.compile(
+    rf"(?=.{{1,64}}@)(?=.{{3,254}}\Z){_WORD}(?:\.{_WORD})*@(?:{_LABEL}\.)+(?P<top>[A-Za-z]{{2,63}})", re.ASCII
+)
+"""What nearly every address looks like: a dot-atom of ASCII (RFC 5322 §3.2.3) and a host name."""
+_NAMED_SPECIALLY = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES)
+"""Top-level domains below which some names are for no mailbox (RFC 6761): the full parser knows."""
+
+
 def parse(text: str) -> Address:
     """Raises `ValueError` with a sentence that says what is wrong.
 
     ``.test`` domains are allowed: test projects and examples use them (RFC 2606).
     """
     spelling = text.strip()
+    plain = _PLAIN.fullmatch(spelling)
+    # A batch of 1,000 rows spent more than half of its time in the full parser: 30 µs for an
+    # address, where this takes 1 µs. "--" may begin an A-label, which has rules of its own.
+    if plain and "--" not in spelling and plain["top"].lower() not in _NAMED_SPECIALLY:
+        return Address(spelling=spelling, key=spelling.lower())
+    return parse_fully(spelling)
+
+
+def parse_fully(spelling: str) -> Address:
+    """`parse` for whatever is not plain; for what is, the same by a longer way."""
     if any(unicodedata.category(letter).startswith("C") for letter in spelling):
         raise ValueError("must not contain control characters")
     try:

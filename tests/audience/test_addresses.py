@@ -1,10 +1,13 @@
 """Addresses and names of the world, of the standards' corner cases, and of attackers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from newsletter.kit import address
 from tests.client import Client
@@ -89,3 +92,50 @@ async def test_naughty_strings_are_kept_or_refused_and_never_break_anything(
         for row in (await client.get("/subscribers", params={"page": page, "per_page": 100})).json()["data"]
     }
     assert len(stored & {each[:1000] for each in strings}) > 400
+
+
+labels = st.text("abcXYZ019-", min_size=1, max_size=12)
+tops = st.sampled_from(
+    [
+        "com",
+        "org",
+        "test",
+        "invalid",
+        "local",
+        "localhost",
+        "example",
+        "onion",
+        "arpa",
+        "alt",
+        "c",
+        "co1",
+        "COM",
+    ]
+)
+locals_ = st.text("abZ09.+-_'!#$%&*/=?^`{|}~@\" é\u0130\u212a", min_size=0, max_size=70)
+
+
+@given(
+    local=locals_,
+    domain=st.lists(labels, min_size=0, max_size=4),
+    top=tops,
+    ends=st.sampled_from(["", " ", "\n", "."]),
+)
+@example(local="a" * 64, domain=["b" * 63, "c" * 63, "d" * 57], top="com", ends="")
+@example(local="a" * 64, domain=["b" * 63, "c" * 63, "d" * 58], top="com", ends="")
+@example(local="a" * 65, domain=["b"], top="com", ends="")
+@example(local="a", domain=["b" * 64], top="com", ends="")
+@example(local="a", domain=["xn--bcher-kva"], top="example", ends="")
+@example(local="a", domain=["ab--cd"], top="com", ends="")
+def test_the_short_way_says_what_the_long_way_says(
+    local: str, domain: list[str], top: str, ends: str
+) -> None:
+    text = f"{local}@{'.'.join([*domain, top])}{ends}"
+
+    def said(way: Callable[[str], address.Address], given_text: str) -> address.Address | str:
+        try:
+            return way(given_text)
+        except ValueError as error:
+            return str(error)
+
+    assert said(address.parse, text) == said(address.parse_fully, text.strip())
