@@ -5,20 +5,26 @@ of a checksum. The checksum lets a scanner of public code know a leaked key with
 and lets us refuse a mistyped one without a query.
 """
 
+import math
 import secrets
+import time
 import zlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from newsletter.accounts.models import Account, APIKey, ProjectRow
 from newsletter.accounts.project import Principal, Project
 from newsletter.kit import clock, ids
+from newsletter.kit.bulk import among
 from newsletter.kit.crypto import Vault
+from newsletter.kit.db import Database
 from newsletter.kit.errors import ValidationFailed
+from newsletter.kit.together import Together
 from newsletter.plans.catalogue import Catalogue
 
 SCOPES = (
@@ -55,6 +61,21 @@ _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY, _CHECK = 43, 6
 _PURPOSE = "api-key"
 _USED_EVERY = timedelta(minutes=1)
+_KEYS_AT_ONCE = 500
+_NOTED_KEYS = 10_000
+_PRINCIPAL = (
+    APIKey.digest,
+    APIKey.id,
+    APIKey.scopes,
+    APIKey.list_ids,
+    APIKey.from_domains,
+    APIKey.last_used_at,
+    APIKey.project_id,
+    ProjectRow.account_id,
+    ProjectRow.is_test,
+    ProjectRow.resubscribe,
+    Account.plan,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,32 +131,68 @@ def is_well_formed(secret: str) -> bool:
     )
 
 
+class KeyRing:
+    """Tells whose a key is. It keeps nothing: each call is answered by a query that began after
+    it came, so that a revocation holds at once in every process. Calls that come while a query
+    runs share the next one: at 32 connections one query serves some 16 of them.
+    """
+
+    def __init__(self, db: Database, vault: Vault, plans: Catalogue) -> None:
+        self._db, self._vault, self._plans = db, vault, plans
+        self._together = Together(self._find, most=_KEYS_AT_ONCE)
+        self._noted: dict[UUID, float] = {}
+
+    async def principal(self, secret: str) -> Principal | None:
+        """None when the key is unknown or revoked."""
+        if not is_well_formed(secret):
+            return None
+        principal = await self._together(secret)
+        if principal is not None and principal.is_use_due and self._may_note(principal.key_id):
+            async with self._db.unit_of_work() as session:
+                await note_use(session, principal.key_id)
+        return principal
+
+    async def _find(self, secrets: Sequence[str]) -> Sequence[Principal | Exception | None]:
+        async with self._db.look_up() as connection:
+            known = await authenticate(connection, self._vault, self._plans, secrets)
+        return [known.get(secret) for secret in secrets]
+
+    def _may_note(self, key_id: UUID) -> bool:
+        """Once a minute in this process: the calls of the same moment need not write it, too."""
+        now = time.monotonic()
+        if now - self._noted.get(key_id, -math.inf) < _USED_EVERY.total_seconds():
+            return False
+        if len(self._noted) >= _NOTED_KEYS:
+            self._noted.clear()
+        self._noted[key_id] = now
+        return True
+
+
 async def authenticate(
-    session: AsyncSession, vault: Vault, plans: Catalogue, secret: str
-) -> Principal | None:
-    """The key's principal, or None when it is unknown or revoked. Looks it up each time, so
-    that a revocation holds at once in every process."""
-    if not is_well_formed(secret):
-        return None
+    connection: AsyncConnection, vault: Vault, plans: Catalogue, secrets: Collection[str]
+) -> Mapping[str, Principal]:
+    """The principals of these keys; those that are unknown or revoked are missing."""
+    asked = {digest: secret for secret in set(secrets) for digest in vault.digests(_PURPOSE, secret.encode())}
     statement = (
-        select(APIKey, ProjectRow, Account.plan)
+        select(*_PRINCIPAL)
         .join(ProjectRow, ProjectRow.id == APIKey.project_id)
         .join(Account, Account.id == ProjectRow.account_id)
-        .where(APIKey.digest.in_(vault.digests(_PURPOSE, secret.encode())), APIKey.revoked_at.is_(None))
+        .where(among(connection, APIKey.digest, list(asked)), APIKey.revoked_at.is_(None))
     )
-    found = (await session.execute(statement)).one_or_none()
-    if found is None:
-        return None
-    key, row, plan = found
-    return Principal(
-        project=Project(row.id, row.account_id, row.is_test),
-        plan=plans[plan],
-        key_id=key.id,
-        scopes=frozenset(key.scopes),
-        list_ids=frozenset(UUID(list_id) for list_id in key.list_ids),
-        from_domains=frozenset(key.from_domains),
-        is_use_due=key.last_used_at is None or key.last_used_at < clock.now() - _USED_EVERY,
-    )
+    used_before = clock.now() - _USED_EVERY
+    return {
+        asked[row.digest]: Principal(
+            project=Project(row.project_id, row.account_id, row.is_test),
+            plan=plans[row.plan],
+            key_id=row.id,
+            scopes=frozenset(row.scopes),
+            list_ids=frozenset(UUID(list_id) for list_id in row.list_ids),
+            from_domains=frozenset(row.from_domains),
+            resubscribe=row.resubscribe,
+            is_use_due=row.last_used_at is None or row.last_used_at < used_before,
+        )
+        for row in await connection.execute(statement)
+    }
 
 
 async def note_use(session: AsyncSession, key_id: UUID) -> None:

@@ -58,6 +58,8 @@ class Principal:
     scopes: frozenset[str]
     list_ids: frozenset[UUID]
     from_domains: frozenset[str]
+    resubscribe: Resubscribe
+    """What the project says of those who come back."""
     is_use_due: bool
     """Whether the key's last use was noted too long ago."""
 

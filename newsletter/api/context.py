@@ -6,7 +6,6 @@ import time
 from urllib.parse import unquote
 
 import structlog
-from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +16,8 @@ from newsletter.kit.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_UNLESS_SAID = ((b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store"))
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 
@@ -46,11 +47,9 @@ class RequestContext:
             nonlocal status, is_started
             if message["type"] == "http.response.start":
                 status, is_started = message["status"], True
-                headers = MutableScopeHeaders.from_message(message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers.setdefault("Referrer-Policy", "no-referrer")
-                headers.setdefault("Cache-Control", "no-store")
+                said = [*message["headers"], (b"x-request-id", request_id.encode()), _NO_SNIFFING]
+                names = {name.lower() for name, _ in said}
+                message["headers"] = said + [header for header in _UNLESS_SAID if header[0] not in names]
             await send(message)
 
         try:

@@ -8,17 +8,14 @@ from typing import Self, cast
 from urllib.parse import parse_qs
 
 import structlog
-from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from newsletter.accounts import keys
+from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
 from newsletter.api.errors import send_error
-from newsletter.kit.crypto import Vault
-from newsletter.kit.db import Database
 from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited, Unauthenticated, UnsupportedMedia
 from newsletter.kit.ratelimit import Limiter, Verdict
 from newsletter.plans.catalogue import CallClass, Catalogue
@@ -32,8 +29,8 @@ _COUNTED = "newsletter_counted"
 class Gate(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, db: Database, vault: Vault, plans: Catalogue, limiter: Limiter) -> None:
-        self._db, self._vault, self._plans, self._limiter = db, vault, plans, limiter
+    def __init__(self, keys: KeyRing, plans: Catalogue, limiter: Limiter) -> None:
+        self._keys, self._plans, self._limiter = keys, plans, limiter
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         # Litestar copies each handler with its middleware; the parts inside are shared.
@@ -101,12 +98,7 @@ class Gate(ASGIMiddleware):
         secret, is_from_query = _presented_key(scope)
         if secret is None or (is_from_query and not secret.startswith("nl_test_")):
             return None
-        async with self._db.read() as session:
-            principal = await keys.authenticate(session, self._vault, self._plans, secret)
-        if principal is not None and principal.is_use_due:
-            async with self._db.unit_of_work() as session:
-                await keys.note_use(session, principal.key_id)
-        return principal
+        return await self._keys.principal(secret)
 
     async def _count(self, scope: Scope, kind: CallClass, principal: Principal | None) -> Verdict:
         if principal is None:
@@ -122,10 +114,12 @@ def _limited(send: Send, verdict: Verdict) -> Send:
 
     async def send_limited(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableScopeHeaders.from_message(message)
-            headers["RateLimit-Limit"] = str(verdict.limit)
-            headers["RateLimit-Remaining"] = str(verdict.remaining)
-            headers["RateLimit-Reset"] = str(verdict.reset)
+            message["headers"] = [
+                *message["headers"],
+                (b"ratelimit-limit", b"%d" % verdict.limit),
+                (b"ratelimit-remaining", b"%d" % verdict.remaining),
+                (b"ratelimit-reset", b"%d" % verdict.reset),
+            ]
         await send(message)
 
     return send_limited

@@ -59,6 +59,8 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
+        self._observed: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        """Looking a label up takes longer than counting does."""
         self._up = self._gauge("newsletter_database_up", "1 when the database answered just now")
         self._read = self._gauge("newsletter_database_read_seconds", "How long these numbers took to read")
         self._pool = self._gauge("newsletter_database_connections", "Connections of this process", "state")
@@ -78,9 +80,15 @@ class Metrics:
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one request. ``route`` is a pattern, never a path: paths would be without number."""
-        known = method if method in _METHODS else "other"
-        self._requests.labels(known, route, str(status)).inc()
-        self._seconds.labels(known, route).observe(seconds)
+        found = self._observed.get((method, route, status))
+        if found is None:
+            known = method if method in _METHODS else "other"
+            found = self._requests.labels(known, route, str(status)), self._seconds.labels(known, route)
+            if method in _METHODS:  # Of other methods there may be any number.
+                self._observed[method, route, status] = found
+        requests, times = found
+        requests.inc()
+        times.observe(seconds)
 
     async def exposition(self, db: Database) -> bytes:
         """All numbers. While the database is away, those of the process alone."""

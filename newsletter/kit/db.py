@@ -22,17 +22,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from newsletter.kit.direct import Direct
+from newsletter.kit.together import Together
 from newsletter.kit.turnstile import Turnstile
 
 JSONValue: TypeAlias = "bool | int | float | str | Sequence[JSONValue] | Mapping[str, JSONValue] | None"
@@ -49,6 +50,9 @@ SAY_EVERY = 20
 _OUTAGES = ("08", "40", "53", "57P", "58")
 """SQLSTATEs: connection, deadlock, disk or memory full, restart, a system call that failed."""
 _DEFERRED = "newsletter_deferred"
+_NO_BEGIN = "newsletter_no_begin"
+_USED_AT = "newsletter_used_at"
+_IDLE_SECONDS = 30.0
 _AFTER_COMMIT = "after_commit"
 
 
@@ -162,7 +166,7 @@ class Database:
             {"connect_args": {"isolation_level": None}}
             if self.is_sqlite
             # Above the number of statements we have, so that none is prepared twice.
-            else {"pool_pre_ping": True, "connect_args": {"prepared_statement_cache_size": 500}}
+            else {"connect_args": {"prepared_statement_cache_size": 500}}
         )
         self.engine = create_async_engine(
             url,
@@ -177,8 +181,14 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _pragmas)
             event.listen(self.engine.sync_engine, "begin", _begin)
+        else:
+            event.listen(self.engine.sync_engine, "checkout", _check)
         self.direct = None if self.is_sqlite else Direct(self.engine)
         """The short way for single statements, where there is one."""
+        self._look_up = self.engine.execution_options(
+            **({_NO_BEGIN: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"})
+        )
+        self._flush = Together(self._wait_for_disk, most=10_000)
         self._turn = Turnstile.of(url).turn if self.is_sqlite else nullcontext
         reader = self.engine.execution_options(**{_DEFERRED: True})
         self._write = async_sessionmaker(
@@ -200,6 +210,32 @@ class Database:
                 hook()
 
     @asynccontextmanager
+    async def early_unit_of_work(self) -> AsyncIterator[AsyncSession]:
+        """As `unit_of_work`, but on Postgres its locks are free before its data is on disk: whoever
+        waits for them need not wait for the disk as well. Nobody may be told of the data before
+        `on_disk` has returned. (What the database itself tells others is safe: a commit that waits
+        for the disk, as all the others do, takes every earlier one along.)
+        """
+        async with self.unit_of_work() as session:
+            if not self.is_sqlite:
+                connection = await session.connection()
+                await connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            yield session
+
+    async def on_disk(self) -> None:
+        """Waits until every transaction that this process committed before is on disk. Calls of one
+        moment share the wait. Raises what is wrong with the database: then nobody knows."""
+        if not self.is_sqlite:
+            await self._flush(None)
+
+    async def _wait_for_disk(self, waiting: Sequence[None]) -> Sequence[None]:
+        # A transaction that writes nothing but a mark into the log: its commit waits until the log
+        # is on disk up to there, and on a standby where the operator asked for that.
+        async with self.look_up() as connection:
+            await connection.exec_driver_sql("SELECT pg_logical_emit_message(true, 'newsletter', '')")
+        return waiting
+
+    @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A snapshot to read from; whatever is written in it is rolled back, and what was read
         stays readable afterwards."""
@@ -210,6 +246,13 @@ class Database:
             finally:
                 session.expunge_all()
                 await session.rollback()
+
+    @asynccontextmanager
+    async def look_up(self) -> AsyncIterator[AsyncConnection]:
+        """A connection without a transaction, for one statement that reads: on Postgres one round
+        trip in the place of three."""
+        async with self._look_up.connect() as connection:
+            yield connection
 
     async def close(self) -> None:
         if self.direct is not None:
@@ -281,5 +324,25 @@ def _lower(text: str | None) -> str | None:
 
 
 def _begin(connection: Connection) -> None:
-    deferred = connection.get_execution_options().get(_DEFERRED, False)
-    connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    if not options.get(_NO_BEGIN, False):
+        connection.exec_driver_sql("BEGIN" if options.get(_DEFERRED, False) else "BEGIN IMMEDIATE")
+
+
+def _check(connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+    """Has the pool replace a connection that is dead; it is asked for each use.
+
+    The driver learns of a server that closed it (a restart, a kill) from the event loop, which
+    costs nothing to ask. A firewall that forgot an idle connection says nothing, so one that was
+    idle is pinged. Pinging at each use would be a round trip before every transaction.
+    """
+    now = time.monotonic()
+    idle = now - record.info.get(_USED_AT, now)
+    record.info[_USED_AT] = now
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError()
+    if idle > _IDLE_SECONDS:
+        try:
+            connection.ping()
+        except Exception as error:
+            raise DisconnectionError() from error
