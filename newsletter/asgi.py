@@ -7,6 +7,7 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
+from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
 from newsletter.api import errors, openapi, routers
 from newsletter.api.context import RequestContext
@@ -14,6 +15,7 @@ from newsletter.api.errors import AnyRequest
 from newsletter.api.gate import Gate
 from newsletter.api.metrics import Metrics
 from newsletter.api.once import Idempotency, provide_once
+from newsletter.api.tracking import Tracking
 from newsletter.audience import queries as audience
 from newsletter.audience.lists import ListUse
 from newsletter.campaigns import queries as campaigns
@@ -24,7 +26,7 @@ from newsletter.templates.service import CustomFields
 
 def create_app(runtime: Runtime) -> ASGIApp:
     """The API on this runtime, which it closes when the server ends."""
-    gate = Gate(runtime.db, runtime.vault, runtime.plans, runtime.limiter)
+    gate = Gate(KeyRing(runtime.db, runtime.vault, runtime.plans), runtime.plans, runtime.limiter)
     v1 = Router(
         "/api/v1",
         route_handlers=list(routers.V1),
@@ -37,6 +39,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
 
     @asynccontextmanager
     async def closing(app: Litestar) -> AsyncIterator[None]:
+        runtime.sightings.start()
         try:
             yield
         finally:
@@ -52,6 +55,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
                 "signer": runtime.signer,
                 "settings": runtime.settings,
                 "plans": runtime.plans,
+                "intake": runtime.intake,
                 "list_use": ListUse(campaigns.uses_list),
                 "studio": runtime.studio,
                 "shelf": runtime.shelf,
@@ -70,7 +74,9 @@ def create_app(runtime: Runtime) -> ASGIApp:
         lifespan=[closing],
         logging_config=None,
     )
-    return RequestContext(gate.around(app), metrics)
+    _resolve_in_turn(app)
+    described = RequestContext(gate.around(app), metrics)
+    return Tracking(described, runtime.links, runtime.sightings, metrics)
 
 
 def _principal(request: AnyRequest) -> Principal:
@@ -80,3 +86,14 @@ def _principal(request: AnyRequest) -> Principal:
 
 def _constant(value: object) -> Callable[[], object]:
     return lambda: value
+
+
+def _resolve_in_turn(app: Litestar) -> None:
+    """Has the parts of a call handed over one after the other.
+
+    Litestar starts a task for each of them, which pays where they wait for something. Ours are at
+    hand: the tasks took a third of the time of a small call.
+    """
+    for route in app.routes:
+        for _, parts in getattr(route, "route_handler_map", {}).values():
+            parts.dependency_batches = [{part} for batch in parts.dependency_batches for part in batch]

@@ -11,12 +11,15 @@ from uuid import UUID
 
 import structlog
 
+from newsletter.audience.intake import Intake
 from newsletter.campaigns.drafting import Studio
 from newsletter.copywriting.prompts import Task
 from newsletter.copywriting.service import Desk
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import Links
 from newsletter.delivery.signers import Signers
+from newsletter.feedback.sightings import Sightings
+from newsletter.feedback.spool import Spool
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.http import EgressFailed, GuardedClient
@@ -124,6 +127,10 @@ class Runtime:
         return Reporting(self.signer, self.settings.public_url)
 
     @cached_property
+    def intake(self) -> Intake:
+        return Intake(self.db, self.vault, self.settings.limits)
+
+    @cached_property
     def links(self) -> Links:
         return Links(self.signer, self.settings.public_url, self.settings.tracking_url)
 
@@ -134,6 +141,12 @@ class Runtime:
     @cached_property
     def letters(self) -> Letters:
         return Letters(self.db, self.vault, self.links, self.signers)
+
+    @cached_property
+    def sightings(self) -> Sightings:
+        """Opens and clicks on their way into the log; only the API's loop has any."""
+        spool = Spool(self.settings.data_dir / "tracking", self.settings.tracking.spool_bytes)
+        return Sightings(self.db, self.settings.tracking, spool)
 
     @cached_property
     def workshop(self) -> Workshop:
@@ -155,7 +168,7 @@ class Runtime:
 
     async def aclose(self) -> None:
         # What was never used was never made, and making it now only to close it would be odd.
-        for name in ("router", "egress", "model", "limiter"):
+        for name in ("sightings", "router", "egress", "model", "limiter"):
             part = self.__dict__.get(name)
             if part is not None:
                 await part.aclose()

@@ -33,6 +33,7 @@ TITLES = {
     "routing": "Routing",
     "campaigns": "Schedules",
     "webhooks": "Webhooks",
+    "tracking": "Opens and clicks",
     "events": "Event log",
     "limits": "Limits",
 }

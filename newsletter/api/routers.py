@@ -16,6 +16,7 @@ from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
 from newsletter.domains.routes import SendingDomainController
 from newsletter.feedback.routes.inbound import InboundController
+from newsletter.feedback.routes.links import broken_link
 from newsletter.feedback.routes.suppressions import SuppressionController
 from newsletter.feedback.routes.unsubscribe import UnsubscribeController
 from newsletter.feedback.routes.unsubscribes import UnsubscribeResourceController
@@ -48,6 +49,7 @@ V1: tuple[type[Controller], ...] = (
 PUBLIC: tuple[type[Controller] | HTTPRouteHandler, ...] = (
     UnsubscribeController,
     InboundController,
+    broken_link,
     ViewController,
     healthz,
     readyz,

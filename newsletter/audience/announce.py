@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
-from newsletter.audience.models import Subscriber
+from newsletter.audience.rows import Row
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids
@@ -16,14 +16,12 @@ PERSONAL = ("email", "first_name", "last_name")
 """Fields of the event's subscriber that an erasure blanks."""
 
 
-async def announce(
-    session: AsyncSession, project: Project, kind: EventType, rows: Sequence[Subscriber]
-) -> None:
+async def announce(session: AsyncSession, project: Project, kind: EventType, rows: Sequence[Row]) -> None:
     """One event per row."""
     await events.record_many(session, project.id, kind, [described(row) for row in rows])
 
 
-def described(row: Subscriber) -> JSONObject:
+def described(row: Row) -> JSONObject:
     """The ``data`` of a subscriber's event."""
     return {
         "subscriber": {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.audience import fields, upsert
+from newsletter.audience import fields, quota, upsert
 from newsletter.audience.schemas import BatchRow
 from newsletter.audience.upsert import Entry, Target
 from newsletter.kit import address
@@ -52,6 +52,7 @@ async def import_batch(
             bad.append(raw)
         else:
             good.append((raw, entry))
+    taken = await quota.lock(session, target.project)
     good, over = await _register_fields(session, target, good, limits)
     bad += over
     merged: dict[str, Entry] = {}
@@ -60,7 +61,7 @@ async def import_batch(
         key = entry.address.key
         merged[key] = merged[key].merged(entry) if key in merged else entry
         times[key] = times.get(key, 0) + 1
-    results = await upsert.apply(session, vault, target, list(merged.values()))
+    results = await upsert.apply(session, vault, target, list(merged.values()), taken)
     created = reactivated = skipped = 0
     for count, result in zip(times.values(), results, strict=True):
         if result is None:

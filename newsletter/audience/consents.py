@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.audience.models import Consent, ConsentAction, Subscriber
-from newsletter.kit import clock, ids
+from newsletter.audience.models import Consent, ConsentAction
+from newsletter.audience.rows import Row
+from newsletter.kit import bulk, clock, ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,16 @@ class Evidence:
 class Change:
     """One change of one subscriber's consent."""
 
-    subscriber: Subscriber
+    subscriber: Row
     action: ConsentAction
     evidence: Evidence
 
 
 async def record(session: AsyncSession, changes: Sequence[Change]) -> None:
-    if not changes:
-        return
     now = clock.now()
-    await session.execute(
-        insert(Consent),
+    await bulk.insert_rows(
+        session,
+        Consent,
         [
             {
                 "id": ids.uuid7(),

@@ -16,6 +16,7 @@ from newsletter.audience import consents, quota, rows
 from newsletter.audience.announce import announce
 from newsletter.audience.consents import Change, Evidence
 from newsletter.audience.models import ConsentAction, Status, Subscriber
+from newsletter.audience.rows import Row
 from newsletter.audience.transitions import COUNTED, Cause, after
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock
@@ -121,9 +122,7 @@ async def _never_again(
     return len(changed)
 
 
-async def _change(
-    session: AsyncSession, project: Project, cause: Cause, found: Sequence[Subscriber]
-) -> list[Subscriber]:
+async def _change(session: AsyncSession, project: Project, cause: Cause, found: Sequence[Row]) -> list[Row]:
     """Writes the new statuses, gives back their places in the plan, returns the rows that changed."""
     now, freed, changed = clock.now(), 0, []
     for row in found:

@@ -95,5 +95,15 @@ async def named_list(session: AsyncSession, project: Project, list_id: UUID) -> 
     """The list named in a body or query. Raises `ValidationFailed` on ``list_id``."""
     row = await queries.find_list(session, project, list_id)
     if row is None:
-        raise ValidationFailed.of("list_id", "must be one of your lists")
+        raise _foreign()
     return row
+
+
+async def check_list(session: AsyncSession, project: Project, list_id: UUID) -> None:
+    """As `named_list`, for who needs nothing of the list but that it is there."""
+    if not await queries.has_list(session, project, list_id):
+        raise _foreign()
+
+
+def _foreign() -> ValidationFailed:
+    return ValidationFailed.of("list_id", "must be one of your lists")

@@ -92,6 +92,11 @@ async def find_list(
     return (await session.scalars(statement)).one_or_none()
 
 
+async def has_list(session: AsyncSession, project: Project, list_id: UUID) -> bool:
+    statement = select(MailingList.id).where(MailingList.project_id == project.id, MailingList.id == list_id)
+    return (await session.execute(statement)).first() is not None
+
+
 async def summaries(session: AsyncSession, rows: Sequence[MailingList]) -> list[ListSummary]:
     """These lists with their numbers, in one query for all."""
     is_active = Subscriber.status == Status.active

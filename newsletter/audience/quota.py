@@ -18,17 +18,21 @@ class SubscriberLimitReached(NewsletterError):
     summary = "Your plan has no room for more subscribers. Upgrade to add more contacts."
 
 
-async def lock(session: AsyncSession, project: Project) -> None:
-    """Safe to call again in the same transaction."""
-    await plans.use(session, project.quota_owner_id, Resource.subscribers, 0, None)
+async def lock(session: AsyncSession, project: Project) -> int:
+    """How many places are taken. Safe to call again in the same transaction."""
+    return await plans.hold(session, project.quota_owner_id, Resource.subscribers)
 
 
-async def take(session: AsyncSession, project: Project, units: int, limit: int | None) -> int:
-    """As many of ``units`` as fit under ``limit`` (None: all)."""
-    if units == 1:
-        # The common case, a single call, in one statement less.
-        return int(await plans.use(session, project.quota_owner_id, Resource.subscribers, 1, limit))
-    return await plans.use_up_to(session, project.quota_owner_id, Resource.subscribers, units, limit)
+async def take(session: AsyncSession, project: Project, units: int) -> None:
+    """Takes places that are free, as who holds the lock knows."""
+    if units:
+        await plans.use(session, project.quota_owner_id, Resource.subscribers, units, None)
+
+
+async def take_one(session: AsyncSession, project: Project, limit: int | None) -> None:
+    """Raises `SubscriberLimitReached` when no place is free under ``limit`` (None: always one)."""
+    if not await plans.use(session, project.quota_owner_id, Resource.subscribers, 1, limit):
+        raise SubscriberLimitReached()
 
 
 async def give_back(session: AsyncSession, project: Project, units: int) -> None:

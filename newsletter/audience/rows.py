@@ -1,48 +1,72 @@
 """Reads subscribers for a writer, and writes them back many at a time.
 
-A batch of 1,000 rows is a handful of statements: one to read, one to insert, one to
-update. Rows in a writer's hand are detached, so that no flush writes them one by one.
+A batch of 1,000 rows is a handful of statements: one to read, one to insert, one to update. What
+a writer has in hand are plain values, so that no flush writes them one by one, and because an
+instance of a mapped class takes ten times as long to make.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
-from newsletter.audience.models import Subscriber
+from newsletter.audience.models import Status, Subscriber
+from newsletter.kit import bulk
 
-_COLUMNS = tuple(Subscriber.__table__.columns.keys())
+
+@dataclass(slots=True)
+class Row:
+    """One row of `Subscriber`; the fields have the names and the order of its columns."""
+
+    id: UUID
+    project_id: UUID
+    list_id: UUID
+    email: str
+    address_key: str
+    first_name: str | None
+    last_name: str | None
+    tags: list[str]
+    custom_fields: dict[str, Any]
+    locale: str | None
+    timezone: str | None
+    status: Status
+    subscribed_at: datetime | None
+    unsubscribed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+_COLUMNS = tuple(Subscriber.__table__.columns)
+_NAMES = tuple(column.key for column in _COLUMNS)
 _FIXED = frozenset({"project_id", "list_id", "email", "address_key", "created_at"})
-_CHANGING = tuple(column for column in _COLUMNS if column not in _FIXED)
+_CHANGING = tuple(name for name in _NAMES if name not in _FIXED)
 
 
-async def locked(
-    session: AsyncSession, project: Project, *conditions: ColumnElement[bool]
-) -> list[Subscriber]:
+async def locked(session: AsyncSession, project: Project, *conditions: ColumnElement[bool]) -> list[Row]:
     """The project's rows under these conditions, locked in one order. `save` writes them."""
     statement = (
-        select(Subscriber)
+        select(*_COLUMNS)
         .where(Subscriber.project_id == project.id, *conditions)
         .order_by(Subscriber.id)
         .with_for_update()
-        .execution_options(populate_existing=True)
     )
-    found = list((await session.scalars(statement)).all())
-    for row in found:
-        session.expunge(row)
-    return found
+    return [Row(*values) for values in await session.execute(statement)]
 
 
-async def add(session: AsyncSession, new: Sequence[Subscriber]) -> None:
-    if new:
-        await session.execute(insert(Subscriber), [_values(row, _COLUMNS) for row in new])
+async def add(session: AsyncSession, new: Sequence[Row]) -> None:
+    await bulk.insert_rows(session, Subscriber, _values(new, _NAMES))
 
 
-async def save(session: AsyncSession, changed: Sequence[Subscriber]) -> None:
-    if changed:
-        await session.execute(update(Subscriber), [_values(row, _CHANGING) for row in changed])
+async def save(session: AsyncSession, changed: Sequence[Row]) -> None:
+    await bulk.update_rows(session, Subscriber, _values(changed, _CHANGING))
 
 
-def _values(row: Subscriber, columns: Sequence[str]) -> dict[str, object]:
-    return {column: getattr(row, column) for column in columns}
+def _values(found: Sequence[Row], names: tuple[str, ...]) -> list[dict[str, object]]:
+    read = attrgetter(*names)
+    return [dict(zip(names, read(row), strict=True)) for row in found]

@@ -4,11 +4,12 @@ from newsletter.audience.batch import import_batch
 from newsletter.audience.erase import erase
 from newsletter.audience.leaving import mark_bounced, mark_complained, unsubscribe, unsubscribe_by_id
 from newsletter.audience.lists import create_list, delete_list, get_list, named_list, update_list
-from newsletter.audience.single import change, put, subscribe
+from newsletter.audience.single import asked, change, put, subscribe
 from newsletter.audience.upsert import Target
 
 __all__ = [
     "Target",
+    "asked",
     "change",
     "create_list",
     "delete_list",

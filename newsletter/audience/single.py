@@ -1,6 +1,7 @@
 """Adds or changes one subscriber: with an event, and with errors for what a batch only counts."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +12,7 @@ from newsletter.audience import consents, fields, leaving, quota, rows, upsert
 from newsletter.audience.announce import announce
 from newsletter.audience.consents import Change, Evidence
 from newsletter.audience.models import Status, Subscriber
+from newsletter.audience.rows import Row
 from newsletter.audience.schemas import (
     ListSubscriberCreate,
     SubscriberFields,
@@ -22,13 +24,55 @@ from newsletter.audience.upsert import Entry, Result, Target
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import address, clock
 from newsletter.kit.crypto import Vault
-from newsletter.kit.errors import NotFound, ValidationFailed
+from newsletter.kit.errors import NewsletterError, NotFound, ValidationFailed
 from newsletter.settings import LimitSettings
 from newsletter.suppressions import queries as suppressed
 from newsletter.suppressions import service as suppressions
 from newsletter.suppressions.models import Reason
 
 _CONSENT_MISSING = "is required to bring this contact back: {source, ip?, at?, text?}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One address that one call adds or updates."""
+
+    entry: Entry
+    new_names: Sequence[str]
+    """Custom fields that it gives a value."""
+
+
+def asked(
+    target: Target, body: ListSubscriberCreate, limits: LimitSettings, status: Status = Status.active
+) -> Asked:
+    """Raises `ValidationFailed` for what needs no database to be refused."""
+    if len(body.tags or ()) > limits.tags:
+        raise ValidationFailed.of("tags", _too_many_tags(limits))
+    consent = upsert.evidence_of(body, target.key_id)
+    entry = Entry(address.parse(body.email), upsert.sent_fields(body), consent, status)
+    return Asked(entry, _named(body))
+
+
+async def subscribe_all(
+    session: AsyncSession, vault: Vault, target: Target, calls: Sequence[Asked], limits: LimitSettings
+) -> list[Result | NewsletterError]:
+    """Carries out each call by itself, in this order, in statements for all of them. The errors
+    are `SubscriberLimitReached` when the plan has no room, and `ValidationFailed`; nothing of
+    such a call is written. Raises `ValidationFailed` for a foreign list.
+    """
+    taken = await quota.lock(session, target.project)
+    over = await fields.register_each(
+        session, target.project, [call.new_names for call in calls], limits.custom_fields
+    )
+    fitting = [call.entry for call, names in zip(calls, over, strict=True) if not names]
+    written = iter(await upsert.apply(session, vault, target, fitting, taken))
+    results: list[Result | NewsletterError] = [
+        _too_many_fields(names, limits) if names else next(written) or quota.SubscriberLimitReached()
+        for names in over
+    ]
+    new = [result.row for result in results if isinstance(result, Result) and result.is_new]
+    await announce(session, target.project, EventType.subscriber_created, new)
+    return results
 
 
 async def subscribe(
@@ -38,22 +82,19 @@ async def subscribe(
 
     Raises `SubscriberLimitReached` when the plan has no room, `ValidationFailed`.
     """
-    return await _upsert(session, vault, target, body, Status.active, limits)
+    return await _only(session, vault, target, asked(target, body, limits), limits)
 
 
 async def put(
     session: AsyncSession, vault: Vault, target: Target, body: SubscriberPut, limits: LimitSettings
 ) -> Result:
-    """Like `subscribe`, but a known status stays unless the body says otherwise.
+    """Like `subscribe`, for a body that says a status.
 
     Raises `ValidationFailed` for a status that the contact cannot come to.
     """
-    is_status_sent = body.sent("status")
     status = Status(body.status)
-    target = replace(target, reactivates=is_status_sent and status is Status.active)
-    result = await _upsert(session, vault, target, body, status, limits)
-    if not is_status_sent:
-        return result
+    target = replace(target, reactivates=status is Status.active)
+    result = await _only(session, vault, target, asked(target, body, limits, status), limits)
     row = await _leave(session, target.project, result.row, status, target.key_id)
     if row.status is not status:
         raise _refusal(row.status, status)
@@ -70,7 +111,7 @@ async def change(
     limit: int | None,
     key_id: UUID | None,
     limits: LimitSettings,
-) -> Subscriber:
+) -> Row:
     """Changes what is sent. Raises `NotFound`, `ValidationFailed`, `SubscriberLimitReached`."""
     values = upsert.sent_fields(body)
     await _check_limits(session, project, body, limits)
@@ -95,26 +136,12 @@ async def change(
     return row
 
 
-async def _upsert(
-    session: AsyncSession,
-    vault: Vault,
-    target: Target,
-    body: ListSubscriberCreate,
-    status: Status,
-    limits: LimitSettings,
+async def _only(
+    session: AsyncSession, vault: Vault, target: Target, call: Asked, limits: LimitSettings
 ) -> Result:
-    await _check_limits(session, target.project, body, limits)
-    entry = Entry(
-        address.parse(body.email),
-        upsert.sent_fields(body),
-        consent=upsert.evidence_of(body, target.key_id),
-        status=status,
-    )
-    [result] = await upsert.apply(session, vault, target, [entry])
-    if result is None:
-        raise quota.SubscriberLimitReached()
-    if result.is_new:
-        await announce(session, target.project, EventType.subscriber_created, [result.row])
+    [result] = await subscribe_all(session, vault, target, [call], limits)
+    if isinstance(result, NewsletterError):
+        raise result
     return result
 
 
@@ -123,21 +150,31 @@ async def _check_limits(
 ) -> None:
     errors = {}
     if len(body.tags or ()) > limits.tags:
-        errors["tags"] = [f"must have at most {limits.tags} entries"]
-    names = [name for name, value in (body.custom_fields or {}).items() if value is not None]
+        errors["tags"] = [_too_many_tags(limits)]
+    names = _named(body)
     known = await fields.register(session, project, names, limits.custom_fields)
-    for name in names:
-        if name not in known:
-            errors[f"custom_fields.{name}"] = [
-                f"is one too many: a project has at most {limits.custom_fields} custom fields"
-            ]
+    if over := [name for name in names if name not in known]:
+        errors |= _too_many_fields(over, limits).errors or {}
     if errors:
         raise ValidationFailed(errors=errors)
 
 
+def _named(body: SubscriberFields) -> list[str]:
+    return [name for name, value in (body.custom_fields or {}).items() if value is not None]
+
+
+def _too_many_tags(limits: LimitSettings) -> str:
+    return f"must have at most {limits.tags} entries"
+
+
+def _too_many_fields(names: Sequence[str], limits: LimitSettings) -> ValidationFailed:
+    text = f"is one too many: a project has at most {limits.custom_fields} custom fields"
+    return ValidationFailed(errors={f"custom_fields.{name}": [text] for name in names})
+
+
 async def _leave(
-    session: AsyncSession, project: Project, row: Subscriber, status: Status, key_id: UUID | None
-) -> Subscriber:
+    session: AsyncSession, project: Project, row: Row, status: Status, key_id: UUID | None
+) -> Row:
     """Carries out a status that ends a subscription; any other leaves the row as it is."""
     match status:
         case Status.unsubscribed:
@@ -156,7 +193,7 @@ async def _bring_back(
     session: AsyncSession,
     vault: Vault,
     project: Project,
-    row: Subscriber,
+    row: Row,
     evidence: Evidence | None,
     limit: int | None,
     key_id: UUID | None,
@@ -168,8 +205,7 @@ async def _bring_back(
     policy = (await accounts.profile(session, project)).resubscribe
     if evidence is None and needs_consent(before, policy):
         raise ValidationFailed.of("consent", _CONSENT_MISSING)
-    if not await quota.take(session, project, 1, limit):
-        raise quota.SubscriberLimitReached()
+    await quota.take_one(session, project, limit)
     upsert.reactivate(row)
     row.updated_at = clock.now()
     await rows.save(session, [row])

@@ -7,19 +7,21 @@
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts import queries as accounts
 from newsletter.accounts.models import Resubscribe
 from newsletter.accounts.project import Project
 from newsletter.audience import consents, lists, quota, rows
 from newsletter.audience.consents import Change, Evidence
 from newsletter.audience.models import Status, Subscriber
+from newsletter.audience.rows import Row
 from newsletter.audience.schemas import SubscriberFields
 from newsletter.audience.transitions import (
     COUNTED,
@@ -31,12 +33,13 @@ from newsletter.audience.transitions import (
 )
 from newsletter.kit import clock, ids
 from newsletter.kit.address import Address
+from newsletter.kit.bulk import among
 from newsletter.kit.crypto import Vault
 from newsletter.suppressions import queries as suppressed
 from newsletter.suppressions import service as suppressions
 from newsletter.suppressions.models import Reason
 
-FIELDS = ("first_name", "last_name", "tags", "custom_fields", "locale", "timezone")
+FIELDS = frozenset({"first_name", "last_name", "tags", "custom_fields", "locale", "timezone"})
 
 _TAKEN_OVER = {Reason.hard_bounce: Status.bounced, Reason.complaint: Status.complained}
 
@@ -50,6 +53,8 @@ class Target:
     limit: int | None
     """Subscribers that the plan allows; None: any number."""
     key_id: UUID | None
+    policy: Resubscribe
+    """What the project says of those who come back."""
     reactivates: bool = True
     """False for a PUT that says nothing of the status."""
 
@@ -76,17 +81,24 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    row: Subscriber
+    row: Row
     is_new: bool
     is_reactivated: bool
 
 
 @dataclass(slots=True)
 class _Work:
-    """What is to be written, gathered so that each table takes one statement."""
+    """What is known, and what is to be written, gathered so that each table takes one statement."""
 
-    new: list[Subscriber] = field(default_factory=list)
-    changed: list[Subscriber] = field(default_factory=list)
+    known: dict[str, Row]
+    """By address key, as they are after the entries that were carried out so far."""
+    reasons: Mapping[str, Reason]
+    places: float
+    """What is free in the plan."""
+    counted: int = 0
+    """What was taken of it."""
+    new: dict[str, Row] = field(default_factory=dict)
+    changed: dict[str, Row] = field(default_factory=dict)
     consents: list[Change] = field(default_factory=list)
     rejoined: list[str] = field(default_factory=list)
     """Address keys whose unsubscribe of the list is over."""
@@ -98,7 +110,7 @@ class _Work:
 
 def sent_fields(body: SubscriberFields) -> dict[str, Any]:
     """What the caller wrote; tags once each, in their order."""
-    fields = {name: getattr(body, name) for name in FIELDS if body.sent(name)}
+    fields = {name: getattr(body, name) for name in body.model_fields_set if name in FIELDS}
     if "tags" in fields:
         fields["tags"] = list(dict.fromkeys(fields["tags"] or ()))
     return fields
@@ -113,56 +125,52 @@ def evidence_of(body: SubscriberFields, key_id: UUID | None) -> Evidence | None:
 
 
 async def apply(
-    session: AsyncSession, vault: Vault, target: Target, entries: Sequence[Entry]
+    session: AsyncSession, vault: Vault, target: Target, entries: Sequence[Entry], taken: int
 ) -> list[Result | None]:
-    """Writes the entries, at most one per address, in a bounded number of statements.
+    """Writes the entries one after the other, in a number of statements that does not grow.
 
-    None stands for an entry that needs a place in the plan and found none: nothing of it is
-    written. Earlier entries come first. Raises `ValidationFailed` for a foreign list.
+    ``taken`` are the places of the plan that are taken, as `quota.lock` told in this transaction.
+    None stands for an entry that needs a place and found none: nothing of it is written. Raises
+    `ValidationFailed` for a foreign list.
     """
     project = target.project
-    await quota.lock(session, project)
-    await lists.named_list(session, project, target.list_id)
-    policy = (await accounts.profile(session, project)).resubscribe
-    keys = [entry.address.key for entry in entries]
+    await lists.check_list(session, project, target.list_id)
+    keys = list(dict.fromkeys(entry.address.key for entry in entries))
     found = await rows.locked(
-        session, project, Subscriber.list_id == target.list_id, Subscriber.address_key.in_(keys)
+        session,
+        project,
+        Subscriber.list_id == target.list_id,
+        among(session, Subscriber.address_key, keys),
     )
     known = {row.address_key: row for row in found}
     unknown = [key for key in keys if key not in known]
     reasons = await suppressed.project_reasons(session, vault, project.id, unknown) if unknown else {}
-    wanted = [
-        _wanted(target, policy, entry, known.get(entry.address.key), reasons.get(entry.address.key))
-        for entry in entries
-    ]
-    needs = [
-        status in COUNTED and (key not in known or known[key].status not in COUNTED)
-        for key, status in zip(keys, wanted, strict=True)
-    ]
-    places = await quota.take(session, project, sum(needs), target.limit)
-    work, results = _Work(), list[Result | None]()
-    for entry, status, is_counted in zip(entries, wanted, needs, strict=True):
-        if is_counted and places == 0:
-            results.append(None)
-            continue
-        places -= is_counted
-        key = entry.address.key
-        if entry.consent and status is Status.active:
-            work.agreed.append(key)
-        if key in known:
-            results.append(_update(work, target, entry, known[key], status))
-        else:
-            results.append(_create(work, target, entry, status, reasons.get(key)))
+    work = _Work(known, reasons, math.inf if target.limit is None else target.limit - taken)
+    results = [_carry_out(work, target, entry) for entry in entries]
     await _write(session, vault, target, work)
     return results
 
 
-def _wanted(
-    target: Target, policy: Resubscribe, entry: Entry, row: Subscriber | None, reason: Reason | None
-) -> Status:
+def _carry_out(work: _Work, target: Target, entry: Entry) -> Result | None:
+    key = entry.address.key
+    row, reason = work.known.get(key), work.reasons.get(key)
+    status = _wanted(target, entry, row, reason)
+    if status in COUNTED and (row is None or row.status not in COUNTED):
+        if work.places < 1:
+            return None
+        work.places -= 1
+        work.counted += 1
+    if entry.consent and status is Status.active:
+        work.agreed.append(key)
+    if row is None:
+        return _create(work, target, entry, status, reason)
+    return _update(work, target, entry, row, status)
+
+
+def _wanted(target: Target, entry: Entry, row: Row | None, reason: Reason | None) -> Status:
     """The status that the entry comes to, if the plan has room for it."""
     if row is not None:
-        may_change = target.reactivates and (entry.consent or not needs_consent(row.status, policy))
+        may_change = target.reactivates and (entry.consent or not needs_consent(row.status, target.policy))
         return after(Cause.subscribe, row.status) if may_change else row.status
     if entry.status is Status.active and reason is Reason.erased and entry.consent is None:
         return Status.unsubscribed
@@ -173,14 +181,18 @@ def _wanted(
 
 def _create(work: _Work, target: Target, entry: Entry, status: Status, reason: Reason | None) -> Result:
     now = clock.now()
-    row = Subscriber(
+    row = Row(
         id=ids.uuid7(),
         project_id=target.project.id,
         list_id=target.list_id,
         email=entry.address.spelling,
         address_key=entry.address.key,
+        first_name=None,
+        last_name=None,
         tags=[],
         custom_fields={},
+        locale=None,
+        timezone=None,
         status=status,
         subscribed_at=now if status is Status.active else None,
         unsubscribed_at=now if status is Status.unsubscribed else None,
@@ -188,7 +200,7 @@ def _create(work: _Work, target: Target, entry: Entry, status: Status, reason: R
         updated_at=now,
     )
     fill(row, entry.fields)
-    work.new.append(row)
+    work.known[row.address_key] = work.new[row.address_key] = row
     evidence = entry.consent or Evidence("api", key_id=target.key_id)
     if status is not entry.status:
         evidence = Evidence(f"suppressed: {reason}", key_id=target.key_id)
@@ -198,7 +210,9 @@ def _create(work: _Work, target: Target, entry: Entry, status: Status, reason: R
     return Result(row, is_new=True, is_reactivated=False)
 
 
-def _update(work: _Work, target: Target, entry: Entry, row: Subscriber, status: Status) -> Result:
+def _update(work: _Work, target: Target, entry: Entry, row: Row, status: Status) -> Result:
+    # An earlier entry of this address has its own result, which shows the row as it was then.
+    row = copy(row)
     is_reactivated = status is not row.status
     if is_reactivated:
         reactivate(row)
@@ -207,14 +221,17 @@ def _update(work: _Work, target: Target, entry: Entry, row: Subscriber, status: 
         work.rejoined.append(row.address_key)
     if fill(row, entry.fields) or is_reactivated:
         row.updated_at = clock.now()
-        work.changed.append(row)
+        work.known[row.address_key] = row
+        written = work.new if row.address_key in work.new else work.changed
+        written[row.address_key] = row
     return Result(row, is_new=False, is_reactivated=is_reactivated)
 
 
 async def _write(session: AsyncSession, vault: Vault, target: Target, work: _Work) -> None:
     project = target.project
-    await rows.add(session, work.new)
-    await rows.save(session, work.changed)
+    await quota.take(session, project, work.counted)
+    await rows.add(session, list(work.new.values()))
+    await rows.save(session, list(work.changed.values()))
     await consents.record(session, work.consents)
     await suppressions.suppress(
         session,
@@ -249,14 +266,14 @@ async def lift_tombstones(
     )
 
 
-def reactivate(row: Subscriber) -> None:
+def reactivate(row: Row) -> None:
     """Only the row: its place in the plan, consent and suppression are the caller's."""
     row.status = Status.active
     row.subscribed_at = clock.now()
     row.unsubscribed_at = None
 
 
-def fill(row: Subscriber, fields: Mapping[str, Any]) -> bool:
+def fill(row: Row, fields: Mapping[str, Any]) -> bool:
     """Writes the fields into the row; False when they say what it says already."""
     is_changed = False
     for name, value in fields.items():

@@ -1,16 +1,25 @@
 """Reads mailings and messages."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery import ledger
-from newsletter.delivery.models import Batch, Feedback, Mailing, MailingStatus, Message, Outcome
+from newsletter.delivery.models import (
+    Batch,
+    Feedback,
+    Mailing,
+    MailingKind,
+    MailingStatus,
+    Message,
+    Outcome,
+)
 from newsletter.kit import ids
+from newsletter.kit.bulk import among
 from newsletter.kit.errors import ValidationFailed
 
 PREFIX = "msg"
@@ -118,6 +127,35 @@ async def by_key(session: AsyncSession, mailing_id: UUID, seq: int) -> FoundMess
     )
     row = (await session.execute(statement)).one_or_none()
     return FoundMessage(*row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A message that somebody opened or clicked, and whose it is."""
+
+    mailing_id: UUID
+    seq: int
+    project_id: UUID
+    campaign_id: UUID | None
+    subscriber_id: UUID | None
+    """None for a test send, and for who was erased."""
+
+
+async def tracked(
+    session: AsyncSession, keys: Collection[tuple[UUID, int]]
+) -> Mapping[tuple[UUID, int], Tracked]:
+    """For a block of opens and clicks: those of the messages that are there, by mailing and number."""
+    campaign = case((Mailing.kind == MailingKind.campaign, Mailing.source_id))
+    # Each mailing with each number, of which a block has few: both are ranges of one index.
+    statement = (
+        select(Message.mailing_id, Message.seq, Mailing.project_id, campaign, Message.subscriber_id)
+        .join(Mailing, Mailing.id == Message.mailing_id)
+        .where(
+            among(session, Message.mailing_id, {mailing_id for mailing_id, _ in keys}),
+            among(session, Message.seq, {seq for _, seq in keys}),
+        )
+    )
+    return {(row[0], row[1]): Tracked(*row) for row in await session.execute(statement)}
 
 
 async def find_mailing(session: AsyncSession, mailing_id: UUID) -> Mailing | None:

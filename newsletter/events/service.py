@@ -1,15 +1,47 @@
 """Writes the event log."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.events.models import Event
-from newsletter.events.vocabulary import EventType
-from newsletter.kit import clock, ids, jobs
+from newsletter.events.vocabulary import EventType, Trace
+from newsletter.kit import bulk, clock, ids, jobs
 from newsletter.kit.db import JSONObject
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """An event that is kept in the log, with an id and a time that it had before."""
+
+    id: UUID
+    project_id: UUID
+    kind: Trace
+    data: JSONObject
+    at: datetime
+
+
+async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> None:
+    """Writes traces, which nobody is told of. Safe to repeat: those that are there stay."""
+    await bulk.insert_rows(
+        session,
+        Event,
+        [
+            {
+                "id": row.id,
+                "project_id": row.project_id,
+                "type": row.kind.value,
+                "data": row.data,
+                "created_at": row.at,
+            }
+            for row in rows
+        ],
+        is_repeatable=True,
+    )
 
 
 async def record_many(
@@ -26,7 +58,7 @@ async def record_many(
         {"id": ids.uuid7(), "project_id": project_id, "type": kind.value, "data": row, "created_at": now}
         for row in rows
     ]
-    await session.execute(insert(Event), events)
+    await bulk.insert_rows(session, Event, events)
     await jobs.enqueue(session, "webhooks.fan_out", {"event_ids": [str(event["id"]) for event in events]})
 
 
@@ -49,6 +81,22 @@ async def blank(
     )
     rows = [
         {"id": event_id, "data": {**data, subject: {**data[subject], **dict.fromkeys(fields)}}}
+        for event_id, data in await session.execute(statement)
+    ]
+    if rows:
+        await session.execute(update(Event), rows)
+
+
+async def blank_traces(session: AsyncSession, project_id: UUID, subscriber_ids: Collection[str]) -> None:
+    """Takes out of all traces of these subscribers what their requests told of them, and who they
+    were. Reads every trace of the project, as `blank` does."""
+    statement = select(Event.id, Event.data).where(
+        Event.project_id == project_id,
+        Event.type.in_([kind.value for kind in Trace]),
+        Event.data["message"]["subscriber_id"].as_string().in_(subscriber_ids),
+    )
+    rows = [
+        {"id": event_id, "data": {"message": {**data["message"], "subscriber_id": None}, "request": None}}
         for event_id, data in await session.execute(statement)
     ]
     if rows:

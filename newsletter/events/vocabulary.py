@@ -11,3 +11,10 @@ class EventType(StrEnum):
     subscriber_unsubscribed = "subscriber.unsubscribed"
     subscriber_bounced = "subscriber.bounced"
     subscriber_complained = "subscriber.complained"
+
+
+class Trace(StrEnum):
+    """What a reader's request left in the log, as it came: kept, and announced to nobody."""
+
+    opened = "message.opened"
+    clicked = "message.clicked"

@@ -170,8 +170,10 @@ class Database:
         )
         self.engine = create_async_engine(
             url,
-            pool_size=pool_size,
-            max_overflow=pool_size,
+            # All are kept once they were opened: connections that are closed again after a rush, as an
+            # overflow's are, took half of the time of a busy process, to open them anew.
+            pool_size=2 * pool_size,
+            max_overflow=0,
             pool_timeout=30,
             # Errors end up in logs; the values of a statement are people's addresses.
             hide_parameters=True,

@@ -173,6 +173,11 @@ class Once:
     def __init__(self, vault: Vault, claim: Claim | None) -> None:
         self._vault, self._claim = vault, claim
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the call has a key."""
+        return self._claim is not None
+
     async def keep(self, session: AsyncSession, status: int, out: BaseModel | None) -> None:
         """Stores the answer; ``out`` is the body, None for an empty one."""
         if self._claim is not None:

@@ -12,9 +12,12 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.kit import clock
+from newsletter.kit.bulk import plain_table
 from newsletter.kit.db import insert
 from newsletter.plans.catalogue import Resource
 from newsletter.plans.models import Counter
+
+_COUNTERS = plain_table(Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +57,21 @@ async def use(
     return await _take(session, owner_id, resource, limit, used=units)
 
 
-async def use_up_to(
-    session: AsyncSession, owner_id: UUID, resource: Resource, units: int, limit: int | None
-) -> int:
-    """Takes and settles as many of ``units`` as fit; returns how many that were."""
-    if units == 0:
-        return 0
-    if limit is None:
-        await use(session, owner_id, resource, units, None)
-        return units
-    # The row lock of this UPDATE keeps the counter still until the transaction ends.
+async def hold(session: AsyncSession, owner_id: UUID, resource: Resource) -> int:
+    """How many units are taken; the counter stands still until the transaction ends, so what is
+    counted on this number holds."""
     period = period_of(resource)
-    await _ensure(session, owner_id, resource, period)
-    locked = (
-        update(Counter)
+    held = (
+        update(_COUNTERS)
         .where(*_key(owner_id, resource, period))
         .values(used=Counter.used)
         .returning(Counter.used + Counter.reserved)
     )
-    taken = (await session.execute(locked)).scalar_one()
-    fitting = max(0, min(units, limit - taken))
-    if fitting:
-        await _take(session, owner_id, resource, limit, period, used=fitting)
-    return fitting
+    taken = (await session.execute(held)).scalar_one_or_none()
+    if taken is None:
+        await _ensure(session, owner_id, resource, period)
+        taken = (await session.execute(held)).scalar_one()
+    return int(taken)
 
 
 async def settle(
@@ -129,7 +124,7 @@ async def _take(
 ) -> bool:
     period = period_of(resource) if period is None else period
     statement = (
-        update(Counter)
+        update(_COUNTERS)
         .where(*_key(owner_id, resource, period))
         .values(used=Counter.used + used, reserved=Counter.reserved + reserved)
         .returning(Counter.used)

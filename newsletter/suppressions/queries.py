@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from newsletter.kit.bulk import among
 from newsletter.kit.crypto import Vault
 from newsletter.kit.errors import NotFound
 from newsletter.suppressions.models import Reason, Suppression
@@ -115,7 +116,7 @@ async def project_reasons(
     for address_key in address_keys:
         stored.update(dict.fromkeys(tombstones(vault, project_id, address_key), address_key))
     statement = select(Suppression.address_key, Suppression.reason).where(
-        Suppression.scope == project_scope(project_id), Suppression.address_key.in_(stored)
+        Suppression.scope == project_scope(project_id), among(session, Suppression.address_key, stored)
     )
     return {stored[key]: reason for key, reason in await session.execute(statement)}
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from sqlalchemy import func, select
 
+from newsletter.accounts.models import Resubscribe
 from newsletter.accounts.project import Project
 from newsletter.audience import service
 from newsletter.audience.models import Status, Subscriber
@@ -31,7 +32,7 @@ async def active(db: Database, project: Project) -> int:
 async def target(db: Database, project: Project, limit: int | None) -> Target:
     async with db.unit_of_work() as session:
         row = await service.create_list(session, project, ListCreate(name="x"))
-    return Target(project, row.id, limit, key_id=None)
+    return Target(project, row.id, limit, key_id=None, policy=Resubscribe.allow)
 
 
 async def test_of_two_hundred_at_once_on_a_hundred_left_exactly_a_hundred_get_in(

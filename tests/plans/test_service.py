@@ -65,13 +65,13 @@ async def test_without_a_limit_everything_fits(db: Database) -> None:
         assert await plans.reserve(session, OWNER, Resource.mails, 10**9, None)
 
 
-async def test_as_many_as_fit_are_taken(db: Database) -> None:
+async def test_who_holds_a_counter_knows_what_is_taken(db: Database) -> None:
     async with db.unit_of_work() as session:
-        assert await plans.use_up_to(session, OWNER, Resource.subscribers, 7, 10) == 7
-        assert await plans.use_up_to(session, OWNER, Resource.subscribers, 7, 10) == 3
-        assert await plans.use_up_to(session, OWNER, Resource.subscribers, 7, 10) == 0
+        assert await plans.hold(session, OWNER, Resource.subscribers) == 0
+        await plans.use(session, OWNER, Resource.subscribers, 7, None)
+        assert await plans.hold(session, OWNER, Resource.subscribers) == 7
         await plans.give_back(session, OWNER, Resource.subscribers, 4)
-        assert await plans.use_up_to(session, OWNER, Resource.subscribers, 7, 10) == 4
+        assert await plans.hold(session, OWNER, Resource.subscribers) == 3
 
 
 async def test_owners_share_nothing(db: Database) -> None:

@@ -5,7 +5,8 @@ from typing import Any, cast
 import pytest
 
 from newsletter.audience.announce import described
-from newsletter.audience.models import Status, Subscriber
+from newsletter.audience.models import Status
+from newsletter.audience.rows import Row
 from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.events.vocabulary import EventType
@@ -19,8 +20,25 @@ def real(kind: EventType) -> Any:
         status = CampaignStatus(kind.value.partition(".")[2])
         campaign = Campaign(id=ids.uuid7(), list_id=ids.uuid7(), status=status)
         return {"campaign": campaigns.described(campaign)}
-    subscriber = Subscriber(id=ids.uuid7(), list_id=ids.uuid7(), status=Status.active, created_at=now)
-    return described(subscriber)
+    row = Row(
+        id=ids.uuid7(),
+        project_id=ids.uuid7(),
+        list_id=ids.uuid7(),
+        email="ada@example.com",
+        address_key="ada@example.com",
+        first_name=None,
+        last_name=None,
+        tags=[],
+        custom_fields={},
+        locale=None,
+        timezone=None,
+        status=Status.active,
+        subscribed_at=None,
+        unsubscribed_at=None,
+        created_at=now,
+        updated_at=now,
+    )
+    return described(row)
 
 
 @pytest.mark.parametrize("kind", list(EventType))

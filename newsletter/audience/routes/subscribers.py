@@ -1,6 +1,6 @@
 """``/subscribers``, and the subscribers of one list."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
@@ -21,8 +21,10 @@ from newsletter.audience.access import (
     list_of_query,
     search_text,
 )
+from newsletter.audience.intake import Intake
 from newsletter.audience.models import Status, Subscriber
 from newsletter.audience.queries import Filters
+from newsletter.audience.rows import Row
 from newsletter.audience.schemas import (
     BatchAnswer,
     BatchIn,
@@ -39,6 +41,7 @@ from newsletter.audience.schemas import (
     SubscriberUpdate,
 )
 from newsletter.audience.service import Target
+from newsletter.audience.upsert import Result
 from newsletter.kit import address, ids, paging
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
@@ -46,7 +49,7 @@ from newsletter.kit.errors import NotFound, ValidationFailed
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import CursorMeta, Data, Page
 from newsletter.plans.catalogue import CallClass, Resource
-from newsletter.settings import Settings
+from newsletter.settings import LimitSettings, Settings
 
 _KNOWN = {200: ResponseSpec(Data[SubscriberOut], description="Known before, and updated")}
 _READ = {"scope": "subscribers:read"}
@@ -68,6 +71,7 @@ class ListSubscriberController(Controller):
         self,
         db: NamedDependency[Database],
         vault: NamedDependency[Vault],
+        intake: NamedDependency[Intake],
         settings: NamedDependency[Settings],
         principal: NamedDependency[Principal],
         once: NamedDependency[Once],
@@ -75,12 +79,9 @@ class ListSubscriberController(Controller):
         data: JSONBody[ListSubscriberCreate],
     ) -> Response[Data[SubscriberOut]]:
         wanted = list_of_path(principal, list_id)
-        async with db.unit_of_work() as session:
+        async with db.read() as session:
             await service.get_list(session, principal.project, wanted)
-            made = await service.subscribe(session, vault, _target(principal, wanted), data, settings.limits)
-            out = _shown(made.row)
-            await once.keep(session, 201 if made.is_new else 200, out)
-        return Response(out, status_code=201 if made.is_new else 200)
+        return await _subscribe(db, vault, intake, settings.limits, _target(principal, wanted), once, data)
 
     @delete(
         "/{subscriber_id:str}",
@@ -169,17 +170,14 @@ class SubscriberController(Controller):
         self,
         db: NamedDependency[Database],
         vault: NamedDependency[Vault],
+        intake: NamedDependency[Intake],
         settings: NamedDependency[Settings],
         principal: NamedDependency[Principal],
         once: NamedDependency[Once],
         data: JSONBody[SubscriberCreate],
     ) -> Response[Data[SubscriberOut]]:
         target = _target(principal, data.list_id)
-        async with db.unit_of_work() as session:
-            made = await service.subscribe(session, vault, target, data, settings.limits)
-            out = _shown(made.row)
-            await once.keep(session, 201 if made.is_new else 200, out)
-        return Response(out, status_code=201 if made.is_new else 200)
+        return await _subscribe(db, vault, intake, settings.limits, target, once, data)
 
     @put(
         operation_id="upsert_subscriber",
@@ -193,15 +191,20 @@ class SubscriberController(Controller):
         self,
         db: NamedDependency[Database],
         vault: NamedDependency[Vault],
+        intake: NamedDependency[Intake],
         settings: NamedDependency[Settings],
         principal: NamedDependency[Principal],
         data: JSONBody[SubscriberPut],
     ) -> Response[Data[SubscriberOut]]:
         target = _target(principal, data.list_id)
         _allow_status(principal, data)
-        async with db.unit_of_work() as session:
-            made = await service.put(session, vault, target, data, settings.limits)
-        return Response(_shown(made.row), status_code=201 if made.is_new else 200)
+        if data.sent("status"):
+            async with db.unit_of_work() as session:
+                made = await service.put(session, vault, target, data, settings.limits)
+        else:
+            target = replace(target, reactivates=False)
+            made = await intake.subscribe(target, service.asked(target, data, settings.limits))
+        return _answered(made)
 
     @post(
         "/batch",
@@ -355,7 +358,31 @@ def _target(principal: Principal, list_id: UUID) -> Target:
         list_id=list_id,
         limit=principal.plan.limits[Resource.subscribers],
         key_id=principal.key_id,
+        policy=principal.resubscribe,
     )
+
+
+async def _subscribe(
+    db: Database,
+    vault: Vault,
+    intake: Intake,
+    limits: LimitSettings,
+    target: Target,
+    once: Once,
+    body: ListSubscriberCreate,
+) -> Response[Data[SubscriberOut]]:
+    if not once.is_wanted:
+        return _answered(await intake.subscribe(target, service.asked(target, body, limits)))
+    # The answer is kept in the transaction of the effect, which is therefore the call's own.
+    async with db.unit_of_work() as session:
+        made = await service.subscribe(session, vault, target, body, limits)
+        answer = _answered(made)
+        await once.keep(session, answer.status_code or 200, answer.content)
+    return answer
+
+
+def _answered(made: Result) -> Response[Data[SubscriberOut]]:
+    return Response(_shown(made.row), status_code=201 if made.is_new else 200)
 
 
 def _allow_status(principal: Principal, body: SubscriberPut | SubscriberUpdate) -> None:
@@ -372,5 +399,5 @@ async def _named(session: AsyncSession, principal: Principal, text: str) -> Subs
     return row
 
 
-def _shown(row: Subscriber) -> Data[SubscriberOut]:
+def _shown(row: Subscriber | Row) -> Data[SubscriberOut]:
     return Data(data=SubscriberOut.model_validate(row))

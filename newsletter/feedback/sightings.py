@@ -1,0 +1,223 @@
+"""Opens and clicks on their way into the event log, in blocks.
+
+A reader never waits for the database: the request only appends to a buffer. A block is written
+every `TrackingSettings.flush_seconds`, or as soon as it is full. While the database is away
+blocks go to a file (`newsletter.feedback.spool`), from where they are written when it is back.
+What a sighting means, person or machine, is not decided here: it is kept as it came.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.delivery import queries as delivery
+from newsletter.delivery.links import MessageRef
+from newsletter.delivery.queries import Tracked
+from newsletter.events import service as events
+from newsletter.events.service import Noted
+from newsletter.events.vocabulary import Trace
+from newsletter.feedback.spool import Spool
+from newsletter.kit import ids
+from newsletter.kit.db import Database, JSONObject, is_outage
+from newsletter.settings import TrackingSettings
+
+log = structlog.get_logger(__name__)
+
+WRITE_SECONDS: Final = 10.0
+"""What the database gets for one block before it counts as away."""
+REPLAY_SECONDS: Final = 5.0
+"""Between two looks whether the spool can be written to the database."""
+SAY_EVERY: Final = 60.0
+MAX_HEADER: Final = 500
+"""Letters of a header that are kept."""
+
+
+class Sighting(NamedTuple):
+    """One request for a pixel or a tracked link, as it came: a tuple, which takes no time to make."""
+
+    at: float
+    """Seconds since 1970."""
+    message: MessageRef
+    method: str
+    url: str | None
+    """Where a click leads; None for an open."""
+    ip: str | None
+    user_agent: bytes | None
+    purpose: bytes | None
+    """What a browser says of itself that fetches ahead (``Sec-Purpose: prefetch``)."""
+
+    def packed(self) -> JSONObject:
+        """For the spool. The address is cut here: nothing that names a line goes to a disk."""
+        return {
+            "id": ids.uuid7().hex,
+            "at": self.at,
+            "message": self.message.pack().hex(),
+            "url": self.url,
+            "request": {
+                "method": self.method,
+                "user_agent": _text(self.user_agent),
+                "purpose": _text(self.purpose),
+                "ip": None if self.ip is None else network_of(self.ip),
+            },
+        }
+
+
+def _text(value: bytes | None) -> str | None:
+    # PostgreSQL's text holds no NUL, and a header may.
+    return None if value is None else value[:MAX_HEADER].decode("latin-1").replace("\0", "")
+
+
+@lru_cache(maxsize=10_000)
+def network_of(address: str) -> str | None:
+    """The network that an address is in, /24 or /48: enough to tell a proxy, too little to name
+    a person. None for what is no address."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return None
+    if found.version == 6 and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return str(ip_network((found, 24 if found.version == 4 else 48), strict=False))
+
+
+class Sightings:
+    """The buffer of one process and one event loop, and the task that empties it."""
+
+    def __init__(self, db: Database, settings: TrackingSettings, spool: Spool) -> None:
+        self._db, self._settings, self._spool = db, settings, spool
+        self._buffer: list[Sighting] = []
+        self._is_full = asyncio.Event()
+        self._is_closing = False
+        self._task: asyncio.Task[None] | None = None
+        self._replay_at = 0.0
+        self._lost, self._said_at = 0, -SAY_EVERY
+
+    def start(self) -> None:
+        """Begins to write; also what an earlier process left in the spool."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+
+    def note(self, sighting: Sighting) -> None:
+        """Keeps it in memory. A buffer that is full drops it, and the log says so."""
+        if len(self._buffer) >= self._settings.buffer:
+            self._drop(1)
+            return
+        self._buffer.append(sighting)
+        if len(self._buffer) >= self._settings.block:
+            self._is_full.set()
+        if self._task is None:
+            self.start()
+
+    async def flush(self) -> None:
+        """Writes all that is in memory now, to the database or to the spool."""
+        while self._buffer:
+            block, self._buffer = (
+                self._buffer[: self._settings.block],
+                self._buffer[self._settings.block :],
+            )
+            await self._keep([sighting.packed() for sighting in block])
+
+    async def replay(self) -> None:
+        """Writes what is in the spool to the database. Raises what is wrong with the database."""
+        async with aclosing(self._spool.blocks(self._settings.block)) as blocks:
+            async for block in blocks:
+                await self._write(block)
+
+    async def aclose(self) -> None:
+        """What was noted is in the database or in the spool when this returns."""
+        self._is_closing = True
+        self._is_full.set()
+        if self._task is not None:
+            await self._task
+        await self.flush()
+        await self._spool.aclose()
+
+    async def _work(self) -> None:
+        while not self._is_closing:
+            try:
+                async with asyncio.timeout(self._settings.flush_seconds):
+                    await self._is_full.wait()
+            except TimeoutError:
+                pass  # Time to write what there is.
+            self._is_full.clear()
+            await self.flush()
+            await self._replay_if_due()
+
+    async def _keep(self, block: Sequence[JSONObject]) -> None:
+        try:
+            await self._write(block)
+        except Exception as error:
+            if not is_outage(error):
+                log.error("opens and clicks could not be written; they are kept in the spool", exc_info=error)
+            await self._spool_block(block)
+
+    async def _spool_block(self, block: Sequence[JSONObject]) -> None:
+        try:
+            is_kept = await self._spool.append(block)
+        except OSError as error:
+            log.error("the spool of opens and clicks cannot be written", error=repr(error))
+            is_kept = False
+        if not is_kept:
+            self._drop(len(block))
+
+    async def _write(self, block: Sequence[JSONObject]) -> None:
+        async with asyncio.timeout(WRITE_SECONDS), self._db.unit_of_work() as session:
+            await record(session, block)
+
+    async def _replay_if_due(self) -> None:
+        now = time.monotonic()
+        if now < self._replay_at or self._is_closing:
+            return
+        self._replay_at = now + REPLAY_SECONDS
+        try:
+            await self.replay()
+        except Exception as error:
+            if not is_outage(error):
+                log.error("the spool of opens and clicks could not be replayed", exc_info=error)
+
+    def _drop(self, count: int) -> None:
+        self._lost += count
+        now = time.monotonic()
+        if now - self._said_at >= SAY_EVERY:
+            log.error("opens and clicks were dropped: no room to keep them", count=self._lost)
+            self._lost, self._said_at = 0, now
+
+
+async def record(session: AsyncSession, block: Sequence[JSONObject]) -> None:
+    """Writes packed sightings into the event log; safe to repeat. Those of a message that is gone
+    are dropped: its project was, or the links of a test mail were followed after it."""
+    seen: list[tuple[Any, MessageRef]] = [
+        (packed, MessageRef.unpack(bytes.fromhex(str(packed["message"])))) for packed in block
+    ]
+    known = await delivery.tracked(session, {(ref.mailing_id, ref.seq) for _, ref in seen})
+    keyed = ((packed, known.get((ref.mailing_id, ref.seq))) for packed, ref in seen)
+    await events.note_many(
+        session, [_event(packed, message) for packed, message in keyed if message is not None]
+    )
+
+
+def _event(packed: Any, about: Tracked) -> Noted:
+    message: dict[str, Any] = {
+        "id": delivery.public_id(about.mailing_id, about.seq),
+        "campaign_id": about.campaign_id and ids.public("cmp", about.campaign_id),
+        # As the row has it: of who was erased it names nobody, whatever the link says.
+        "subscriber_id": about.subscriber_id and ids.public("sub", about.subscriber_id),
+    }
+    if packed["url"] is not None:
+        message["url"] = packed["url"]
+    return Noted(
+        id=UUID(packed["id"]),
+        project_id=about.project_id,
+        kind=Trace.opened if packed["url"] is None else Trace.clicked,
+        data={"message": message, "request": packed["request"] if about.subscriber_id else None},
+        at=datetime.fromtimestamp(packed["at"], UTC),
+    )
