@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bench.api import api_rows
 from bench.bounces import bounce_rows
 from bench.letter import letter_rows
+from bench.http import http_rows
 from bench.materialise import materialise_rows
 from bench.sending import memory_rows, sending_rows
 from bench.table import Row, as_table, write_page
@@ -21,6 +22,7 @@ class Options:
     calls: int
     memory: tuple[int, int]
     list_size: int
+    seconds: int
 
 
 SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
@@ -29,6 +31,7 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "materialise": lambda given: materialise_rows(given.list_size),
     "letter": lambda given: letter_rows(),
     "api": lambda given: api_rows(given.calls),
+    "http": lambda given: http_rows(given.seconds, given.rounds),
     "memory": lambda given: memory_rows(*given.memory),
     "bounces": lambda given: bounce_rows(),
 }
@@ -42,8 +45,11 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=3_000)
     parser.add_argument("--memory", type=int, nargs=2, default=(10_000, 100_000))
     parser.add_argument("--list-size", type=int, default=1_000_000, help="recipients to materialise")
+    parser.add_argument("--seconds", type=int, default=5, help="of each HTTP load")
     given = parser.parse_args()
-    options = Options(given.recipients, given.rounds, given.calls, tuple(given.memory), given.list_size)
+    options = Options(
+        given.recipients, given.rounds, given.calls, tuple(given.memory), given.list_size, given.seconds
+    )
     rows = [row for name in given.only or SECTIONS for row in SECTIONS[name](options)]
     arguments = " ".join(sys.argv[1:])
     table = as_table(rows, f'make bench ARGS="{arguments}"' if arguments else "make bench")
