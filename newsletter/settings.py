@@ -325,8 +325,8 @@ class Settings(BaseSettings):
     """A folder whose files stand in for the packaged ``email_templates/``."""
     plans_file: Path | None = None
     """A file that stands in for the packaged plan table (``newsletter/plans/plans.toml``)."""
-    database_pool: int = Field(10, ge=2, le=200)
-    """Connections that each event loop keeps to the database."""
+    database_pool: int = Field(20, ge=2, le=200)
+    """Connections that each event loop opens to the database at most, and keeps."""
 
     ai: AISettings = Field(default_factory=AISettings)
     smtp: SMTPSettings = Field(default_factory=SMTPSettings)

@@ -159,7 +159,7 @@ def is_postgresql(session: AsyncSession) -> bool:
 class Database:
     """An engine and its transactions. One object serves one event loop."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, info: Mapping[str, object] | None = None) -> None:
+    def __init__(self, url: str, *, pool_size: int = 20, info: Mapping[str, object] | None = None) -> None:
         """``info`` is what every session of a unit of work starts with (`kit.jobs` finds its bell there)."""
         self.is_sqlite = url.startswith("sqlite")
         options: dict[str, Any] = (
@@ -172,7 +172,7 @@ class Database:
             url,
             # All are kept once they were opened: connections that are closed again after a rush, as an
             # overflow's are, took half of the time of a busy process, to open them anew.
-            pool_size=2 * pool_size,
+            pool_size=pool_size,
             max_overflow=0,
             pool_timeout=30,
             # Errors end up in logs; the values of a statement are people's addresses.
