@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bench.api import api_rows
 from bench.bounces import bounce_rows
-from bench.letter import letter_rows
 from bench.http import http_rows
+from bench.letter import letter_rows
 from bench.materialise import materialise_rows
 from bench.sending import memory_rows, sending_rows
 from bench.table import Row, as_table, write_page

@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 from uuid import UUID
@@ -64,8 +64,8 @@ def http_rows(seconds: int, rounds: int) -> list[Row]:
                 lambda: _batches(running, list_id, rounds),
             ),
             row(
-                Goal("Click redirect / Fastify", 0.9, 1.5),
-                lambda: _clicks(folder, running, seconds, rounds),
+                Goal("Click redirect with its event in the log / Fastify + pg, the same", 0.9, 1.5),
+                lambda: _clicks(folder, running, list_id, seconds, rounds),
             ),
             row(
                 Goal("GET /campaigns/{id} at 16 connections / the bare Litestar route, p50"),
@@ -86,11 +86,7 @@ def http_rows(seconds: int, rounds: int) -> list[Row]:
 
 
 def _upserts(folder: Path, running: Service, list_id: str, seconds: int, rounds: int) -> Measured:
-    project_id = _project(running, list_id)
-    with peer(folder, running.key, running.database_url, project_id, str(ids.private("lst", list_id))) as (
-        url,
-        _,
-    ):
+    with _peer_of(folder, running, list_id) as (url, _):
 
         def ours(number: int) -> Figures:
             script = upserts(list_id, running.key, number)
@@ -104,10 +100,10 @@ def _upserts(folder: Path, running: Service, list_id: str, seconds: int, rounds:
         return _in_turn(ours, theirs, rounds, "Fastify")
 
 
-def _clicks(folder: Path, running: Service, seconds: int, rounds: int) -> Measured:
+def _clicks(folder: Path, running: Service, list_id: str, seconds: int, rounds: int) -> Measured:
     links = Links(Signer([running.secret_key]), running.url, running.url)
     link = links.tracked(_reader(running), LINK)
-    with peer(folder, running.key) as (url, path):
+    with _peer_of(folder, running, list_id) as (url, path):
         return _in_turn(
             lambda _: wrk(folder, link, FOLLOWS, seconds=seconds, connections=UPSERT_CONNECTIONS),
             lambda _: wrk(folder, url + path, FOLLOWS, seconds=seconds, connections=UPSERT_CONNECTIONS),
@@ -173,6 +169,12 @@ async def _bare_batches(running: Service, project_id: UUID, list_id: UUID, run: 
         times.append((time.perf_counter() - started) * 1000)
     await connection.close()
     return statistics.median(times)
+
+
+def _peer_of(folder: Path, running: Service, list_id: str) -> AbstractContextManager[tuple[str, str]]:
+    """The Fastify program on the service's own database, key and list."""
+    project_id = _project(running, list_id)
+    return peer(folder, running.key, running.database_url, project_id, str(ids.private("lst", list_id)))
 
 
 @contextmanager

@@ -11,8 +11,16 @@ const app = Fastify({ logger: false });
 
 app.get("/bare", async () => ({ data: { status: "ok" } }));
 
-// A click: both parts of the link are verified, the event is buffered, the reader is led on.
-const events = [];
+// A click: both parts of the link are verified, the event is buffered, the reader is led on. Where
+// there is a database, each event ends there, in blocks.
+const uuid7 = () => {
+  const raw = crypto.randomBytes(16);
+  raw.writeUIntBE(Date.now(), 0, 6);
+  raw[6] = 0x70 | (raw[6] & 0x0f);
+  raw[8] = 0x80 | (raw[8] & 0x3f);
+  return raw.toString("hex");
+};
+let events = [];
 function verified(purpose, token) {
   const raw = Buffer.from(token, "base64url");
   if (raw.length < 17) return null;
@@ -28,13 +36,31 @@ app.get("/c/:recipient/:link", async (request, reply) => {
   const reader = verified("click", request.params.recipient);
   const url = verified("link", request.params.link);
   if (reader === null || url === null) return reply.code(404).send({ error: "not_found" });
-  if (events.length >= 50000) events.length = 0;
+  if (events.length >= 50000) events = [];
   events.push([Date.now(), reader, url, request.headers["user-agent"], request.ip]);
   return reply.code(302).header("location", url.toString("latin1")).header("cache-control", "no-store").send();
 });
 
 if (database !== undefined) {
   const pool = new pg.Pool({ connectionString: database, max: 20 });
+  const note = {
+    name: "note",
+    text: `INSERT INTO events (id, project_id, type, data, created_at)
+           SELECT id, $1, 'message.clicked', data::jsonb, at
+           FROM unnest($2::uuid[], $3::text[], $4::timestamptz[]) AS rows (id, data, at)`,
+  };
+  const flush = async () => {
+    const block = events;
+    events = [];
+    if (block.length === 0) return;
+    const data = block.map(([, reader, url, agent, ip]) => JSON.stringify({
+      message: { id: reader.toString("hex"), url: url.toString("latin1") },
+      request: { method: "GET", user_agent: agent ?? null, purpose: null, ip },
+    }));
+    const values = [projectId, block.map(uuid7), data, block.map(([at]) => new Date(at))];
+    await pool.query({ ...note, values });
+  };
+  setInterval(() => flush().catch((error) => process.stderr.write(`${error}\n`)), 500);
   const digest = (text) => crypto.createHmac("sha256", PEPPER).update(text).digest("hex");
   const keys = new Map([[digest(key), projectId]]);
   const body = {
@@ -55,13 +81,6 @@ if (database !== undefined) {
            ON CONFLICT (list_id, address_key) DO UPDATE
              SET first_name = excluded.first_name, updated_at = excluded.updated_at
            RETURNING *, (xmax = 0) AS is_new`,
-  };
-  const uuid7 = () => {
-    const raw = crypto.randomBytes(16);
-    raw.writeUIntBE(Date.now(), 0, 6);
-    raw[6] = 0x70 | (raw[6] & 0x0f);
-    raw[8] = 0x80 | (raw[8] & 0x3f);
-    return raw.toString("hex");
   };
   app.post("/subscribers", { schema: { body } }, async (request, reply) => {
     const project = keys.get(digest((request.headers.authorization ?? "").slice(7)));

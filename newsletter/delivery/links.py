@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import quote
 from uuid import UUID
 
@@ -79,6 +80,8 @@ class Links:
             Purpose.click: f"{tracking_url}/c/",
             Purpose.open: f"{tracking_url}/o/",
         }
+        # All recipients of a mailing have the same ends of links, and follow them at the same time.
+        self._location = lru_cache(maxsize=2_000)(self._read_location)
         self._own = (self._bases[Purpose.unsubscribe], self._bases[Purpose.view])
 
     def base(self, purpose: Purpose) -> str:
@@ -134,5 +137,7 @@ class Links:
     def read_click(self, recipient: str, link: str) -> Click:
         """What ``/c/{recipient}/{link}`` stands for."""
         message = MessageRef.unpack(self._signer.verify(Purpose.click, recipient))
-        location = self._signer.verify("link", link, bound_to=message.mailing_id.bytes)
-        return Click(message, location.decode("ascii"))
+        return Click(message, self._location(link, message.mailing_id.bytes))
+
+    def _read_location(self, link: str, mailing_id: bytes) -> str:
+        return self._signer.verify("link", link, bound_to=mailing_id).decode("ascii")

@@ -55,20 +55,45 @@ class Sighting(NamedTuple):
     purpose: bytes | None
     """What a browser says of itself that fetches ahead (``Sec-Purpose: prefetch``)."""
 
-    def packed(self) -> JSONObject:
-        """For the spool. The address is cut here: nothing that names a line goes to a disk."""
+    @property
+    def request(self) -> dict[str, str | None]:
+        """What is kept of it. The address is cut here: nothing that names a line goes to a disk."""
         return {
-            "id": ids.uuid7().hex,
-            "at": self.at,
-            "message": self.message.pack().hex(),
-            "url": self.url,
-            "request": {
-                "method": self.method,
-                "user_agent": _text(self.user_agent),
-                "purpose": _text(self.purpose),
-                "ip": None if self.ip is None else network_of(self.ip),
-            },
+            "method": self.method,
+            "user_agent": _text(self.user_agent),
+            "purpose": _text(self.purpose),
+            "ip": None if self.ip is None else network_of(self.ip),
         }
+
+
+class Entry(NamedTuple):
+    """A sighting with the id of its event, which it has before it is written anywhere."""
+
+    id: UUID
+    at: float
+    message: MessageRef
+    url: str | None
+    request: dict[str, str | None]
+
+    @classmethod
+    def of(cls, sighting: Sighting) -> "Entry":
+        return cls(ids.uuid7(), sighting.at, sighting.message, sighting.url, sighting.request)
+
+    def packed(self) -> JSONObject:
+        """For the spool."""
+        message = self.message.pack().hex()
+        return {
+            "id": self.id.hex,
+            "at": self.at,
+            "message": message,
+            "url": self.url,
+            "request": self.request,
+        }
+
+    @classmethod
+    def unpacked(cls, packed: Any) -> "Entry":
+        message = MessageRef.unpack(bytes.fromhex(packed["message"]))
+        return cls(UUID(packed["id"]), packed["at"], message, packed["url"], packed["request"])
 
 
 def _text(value: bytes | None) -> str | None:
@@ -124,13 +149,13 @@ class Sightings:
                 self._buffer[: self._settings.block],
                 self._buffer[self._settings.block :],
             )
-            await self._keep([sighting.packed() for sighting in block])
+            await self._keep([Entry.of(sighting) for sighting in block])
 
     async def replay(self) -> None:
         """Writes what is in the spool to the database. Raises what is wrong with the database."""
         async with aclosing(self._spool.blocks(self._settings.block)) as blocks:
             async for block in blocks:
-                await self._write(block)
+                await self._write([Entry.unpacked(packed) for packed in block])
 
     async def aclose(self) -> None:
         """What was noted is in the database or in the spool when this returns."""
@@ -152,13 +177,13 @@ class Sightings:
             await self.flush()
             await self._replay_if_due()
 
-    async def _keep(self, block: Sequence[JSONObject]) -> None:
+    async def _keep(self, block: Sequence[Entry]) -> None:
         try:
             await self._write(block)
         except Exception as error:
             if not is_outage(error):
                 log.error("opens and clicks could not be written; they are kept in the spool", exc_info=error)
-            await self._spool_block(block)
+            await self._spool_block([entry.packed() for entry in block])
 
     async def _spool_block(self, block: Sequence[JSONObject]) -> None:
         try:
@@ -169,7 +194,7 @@ class Sightings:
         if not is_kept:
             self._drop(len(block))
 
-    async def _write(self, block: Sequence[JSONObject]) -> None:
+    async def _write(self, block: Sequence[Entry]) -> None:
         async with asyncio.timeout(WRITE_SECONDS), self._db.unit_of_work() as session:
             await record(session, block)
 
@@ -192,32 +217,35 @@ class Sightings:
             self._lost, self._said_at = 0, now
 
 
-async def record(session: AsyncSession, block: Sequence[JSONObject]) -> None:
-    """Writes packed sightings into the event log; safe to repeat. Those of a message that is gone
-    are dropped: its project was, or the links of a test mail were followed after it."""
-    seen: list[tuple[Any, MessageRef]] = [
-        (packed, MessageRef.unpack(bytes.fromhex(str(packed["message"])))) for packed in block
-    ]
-    known = await delivery.tracked(session, {(ref.mailing_id, ref.seq) for _, ref in seen})
-    keyed = ((packed, known.get((ref.mailing_id, ref.seq))) for packed, ref in seen)
-    await events.note_many(
-        session, [_event(packed, message) for packed, message in keyed if message is not None]
+async def record(session: AsyncSession, block: Sequence[Entry]) -> None:
+    """Writes them into the event log; safe to repeat. Those of a message that is gone are dropped:
+    there is no project that they would belong to."""
+    known = await delivery.tracked(
+        session, {(entry.message.mailing_id, entry.message.seq) for entry in block}
     )
+    found = ((entry, known.get((entry.message.mailing_id, entry.message.seq))) for entry in block)
+    await events.note_many(session, [_event(entry, about) for entry, about in found if about is not None])
 
 
-def _event(packed: Any, about: Tracked) -> Noted:
+def _event(entry: Entry, about: Tracked) -> Noted:
     message: dict[str, Any] = {
         "id": delivery.public_id(about.mailing_id, about.seq),
-        "campaign_id": about.campaign_id and ids.public("cmp", about.campaign_id),
+        "campaign_id": about.campaign_id and _campaign(about.campaign_id),
         # As the row has it: of who was erased it names nobody, whatever the link says.
         "subscriber_id": about.subscriber_id and ids.public("sub", about.subscriber_id),
     }
-    if packed["url"] is not None:
-        message["url"] = packed["url"]
+    if entry.url is not None:
+        message["url"] = entry.url
     return Noted(
-        id=UUID(packed["id"]),
-        project_id=about.project_id,
-        kind=Trace.opened if packed["url"] is None else Trace.clicked,
-        data={"message": message, "request": packed["request"] if about.subscriber_id else None},
-        at=datetime.fromtimestamp(packed["at"], UTC),
+        entry.id,
+        about.project_id,
+        Trace.opened if entry.url is None else Trace.clicked,
+        {"message": message, "request": entry.request if about.subscriber_id else None},
+        datetime.fromtimestamp(entry.at, UTC),
     )
+
+
+@lru_cache(maxsize=1_000)
+def _campaign(campaign_id: UUID) -> str:
+    """A block is of a few campaigns, and an id takes longer to write than to find."""
+    return ids.public("cmp", campaign_id)
