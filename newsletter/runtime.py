@@ -145,8 +145,8 @@ class Runtime:
     @cached_property
     def sightings(self) -> Sightings:
         """Opens and clicks on their way into the log; only the API's loop has any."""
-        spool = Spool(self.settings.data_dir / "tracking", self.settings.tracking.spool_bytes)
-        return Sightings(self.db, self.settings.tracking, spool)
+        spool = Spool(self.settings.data_dir / "tracking", self.settings.events.spool_bytes)
+        return Sightings(self.db, self.settings.events, spool)
 
     @cached_property
     def workshop(self) -> Workshop:

@@ -234,30 +234,22 @@ class RoutingSettings(BaseSettings):
 
 
 class EventSettings(BaseSettings):
-    """The log of what happened."""
+    """The log of what happened, and opens and clicks on their way into it."""
 
     model_config = _config("EVENTS_")
 
     keep_days: int = Field(400, ge=7)
-    """Days that an event stays readable and can be sent to a webhook again. PostgreSQL keeps whole
-    months, so there it may be up to 31 days more."""
-
-
-class TrackingSettings(BaseSettings):
-    """Opens and clicks on their way into the event log."""
-
-    model_config = _config("TRACKING_")
-
+    """Days that an event stays readable and can be sent to a webhook again; on PostgreSQL, which
+    drops whole months, up to 31 more."""
     flush_seconds: float = Field(0.5, gt=0, le=60)
-    """Seconds that an open or click stays in memory at most, before it is written in a block; what a
-    killed process had not written is lost."""
+    """Seconds that an open or click stays in memory at most; a process that is killed loses them."""
     block: int = Field(1_000, ge=1, le=10_000)
-    """Opens and clicks of one block; a full one is written at once."""
+    """Opens and clicks that are written together; a full block does not wait."""
     buffer: int = Field(50_000, ge=1)
     """Opens and clicks that one process keeps in memory; beyond that they are dropped."""
     spool_bytes: int = Field(256_000_000, ge=0)
-    """The most that waits on disk, in the folder ``tracking`` of the data folder, while the database
-    is away; some 400 bytes each. Beyond that they are dropped."""
+    """The most that waits in the folder ``tracking`` of the data folder while the database is away,
+    some 400 bytes each; beyond that they are dropped."""
 
 
 class LimitSettings(BaseSettings):
@@ -335,7 +327,6 @@ class Settings(BaseSettings):
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     campaigns: CampaignSettings = Field(default_factory=CampaignSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
-    tracking: TrackingSettings = Field(default_factory=TrackingSettings)
     events: EventSettings = Field(default_factory=EventSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
@@ -425,7 +416,6 @@ def explain(error: ValidationError) -> list[str]:
             "RoutingSettings": PREFIX + "ROUTING_",
             "WebhookSettings": PREFIX + "WEBHOOK_",
             "EventSettings": PREFIX + "EVENTS_",
-            "TrackingSettings": PREFIX + "TRACKING_",
             "LimitSettings": PREFIX + "MAX_",
         }.get(error.title, PREFIX)
         name = place if place.startswith("OPENAI_") else (prefix + place if place else "NEWSLETTER")

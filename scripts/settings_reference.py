@@ -33,7 +33,6 @@ TITLES = {
     "routing": "Routing",
     "campaigns": "Schedules",
     "webhooks": "Webhooks",
-    "tracking": "Opens and clicks",
     "events": "Event log",
     "limits": "Limits",
 }

@@ -1,7 +1,7 @@
 """Opens and clicks on their way into the event log, in blocks.
 
 A reader never waits for the database: the request only appends to a buffer. A block is written
-every `TrackingSettings.flush_seconds`, or as soon as it is full. While the database is away
+every `EventSettings.flush_seconds`, or as soon as it is full. While the database is away
 blocks go to a file (`newsletter.feedback.spool`), from where they are written when it is back.
 What a sighting means, person or machine, is not decided here: it is kept as it came.
 """
@@ -28,7 +28,7 @@ from newsletter.events.vocabulary import Trace
 from newsletter.feedback.spool import Spool
 from newsletter.kit import ids
 from newsletter.kit.db import Database, JSONObject, is_outage
-from newsletter.settings import TrackingSettings
+from newsletter.settings import EventSettings
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +117,7 @@ def network_of(address: str) -> str | None:
 class Sightings:
     """The buffer of one process and one event loop, and the task that empties it."""
 
-    def __init__(self, db: Database, settings: TrackingSettings, spool: Spool) -> None:
+    def __init__(self, db: Database, settings: EventSettings, spool: Spool) -> None:
         self._db, self._settings, self._spool = db, settings, spool
         self._buffer: list[Sighting] = []
         self._is_full = asyncio.Event()

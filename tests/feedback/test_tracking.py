@@ -22,7 +22,7 @@ from newsletter.feedback.spool import Spool
 from newsletter.kit import ids
 from newsletter.kit.db import Database
 from newsletter.runtime import Runtime
-from newsletter.settings import TrackingSettings
+from newsletter.settings import EventSettings
 from tests.client import Client
 from tests.jobs import run_due
 from tests.mailbox import send_campaign, subscribed_list
@@ -287,7 +287,7 @@ async def test_the_next_process_writes_what_the_last_one_kept(
 
     away.is_away = False
     spool = Spool(runtime.settings.data_dir / "tracking", 1_000_000)
-    await Sightings(runtime.db, TrackingSettings(), spool).replay()
+    await Sightings(runtime.db, EventSettings(), spool).replay()
 
     assert len(await logged()) == 1
     assert files(runtime) == []
@@ -336,7 +336,7 @@ async def test_half_a_line_of_a_spool_is_passed_over(tmp_path: Path) -> None:
 async def test_neither_memory_nor_disk_grows_without_end(
     runtime: Runtime, ref: MessageRef, away: Away, tmp_path: Path
 ) -> None:
-    settings = TrackingSettings(buffer=3, block=2, flush_seconds=60)
+    settings = EventSettings(buffer=3, block=2, flush_seconds=60)
     kept = Sightings(runtime.db, settings, Spool(tmp_path / "small", 500))
     for number in range(9):
         kept.note(machine.Sighting(0.0, ref, "GET", f"{SHOP}{number}", None, None, None))
