@@ -15,9 +15,10 @@ from uuid import UUID
 import asyncpg
 
 from bench.api import BATCH_ROWS, shown
+from bench.content import BODY
 from bench.load import Figures, load, request
 from bench.node import PEERS, node
-from bench.sending import BODY, wait_until_sent
+from bench.sending import wait_until_sent
 from bench.service import Service, answer, bare, fill_list, free_port, service, sink, wait_until_up
 from bench.table import Goal, Measured, Row, row
 from bench.wrk import FOLLOWS, reads, upserts, wrk
