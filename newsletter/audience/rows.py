@@ -2,7 +2,7 @@
 
 A batch of 1,000 rows is a handful of statements: one to read, one to insert, one to update. What
 a writer has in hand are plain values, so that no flush writes them one by one, and because an
-instance of a mapped class takes ten times as long to make.
+instance of a mapped class takes 24 µs to make and one of these 1 µs.
 """
 
 from collections.abc import Sequence

@@ -170,8 +170,8 @@ class Database:
         )
         self.engine = create_async_engine(
             url,
-            # All are kept once they were opened: connections that are closed again after a rush, as an
-            # overflow's are, took half of the time of a busy process, to open them anew.
+            # All are kept once they were opened. An overflow's are closed after each use, and to open
+            # them anew took a fifth of the time of a process with 32 callers.
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=30,
