@@ -404,20 +404,13 @@ class Settings(BaseSettings):
 
 def explain(error: ValidationError) -> list[str]:
     """A settings error as lines that name the variable and what it should be."""
+    prefixes = {
+        group.__name__: str(group.model_config["env_prefix"]) for group in BaseSettings.__subclasses__()
+    }
     lines = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         place = "_".join(str(part) for part in problem["loc"]).upper()
-        prefix = {
-            "AISettings": PREFIX + "AI_",
-            "DeliverySettings": PREFIX + "DELIVERY_",
-            "CampaignSettings": PREFIX + "CAMPAIGN_",
-            "SMTPSettings": PREFIX + "SMTP_",
-            "ProviderSettings": PREFIX + "PROVIDER_",
-            "RoutingSettings": PREFIX + "ROUTING_",
-            "WebhookSettings": PREFIX + "WEBHOOK_",
-            "EventSettings": PREFIX + "EVENTS_",
-            "LimitSettings": PREFIX + "MAX_",
-        }.get(error.title, PREFIX)
+        prefix = prefixes.get(error.title, PREFIX)
         name = place if place.startswith("OPENAI_") else (prefix + place if place else "NEWSLETTER")
         lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
     return lines
