@@ -13,7 +13,7 @@ from newsletter.delivery.models import Batch, Mailing, Message, Outcome
 from newsletter.kit import ids
 from newsletter.kit.db import db_in
 from newsletter.runtime import Runtime
-from newsletter.settings import DeliverySettings, Settings, SMTPSettings
+from newsletter.settings import DeliverySettings, RoutingSettings, Settings, SMTPSettings
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
 from tests.smtp_sink import Sink, smtp_sink
@@ -29,6 +29,8 @@ def settings(settings: Settings, smtp_sink: Sink) -> Settings:
         update={
             "smtp": SMTPSettings(url=SecretStr(smtp_sink.url), connections=2),
             "delivery": DeliverySettings(batch_size=BATCH, block_size=BLOCK),
+            # The breaker has tests of its own; here each batch meets the outage itself.
+            "routing": RoutingSettings(breaker_failures=100),
         }
     )
 

@@ -21,7 +21,7 @@ from tests.services import Postgres, Redis, require
 
 ROWS = int(os.environ.get("NEWSLETTER_FAULTS_ROWS", "5000"))
 """Readers of the campaigns that a fault should meet in full flight."""
-LISTS = {"embedded": (300, 2_000), "distributed": (300, 2_000, ROWS)}[SIZE]
+LISTS = {"embedded": (300, 1_000, 2_000), "distributed": (300, 1_000, 2_000, ROWS)}[SIZE]
 """Lists by their number of readers."""
 LEASE = 4.0
 """Seconds; short, so that what a dead process held is soon taken over. The default in production is 30."""
