@@ -18,10 +18,7 @@ from newsletter.accounts.project import Principal
 from newsletter.api.errors import send_error
 from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited, Unauthenticated, UnsupportedMedia
 from newsletter.kit.ratelimit import Limiter, Verdict
-from newsletter.plans.catalogue import CallClass, Catalogue
-
-ANONYMOUS_PLAN = "free"
-"""Calls without a valid key are limited by address, with the numbers of this plan."""
+from newsletter.plans.catalogue import ANONYMOUS_PLAN, CallClass, Catalogue
 
 _COUNTED = "newsletter_counted"
 

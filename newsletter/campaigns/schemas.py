@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from newsletter.accounts.schemas import ShownName, TimeZone
 from newsletter.audience.schemas import ListId, SubscriberId
@@ -26,7 +26,15 @@ MessageId = Annotated[
 
 Subject = Annotated[Line, Field(min_length=1, max_length=300, examples=["Our new pricing tiers"])]
 Preheader = Annotated[Line, Field(max_length=150, examples=["Plus a free 14-day trial."])]
-LocalHour = Annotated[int, Field(ge=0, le=23, examples=[9])]
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number from 0 to 23")
+    return value
+
+
+LocalHour = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=23, examples=[9])]
 """Each reader gets the mail when it is this hour on their own clock: within a day of the launch."""
 Name = Annotated[Line, Field(min_length=1, max_length=200)]
 

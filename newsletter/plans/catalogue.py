@@ -65,12 +65,18 @@ class Plan:
 
 Catalogue = Mapping[str, Plan]
 
+ANONYMOUS_PLAN = "free"
+"""Calls without a valid key are limited by address, with the numbers of this plan."""
+
 
 def load(override: Path | None = None) -> Catalogue:
-    """Reads the table. Raises `ValueError` (pydantic's) for a plan with a wrong or unknown entry."""
+    """Reads the table. Raises `ValueError` for a plan with a wrong or unknown entry (pydantic's), and
+    for a table without `ANONYMOUS_PLAN`."""
     rows = TypeAdapter(dict[str, _PlanRow]).validate_python(
         tomllib.loads((override or _PACKAGED).read_text(encoding="utf-8"))
     )
+    if ANONYMOUS_PLAN not in rows:
+        raise ValueError(f"the plan table needs a plan '{ANONYMOUS_PLAN}': it limits calls without a key")
     return {
         name: Plan(
             name=name,

@@ -84,6 +84,8 @@ async def test_without_a_zone_the_project_s_own_is_kept(client: Client, draft: M
             "must be in the future",
         ),
         ({"send_at_local_hour": 24}, "send_at_local_hour", "less than or equal to 23"),
+        ({"send_at_local_hour": "9"}, "send_at_local_hour", "whole number"),
+        ({"send_at_local_hour": True}, "send_at_local_hour", "whole number"),
     ],
 )
 async def test_a_time_that_nobody_can_be_sure_of_is_refused_with_what_to_send(

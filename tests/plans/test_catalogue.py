@@ -32,12 +32,24 @@ def test_the_packaged_table_is_the_contracts(name: str) -> None:
     assert plan.has_raw_events is (name in ("professional", "enterprise"))
 
 
+PLAN = """\
+[{name}]
+calls = {{ default = 1, campaigns = 2, sends = 3, batches = 4 }}
+mails = 7
+has_raw_events = false
+"""
+
+
+def test_a_table_without_the_plan_of_callers_without_a_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plans.toml"
+    path.write_text(PLAN.format(name="own"))
+    with pytest.raises(ValueError, match="needs a plan 'free'"):
+        load(path)
+
+
 def test_an_operators_table_stands_in(tmp_path: Path) -> None:
     path = tmp_path / "plans.toml"
-    path.write_text(
-        "[own]\ncalls = { default = 1, campaigns = 2, sends = 3, batches = 4 }\n"
-        "mails = 7\nhas_raw_events = false\n"
-    )
+    path.write_text(PLAN.format(name="own") + PLAN.format(name="free"))
     plan = load(path)["own"]
     assert (plan.limits[Resource.mails], plan.limits[Resource.subscribers]) == (7, None)
 
