@@ -67,7 +67,7 @@ class ServerCreate(Body):
     is_active: Switch = True
     max_connections: Connections = 4
     """Connections that each worker process may hold."""
-    messages_per_connection: PerConnection = 100
+    messages_per_connection: PerConnection = 500
     """Mails after which a connection is replaced."""
     quota_per_hour: Quota | None = None
     """Mails in an hour of the clock (UTC), over all workers; null: no limit."""
@@ -87,7 +87,7 @@ class ServerUpdate(Body):
     config: Config = Field(default_factory=dict)
     is_active: Switch = True
     max_connections: Connections = 4
-    messages_per_connection: PerConnection = 100
+    messages_per_connection: PerConnection = 500
     quota_per_hour: Quota | None = None
     quota_per_day: Quota | None = None
     quota_per_month: Quota | None = None

@@ -21,7 +21,8 @@ BODY = {"name": "Relay", "type": "smtp", "config": CONFIG}
 async def test_a_new_server_has_the_defaults_and_hides_its_password(live_client: Client) -> None:
     made = await live_client.data("POST", "/sending-servers", 201, json=BODY)
     assert made["id"].startswith("srv_")
-    assert made | {"id": "", "created_at": "", "updated_at": ""} == {
+    assert made["reports_url"].startswith("http://news.test/inbound/smtp/")
+    assert made | {"id": "", "reports_url": "", "created_at": "", "updated_at": ""} == {
         "id": "",
         "name": "Relay",
         "type": "smtp",
@@ -34,7 +35,7 @@ async def test_a_new_server_has_the_defaults_and_hides_its_password(live_client:
         "secrets": {"password": "set", "webhook_secret": "unset"},
         "is_active": True,
         "max_connections": 4,
-        "messages_per_connection": 100,
+        "messages_per_connection": 500,
         "quota_per_hour": None,
         "quota_per_day": None,
         "quota_per_month": None,
@@ -43,6 +44,7 @@ async def test_a_new_server_has_the_defaults_and_hides_its_password(live_client:
         "from_domains": [],
         "used": {"hour": 0, "day": 0, "month": 0},
         "breaker": {"state": "closed", "open_until": None, "reason": None},
+        "reports_url": "",
         "created_at": "",
         "updated_at": "",
     }
