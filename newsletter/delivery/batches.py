@@ -89,16 +89,23 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
         return Claim(mailing, books, batch.first_seq, batch.last_seq, batch.outages, gives_up_at)
 
 
-async def seconds_leased(db: Database, batch_id: UUID) -> float | None:
-    """Seconds until another may take the batch from its owner; None where it has none."""
+async def seconds_until_free(db: Database, batch_id: UUID) -> float | None:
+    """Seconds until the batch may be claimed; None where no job need come: it is done, gone, or
+    parked until its mailing is resumed.
+
+    For a job that found nothing to claim. Its owner may have given the batch back since: then
+    it is free now, and this job, not the owner's that it took over from, is the one to come.
+    """
     async with db.read() as session:
-        statement = select(Batch.lease_until, db_now()).where(
-            Batch.id == batch_id, Batch.status == BatchStatus.leased
+        statement = select(Batch.status, Batch.lease_until, Batch.due_at, db_now()).where(
+            Batch.id == batch_id
         )
         found = (await session.execute(statement)).one_or_none()
-    if found is None or found[0] is None:
+    if found is None:
         return None
-    return max(0.0, (found[0] - found[1]).total_seconds())
+    status, lease_until, due_at, now = found
+    free_at = {BatchStatus.leased: lease_until, BatchStatus.waiting: due_at}.get(status)
+    return None if free_at is None else max(0.0, (free_at - now).total_seconds())
 
 
 async def renew(db: Database, books: Books) -> bool:

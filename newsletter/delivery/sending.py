@@ -89,7 +89,7 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
     asked_at = time.monotonic()
     claimed = await batches.claim(parts.db, batch_id, settings.lease, settings.max_crashes)
     if claimed is None:
-        left = await batches.seconds_leased(parts.db, batch_id)
+        left = await batches.seconds_until_free(parts.db, batch_id)
         return None if left is None else Again(left)
     structlog.contextvars.bind_contextvars(
         project_id=str(claimed.mailing.project_id),
