@@ -95,21 +95,15 @@ class SuppressionController(Controller):
         cursor: FromQuery[str | None] = None,
         per_page: FromQuery[int] = 20,
     ) -> CursorPage[SuppressionOut]:
-        paging.check(1, per_page)
-        wanted = access.list_of_query(principal, list_id)
-        async with db.read() as session:
-            rows = await queries.listed(
-                session,
-                principal.project.id,
-                address_key=address_in_query("email", email),
-                level=level,
-                reason=reason,
-                list_ids=access.chosen_lists(principal, wanted) or (),
-                after=paging.read_cursor(cursor),
-                limit=per_page,
-            )
-        meta = CursorMeta(
-            per_page=per_page, next_cursor=paging.next_cursor([row.id for row in rows], per_page)
+        rows, meta = await page(
+            db,
+            principal,
+            email=email,
+            level=level,
+            reason=reason,
+            list_id=list_id,
+            cursor=cursor,
+            per_page=per_page,
         )
         return CursorPage(data=[shown(row) for row in rows], meta=meta)
 
@@ -143,6 +137,36 @@ class SuppressionController(Controller):
             await pushing.lift(session, row)
 
 
+async def page(
+    db: Database,
+    principal: Principal,
+    *,
+    email: str | None,
+    level: Level | None = None,
+    reason: Reason | None,
+    list_id: str | None,
+    cursor: str | None,
+    per_page: int,
+) -> tuple[list[Held], CursorMeta]:
+    """One page by the parameters of a call. Raises `ValidationFailed`, and `Forbidden` for a list
+    outside of the key's."""
+    paging.check(1, per_page)
+    wanted = access.list_of_query(principal, list_id)
+    async with db.read() as session:
+        rows = await queries.listed(
+            session,
+            principal.project.id,
+            address_key=_address_in_query("email", email),
+            level=level,
+            reason=reason,
+            list_ids=access.chosen_lists(principal, wanted) or (),
+            after=paging.read_cursor(cursor),
+            limit=per_page,
+        )
+    next_cursor = paging.next_cursor([row.id for row in rows], per_page)
+    return rows, CursorMeta(per_page=per_page, next_cursor=next_cursor)
+
+
 def shown(held: Held) -> SuppressionOut:
     return SuppressionOut(
         id=held.id,
@@ -164,7 +188,7 @@ def allow(principal: Principal, held: Held) -> None:
         access.allow(principal, held.reach.list_id)
 
 
-def address_in_query(field: str, text: str | None) -> str | None:
+def _address_in_query(field: str, text: str | None) -> str | None:
     """What makes two spellings of an address equal. Raises `ValidationFailed`."""
     try:
         return None if text is None else address.parse(text).key

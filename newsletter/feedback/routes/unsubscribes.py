@@ -8,15 +8,14 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
-from newsletter.audience import access
 from newsletter.feedback import pushing
-from newsletter.feedback.routes.suppressions import address_in_query, allow
+from newsletter.feedback.routes.suppressions import allow, page
 from newsletter.feedback.schemas import UnsubscribeCreate, UnsubscribeOut, UnsubscribeUpdate
-from newsletter.kit import ids, paging
+from newsletter.kit import ids
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NotFound
 from newsletter.kit.idempotency import Once
-from newsletter.kit.schema import CursorMeta, CursorPage, Data
+from newsletter.kit.schema import CursorPage, Data
 from newsletter.suppressions import queries, service
 from newsletter.suppressions.models import Reason
 from newsletter.suppressions.queries import Held
@@ -61,20 +60,14 @@ class UnsubscribeResourceController(Controller):
         cursor: FromQuery[str | None] = None,
         per_page: FromQuery[int] = 20,
     ) -> CursorPage[UnsubscribeOut]:
-        paging.check(1, per_page)
-        wanted = access.list_of_query(principal, list_id)
-        async with db.read() as session:
-            rows = await queries.listed(
-                session,
-                principal.project.id,
-                address_key=address_in_query("email", email),
-                reason=Reason.unsubscribe,
-                list_ids=access.chosen_lists(principal, wanted) or (),
-                after=paging.read_cursor(cursor),
-                limit=per_page,
-            )
-        meta = CursorMeta(
-            per_page=per_page, next_cursor=paging.next_cursor([row.id for row in rows], per_page)
+        rows, meta = await page(
+            db,
+            principal,
+            email=email,
+            reason=Reason.unsubscribe,
+            list_id=list_id,
+            cursor=cursor,
+            per_page=per_page,
         )
         return CursorPage(data=[_shown(row) for row in rows], meta=meta)
 
