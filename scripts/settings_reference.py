@@ -22,7 +22,7 @@ with a line that says what it should be. `newsletter doctor` shows what is in fo
 
 Lists are written as JSON: `["10.1.0.0/16"]`.
 
-This page is made from `newsletter/settings.py` by `make docs`.
+This page is made from `newsletter/settings/` by `make docs`.
 """
 
 TITLES = {

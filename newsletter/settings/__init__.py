@@ -1,0 +1,180 @@
+"""Everything an operator can set: environment variables ``NEWSLETTER_*`` or a file of them.
+
+``Settings()`` reads the environment, then the file named by ``NEWSLETTER_ENV_FILE``
+(default ``.env``), then the defaults below. The variable of a field is the prefix of its
+group and its name in capitals: `AISettings.timeout` is ``NEWSLETTER_AI_TIMEOUT``.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings
+
+from newsletter.settings.base import PREFIX, config
+from newsletter.settings.limits import LimitSettings
+from newsletter.settings.sending import (
+    CampaignSettings,
+    DeliverySettings,
+    ProviderSettings,
+    RoutingSettings,
+    SMTPSettings,
+)
+from newsletter.settings.telling import EventSettings, WebhookSettings
+from newsletter.settings.writing import AISettings
+
+__all__ = [
+    "PREFIX",
+    "AISettings",
+    "CampaignSettings",
+    "DeliverySettings",
+    "EventSettings",
+    "LimitSettings",
+    "ProviderSettings",
+    "RoutingSettings",
+    "SMTPSettings",
+    "Settings",
+    "WebhookSettings",
+    "explain",
+]
+
+REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+
+
+class Settings(BaseSettings):
+    """The whole configuration; groups nest, so ``settings.ai.timeout``."""
+
+    model_config = config()
+
+    data_dir: Path = Path("data")
+    """The folder of the SQLite file and of a generated secret key."""
+    public_url: str = "http://127.0.0.1:8000"
+    """Where readers of a mail reach this service: unsubscribe and view-in-browser links."""
+    tracking_url: str = ""
+    """Where tracked links and the open pixel lead; a host of its own keeps its reputation apart.
+    It must reach this service, too. Default: PUBLIC_URL."""
+    database_url: str = ""
+    """``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``; default: a file in the data folder."""
+    redis_url: str | None = None
+    """Redis for rate limits and, unless BROKER_URL says otherwise, for waking workers. Without one,
+    each process counts calls for itself."""
+    broker_url: str = ""
+    """What wakes the workers: ``memory://`` (in this process), a ``redis://`` URL, or RabbitMQ by
+    ``amqp://user:password@host:5672/virtual-host`` (``amqps://`` with TLS).
+    Default: REDIS_URL where it is set, else ``memory://``."""
+    secret_key: SecretStr | None = None
+    """At least 32 characters; signs links and encrypts secrets. In the embedded mode one is
+    generated and kept in the data folder; several processes must share one, so there it is required."""
+    secret_keys_old: tuple[SecretStr, ...] = ()
+    """Former secret keys, newest first, as a JSON list: old links and secrets stay readable."""
+    require_verified_domain: bool = False
+    """Refuse to launch from a domain that is not verified."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged, to standard error."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """``auto``: coloured lines on a terminal, JSON lines elsewhere."""
+    prompts_dir: Path | None = None
+    """A folder whose files stand in for the packaged ``prompts/``."""
+    email_templates_dir: Path | None = None
+    """A folder whose files stand in for the packaged ``email_templates/``."""
+    plans_file: Path | None = None
+    """A file that stands in for the packaged plan table (``newsletter/plans/plans.toml``)."""
+    database_pool: int = Field(20, ge=2, le=200)
+    """Connections that each event loop opens to the database at most, and keeps."""
+
+    ai: AISettings = Field(default_factory=AISettings)
+    smtp: SMTPSettings = Field(default_factory=SMTPSettings)
+    providers: ProviderSettings = Field(default_factory=ProviderSettings)
+    delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    campaigns: CampaignSettings = Field(default_factory=CampaignSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    events: EventSettings = Field(default_factory=EventSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+
+    @field_validator("public_url", "tracking_url")
+    @classmethod
+    def _http_url(cls, url: str, info: ValidationInfo) -> str:
+        if not url and info.field_name == "tracking_url":
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must look like https://news.example.com")
+        return url.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _with_driver(cls, url: str) -> str:
+        scheme, separator, rest = url.partition("://")
+        drivers = {
+            "postgres": "postgresql+asyncpg",
+            "postgresql": "postgresql+asyncpg",
+            "postgresql+asyncpg": "postgresql+asyncpg",
+            "sqlite": "sqlite+aiosqlite",
+            "sqlite+aiosqlite": "sqlite+aiosqlite",
+        }
+        if url and (scheme not in drivers or not separator):
+            raise ValueError("must begin with postgresql:// or sqlite:///")
+        return f"{drivers[scheme]}://{rest}" if url else url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, url: str | None) -> str | None:
+        if url and urlsplit(url).scheme not in REDIS_SCHEMES:
+            raise ValueError("must begin with redis:// (or rediss://, unix://)")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, url: str) -> str:
+        if url and url != "memory://" and urlsplit(url).scheme not in {*REDIS_SCHEMES, "amqp", "amqps"}:
+            raise ValueError("must begin with redis:// or amqp://, or be memory://")
+        return url
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters; 'openssl rand -hex 32' makes one")
+        return key
+
+    @model_validator(mode="after")
+    def _fill_in(self) -> Self:
+        # The model is frozen for everyone else; derived defaults are set once, here.
+        if not self.database_url:
+            path = (self.data_dir / "newsletter.db").absolute()
+            self.__dict__["database_url"] = f"sqlite+aiosqlite:///{path}"
+        if not self.tracking_url:
+            self.__dict__["tracking_url"] = self.public_url
+        if not self.broker_url:
+            self.__dict__["broker_url"] = self.redis_url or "memory://"
+        if self.is_distributed and self.secret_key is None:
+            raise ValueError(
+                "SECRET_KEY is missing: several processes must share one; 'openssl rand -hex 32' makes one"
+            )
+        return self
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether more than one process may be at work on this installation."""
+        return self.broker_url != "memory://"
+
+    @cached_property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+
+def explain(error: ValidationError) -> list[str]:
+    """A settings error as lines that name the variable and what it should be."""
+    prefixes = {
+        group.__name__: str(group.model_config["env_prefix"]) for group in BaseSettings.__subclasses__()
+    }
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        place = "_".join(str(part) for part in problem["loc"]).upper()
+        prefix = prefixes.get(error.title, PREFIX)
+        name = place if place.startswith("OPENAI_") else (prefix + place if place else "NEWSLETTER")
+        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+    return lines

@@ -1,0 +1,33 @@
+"""Sizes that protect the service from its callers."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from newsletter.settings.base import config
+
+
+class LimitSettings(BaseSettings):
+    """Sizes that protect the service from its callers."""
+
+    model_config = config("MAX_")
+
+    body_bytes: int = Field(5_000_000, ge=1_000)
+    """The largest body of a request; 413 above it."""
+    html_bytes: int = Field(500_000, ge=1_000)
+    """The largest ``html`` of a campaign or template."""
+    batch_rows: int = Field(1_000, ge=1, le=10_000)
+    """The most rows in one ``/subscribers/batch``."""
+    custom_fields: int = Field(100, ge=0)
+    """The most custom fields of one project."""
+    tags: int = Field(50, ge=0)
+    """The most tags of one subscriber."""
+    webhook_endpoints: int = Field(20, ge=1)
+    """The most webhook endpoints of one project."""
+    sending_servers: int = Field(50, ge=1)
+    """The most sending servers of one project."""
+    sending_domains: int = Field(100, ge=1)
+    """The most sending domains of one project."""
+    routing_rules: int = Field(200, ge=1)
+    """The most routing rules of one project."""
+    sandbox_messages: int = Field(20_000, ge=1)
+    """The most mails that the inbox of a test project keeps; the oldest go first."""

@@ -1,0 +1,49 @@
+"""What is kept of what happened, and who is told."""
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings
+
+from newsletter.settings.base import config, networks
+
+
+class EventSettings(BaseSettings):
+    """The log of what happened, and opens and clicks on their way into it."""
+
+    model_config = config("EVENTS_")
+
+    keep_days: int = Field(400, ge=7)
+    """Days that an event stays readable and can be sent to a webhook again; on PostgreSQL, which
+    drops whole months, up to 31 more."""
+    flush_seconds: float = Field(0.5, gt=0, le=60)
+    """Seconds that an open or click stays in memory at most; a process that is killed loses them."""
+    block: int = Field(1_000, ge=1, le=10_000)
+    """Opens and clicks that are written together; a full block does not wait."""
+    buffer: int = Field(50_000, ge=1)
+    """Opens and clicks that one process keeps in memory; beyond that they are dropped."""
+    spool_bytes: int = Field(256_000_000, ge=0)
+    """The most that waits in the folder ``tracking`` of the data folder while the database is away,
+    some 400 bytes each; beyond that they are dropped."""
+
+
+class WebhookSettings(BaseSettings):
+    """Calls to customers' endpoints."""
+
+    model_config = config("WEBHOOK_")
+
+    timeout: float = Field(8, gt=0, le=60)
+    """Seconds until an endpoint must have answered."""
+    retry_seconds: tuple[int, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    """Waits after the first, second, … failure; after the last the delivery is exhausted."""
+    max_answer_bytes: int = Field(65_536, ge=0)
+    """Bytes of an answer that are read at most."""
+    allowed_ranges: tuple[str, ...] = ()
+    """Private networks that endpoints may live in, as a JSON list: ``["10.1.0.0/16"]``."""
+    allowed_ports: tuple[int, ...] = (80, 443)
+    """Ports that endpoints may use, besides any port inside ``allowed_ranges``."""
+    threads: int = Field(8, ge=1, le=64)
+    """Calls that one worker process makes at the same time."""
+
+    @field_validator("allowed_ranges")
+    @classmethod
+    def _known_ranges(cls, ranges: tuple[str, ...]) -> tuple[str, ...]:
+        return networks(ranges)
