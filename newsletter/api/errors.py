@@ -1,7 +1,8 @@
 """Turns every error into the one envelope: ``{"error": {code, message, request_id, errors?}}``."""
 
-import re
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final, TypeAlias
 
 import structlog
 from litestar import Request, Response
@@ -31,6 +32,11 @@ from newsletter.kit.errors import (
     UnsupportedMedia,
     ValidationFailed,
 )
+from newsletter.kit.wording import plain
+
+# A body may hold a hundred thousand wrong names, each as long as the body: the answer stays short.
+MAX_NAMED: Final = 100
+MAX_NAME: Final = 200
 
 log = structlog.get_logger(__name__)
 
@@ -45,8 +51,17 @@ def envelope(error: NewsletterError, request_id: str) -> dict[str, object]:
         "request_id": request_id,
     }
     if error.errors:
-        body["errors"] = error.errors
+        body["errors"] = _named(error.errors)
+        if len(error.errors) > MAX_NAMED:
+            body["message"] = f"{error.message} The first {MAX_NAMED} of {len(error.errors):,} are named."
     return {"error": body}
+
+
+def _named(errors: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {
+        name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…": texts
+        for name, texts in islice(errors.items(), MAX_NAMED)
+    }
 
 
 def respond(request: AnyRequest, error: NewsletterError) -> Answer:
@@ -93,9 +108,9 @@ def _validation(request: AnyRequest, error: ValidationException) -> Answer:
         if field == "data":  # The whole body, which Litestar calls so: missing, or no object.
             fields["body"] = ["must be a JSON object"]
         else:
-            fields.setdefault(field, []).append(_plain(str(problem.get("message", "is invalid"))))
+            fields.setdefault(field, []).append(plain(str(problem.get("message", "is invalid"))))
     if not fields:
-        fields["body"] = [_plain(str(error.detail))]
+        fields["body"] = [plain(str(error.detail))]
     return respond(request, ValidationFailed(errors=fields))
 
 
@@ -144,20 +159,6 @@ def _database(request: AnyRequest, error: Exception) -> Answer:
 def _unexpected(request: AnyRequest, error: Exception) -> Answer:
     log.error("unhandled error", exc_info=error)
     return respond(request, InternalError())
-
-
-# Where a text was trimmed before it was measured, Pydantic speaks of a value and of items.
-_SIZE = re.compile(r"(\w+) should have at (least|most) (\d+) (?:item|character)s?.*")
-
-
-def _size(match: re.Match[str]) -> str:
-    unit = "character" if match[1] in ("String", "Value") else "item"
-    return f"must have at {match[2]} {match[3]} {unit}{'' if match[3] == '1' else 's'}"
-
-
-def _plain(message: str) -> str:
-    message = _SIZE.sub(_size, message.removeprefix("Value error, "))
-    return re.sub(r"\s+", " ", message)
 
 
 HANDLERS: ExceptionHandlersMap = {

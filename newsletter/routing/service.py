@@ -17,6 +17,7 @@ from newsletter.kit import clock, ids
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.errors import Conflict, NewsletterError, ValidationFailed
+from newsletter.kit.wording import plain
 from newsletter.providers.base import Refusal
 from newsletter.providers.config import ServerConfig
 from newsletter.providers.registry import CONFIGS, ServerType
@@ -174,7 +175,7 @@ def _config(kind: ServerType, values: Mapping[str, Any]) -> ServerConfig:
         fields: dict[str, list[str]] = {}
         for problem in error.errors(include_url=False, include_context=False, include_input=False):
             name = ".".join(str(part) for part in ("config", *problem["loc"]))
-            fields.setdefault(name, []).append(problem["msg"].removeprefix("Value error, "))
+            fields.setdefault(name, []).append(plain(problem["msg"]))
         raise ValidationFailed(errors=fields) from None
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
+from newsletter.kit.wording import plain
 from newsletter.settings.base import PREFIX, config
 from newsletter.settings.limits import LimitSettings
 from newsletter.settings.sending import (
@@ -176,5 +177,5 @@ def explain(error: ValidationError) -> list[str]:
         place = "_".join(str(part) for part in problem["loc"]).upper()
         prefix = prefixes.get(error.title, PREFIX)
         name = place if place.startswith("OPENAI_") else (prefix + place if place else "NEWSLETTER")
-        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+        lines.append(f"{name}: {plain(problem['msg'])}")
     return lines

@@ -2,6 +2,7 @@
 
 import pytest
 
+from newsletter.api.errors import MAX_NAME, MAX_NAMED
 from tests.client import Client
 
 
@@ -94,3 +95,34 @@ async def test_a_size_is_told_in_characters_or_items(
 ) -> None:
     error = await client.expect_error(method, path, 422, "validation_failed", json=body)
     assert error["errors"] == errors
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "errors"),
+    [
+        ("POST", "/lists", {}, {"name": ["is required"]}),
+        ("POST", "/lists", {"name": 1}, {"name": ["must be a text"]}),
+        ("POST", "/lists", {"name": "x", "nam": 1}, {"nam": ["is not a known field"]}),
+        ("PUT", "/brand-voice", {"do": "x"}, {"do": ["must be a list"]}),
+        ("PUT", "/brand-voice", {"preferred_words": []}, {"preferred_words": ["must be an object"]}),
+        (
+            "POST",
+            "/sending-servers",
+            {"name": "x", "type": "smtp", "config": {"host": "mail.example.com", "port": 0, "prot": 1}},
+            {"config.port": ["must be at least 1"], "config.prot": ["is not a known field"]},
+        ),
+    ],
+)
+async def test_what_is_wrong_is_told_in_the_words_of_json(
+    client: Client, method: str, path: str, body: object, errors: object
+) -> None:
+    error = await client.expect_error(method, path, 422, "validation_failed", json=body)
+    assert error["errors"] == errors
+
+
+async def test_the_answer_to_a_body_of_wrong_names_stays_short(client: Client) -> None:
+    body = {"x" * 1_000_000: 1} | {f"k{number}": 1 for number in range(20_000)}
+    error = await client.expect_error("POST", "/lists", 422, "validation_failed", json=body)
+    assert len(error["errors"]) == MAX_NAMED
+    assert max(map(len, error["errors"])) == MAX_NAME + 1
+    assert error["message"] == "One or more fields are invalid. The first 100 of 20,002 are named."

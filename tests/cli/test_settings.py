@@ -101,7 +101,7 @@ def test_a_wrong_line_of_the_file_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "wrong.env").write_text("NEWSLETTER_SMTP_CONNECTIONS=many\n")
     run = newsletter(tmp_path, "db", "upgrade", check=False, env={"NEWSLETTER_ENV_FILE": "wrong.env"})
     assert run.returncode == 1
-    assert "NEWSLETTER_SMTP_CONNECTIONS: Input should be a valid integer" in run.stderr
+    assert "NEWSLETTER_SMTP_CONNECTIONS: must be a whole number" in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -1,0 +1,51 @@
+"""What is wrong with a field, in the words of JSON and of whoever sent it rather than in Pydantic's."""
+
+import re
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+_Said: TypeAlias = str | Callable[[re.Match[str]], str]
+
+
+def _size(match: re.Match[str]) -> str:
+    # Where a text was trimmed before it was measured, Pydantic speaks of a value and of items.
+    unit = "character" if match[1] in ("String", "Value") else "item"
+    return f"must have at {match[2]} {match[3]} {unit}{'' if match[3] == '1' else 's'}"
+
+
+_SAYINGS: Final[tuple[tuple[re.Pattern[str], _Said], ...]] = tuple(
+    (re.compile(pattern), said)
+    for pattern, said in (
+        (r"Value error, ", ""),
+        (r"Field required", "is required"),
+        (r"Extra inputs are not permitted", "is not a known field"),
+        (r"(\w+) should have at (least|most) (\d+) (?:item|character)s?.*", _size),
+        (
+            r"(?:Input should be a valid|Unable to parse input string as an) integer.*",
+            "must be a whole number",
+        ),
+        (r"Input should be a (?:valid|finite) number.*", "must be a number"),
+        (r"Input should be a valid string.*", "must be a text"),
+        (r"Input should be a valid (?:dictionary|object).*", "must be an object"),
+        (r"Input should be a valid (?:list|tuple|array).*", "must be a list"),
+        (r"Input should be a valid boolean.*", "must be true or false"),
+        (r"Input should be a valid (datetime|date)\b.*", r"must be a valid \1"),
+        (r"Input should be greater than or equal to ", "must be at least "),
+        (r"Input should be less than or equal to ", "must be at most "),
+        (r"Input should be (?:a valid )?", "must be "),
+        (r"(?:String|Value) should match pattern ", "must match the pattern "),
+    )
+)
+
+
+def plain(message: str) -> str:
+    """The message of a validation error as the rest of a sentence that begins with the field's name.
+
+    Messages of our own validators stay as they are.
+    """
+    for pattern, said in _SAYINGS:
+        found = pattern.match(message)
+        if found is not None:
+            message = pattern.sub(said, message, count=1)
+            break
+    return " ".join(message.split())
