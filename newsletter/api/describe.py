@@ -25,14 +25,16 @@ from newsletter.plans.catalogue import CallClass
 
 JSON: TypeAlias = dict[str, Any]
 
-ALSO: Final[Mapping[str, int]] = {
-    "create_subscriber": 200,
-    "add_subscriber_to_list": 200,
-    "upsert_subscriber": 201,
-    "create_suppression": 200,
-    "create_unsubscribe": 200,
-}
-"""The second status of an upsert: 201 for a new resource, 200 for a known one."""
+UPSERTS: Final = frozenset(
+    {
+        "create_subscriber",
+        "add_subscriber_to_list",
+        "upsert_subscriber",
+        "create_suppression",
+        "create_unsubscribe",
+    }
+)
+"""Operations that answer 201 for a new resource and 200 for a known one."""
 
 _TEXTS: Final = {200: "Done.", 201: "Created.", 202: "Accepted for later.", 204: "Done; no content."}
 _REF: Final = "#/components/schemas/{model}"
@@ -96,7 +98,7 @@ class Operation:
 
     @property
     def statuses(self) -> list[int]:
-        return sorted({self.status, ALSO.get(self.id, self.status)})
+        return [200, 201] if self.id in UPSERTS else [self.status]
 
 
 def operation(handler: HTTPRouteHandler, path: str) -> Operation:
@@ -261,7 +263,7 @@ def _success(each: Operation, schemas: Mapping[tuple[Any, str], JSON]) -> JSON:
     found: JSON = {}
     for status in each.statuses:
         text = _TEXTS[status]
-        if each.id in ALSO:
+        if each.id in UPSERTS:
             text = "It was new." if status == 201 else "It was known, and is updated."
         found[str(status)] = {"description": text, "headers": headers}
         if each.answer is not None:

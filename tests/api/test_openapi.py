@@ -98,6 +98,11 @@ async def test_every_route_is_there_with_all_that_a_caller_must_know(document: d
     assert seen.keys() == known().keys()
 
 
+async def test_an_upsert_says_that_it_answers_for_new_and_for_known(document: dict[str, Any]) -> None:
+    for name in ("post", "put"):
+        assert {"200", "201"} <= document["paths"]["/api/v1/subscribers"][name]["responses"].keys()
+
+
 async def test_parameters_match_the_path_and_are_described(document: dict[str, Any]) -> None:
     for path, _, each in every(document):
         given = [one if "$ref" not in one else resolve(document, one["$ref"]) for one in each["parameters"]]

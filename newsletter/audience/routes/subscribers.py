@@ -7,7 +7,6 @@ from uuid import UUID
 
 from litestar import Controller, Request, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -51,7 +50,6 @@ from newsletter.kit.schema import CursorMeta, Data, Page
 from newsletter.plans.catalogue import CallClass, Resource
 from newsletter.settings import LimitSettings, Settings
 
-_KNOWN = {200: ResponseSpec(Data[SubscriberOut], description="Known before, and updated")}
 _READ = {"scope": "subscribers:read"}
 _WRITE = {"scope": "subscribers:write"}
 
@@ -64,7 +62,6 @@ class ListSubscriberController(Controller):
         operation_id="add_subscriber_to_list",
         summary="Add or update a subscriber of the list",
         description="As `POST /subscribers`. Many at once: `POST /subscribers/batch`.",
-        responses=_KNOWN,
         opt=_WRITE,
     )
     async def subscribe(
@@ -163,7 +160,6 @@ class SubscriberController(Controller):
         summary="Add a subscriber to a list",
         description="201 for a new subscriber, 200 for a known one, which is updated; who had unsubscribed "
         "is brought back. Who bounced or complained is not.",
-        responses=_KNOWN,
         opt=_WRITE,
     )
     async def create(
@@ -184,7 +180,6 @@ class SubscriberController(Controller):
         summary="Add a subscriber, or update a known one without a change of status",
         description="201 for a new subscriber, 200 for a known one. A status changes only where it is sent.",
         status_code=201,
-        responses=_KNOWN,
         opt=_WRITE,
     )
     async def upsert(
