@@ -13,10 +13,12 @@ import structlog
 
 from newsletter.copywriting import service as copywriting
 from newsletter.delivery import batches
+from newsletter.delivery import queries as delivery
 from newsletter.events import parts
 from newsletter.kit import heartbeat, idempotency, jobs
 from newsletter.routing import throttle
 from newsletter.runtime import Runtime
+from newsletter.tallies import service as tallies
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,7 @@ class Sweeper:
         self._chores = [
             Chore("ring due jobs", 0.5, self._ring),
             Chore("beat", 5, self._beat),
+            Chore("fold counts", 2, self._fold),
             Chore("close forgotten mailings", 15, self._close),
             Chore("release lapsed generations", 30, self._release),
             Chore("prune idempotency keys", 600, self._prune),
@@ -91,6 +94,9 @@ class Sweeper:
 
     async def _close(self) -> None:
         await batches.close_forgotten(self._runtime.db)
+
+    async def _fold(self) -> None:
+        await tallies.fold(self._runtime.db, delivery.abouts)
 
     async def _release(self) -> None:
         async with self._runtime.db.unit_of_work() as session:

@@ -16,6 +16,10 @@ from newsletter.kit import ids
 from newsletter.kit.clock import rfc3339
 from newsletter.kit.db import JSONObject
 from newsletter.kit.errors import NotFound
+from newsletter.tallies import queries as tallies
+from newsletter.tallies.models import Metric
+
+Tallied = Mapping[Metric, int]
 
 _NOTHING = Counts(0, 0, 0, 0, 0, 0)
 UNFINISHED = (
@@ -70,11 +74,12 @@ async def uses_list(session: AsyncSession, project: Project, list_id: UUID) -> b
 
 async def shown(session: AsyncSession, campaign: Campaign) -> CampaignOut:
     counts = await _counts(session, [campaign])
+    counted = await _counted(session, [campaign])
     pace = None
     if campaign.status is CampaignStatus.sending and campaign.mailing_id:
         pace = await progress.of(session, campaign.mailing_id)
     return CampaignOut.model_validate(
-        _fields(campaign, counts)
+        _fields(campaign, counts, counted)
         | {
             "emails_pending": _pending(_of(campaign, counts)),
             "emails_per_second": pace.per_second if pace else None,
@@ -93,7 +98,14 @@ def _pending(books: Counts) -> int:
 
 async def shown_many(session: AsyncSession, campaigns: Sequence[Campaign]) -> list[CampaignSummary]:
     counts = await _counts(session, campaigns)
-    return [CampaignSummary.model_validate(_fields(campaign, counts)) for campaign in campaigns]
+    counted = await _counted(session, campaigns)
+    return [CampaignSummary.model_validate(_fields(campaign, counts, counted)) for campaign in campaigns]
+
+
+async def _counted(session: AsyncSession, campaigns: Sequence[Campaign]) -> Mapping[UUID, Tallied]:
+    """What came back of campaigns of one project."""
+    mailings = {campaign.id: campaign.mailing_id for campaign in campaigns if campaign.mailing_id}
+    return await tallies.of_campaigns(session, campaigns[0].project_id, mailings) if mailings else {}
 
 
 async def _counts(session: AsyncSession, campaigns: Sequence[Campaign]) -> dict[UUID, Counts]:
@@ -105,8 +117,10 @@ def _of(campaign: Campaign, counts: Mapping[UUID, Counts]) -> Counts:
     return counts.get(campaign.mailing_id, _NOTHING) if campaign.mailing_id else _NOTHING
 
 
-def _fields(campaign: Campaign, counts: dict[UUID, Counts]) -> dict[str, object]:
-    books = _of(campaign, counts)
+def _fields(
+    campaign: Campaign, counts: Mapping[UUID, Counts], counted: Mapping[UUID, Tallied]
+) -> dict[str, object]:
+    books, back = _of(campaign, counts), counted.get(campaign.id, {})
     names = CampaignSummary.model_fields.keys() & Campaign.__table__.columns.keys()
     return {name: getattr(campaign, name) for name in names} | {
         "recipient_count": books.recipient_count,
@@ -117,9 +131,8 @@ def _fields(campaign: Campaign, counts: dict[UUID, Counts]) -> dict[str, object]
         "emails_unknown": books.unknown,
         "started_at": books.started_at,
         "finished_at": books.finished_at,
-        # Tracking is not there yet; the fields are, as clients of this API expect them.
-        "opens": 0,
-        "clicks": 0,
+        "opens": back.get(Metric.unique_opens, 0),
+        "clicks": back.get(Metric.unique_clicks, 0),
     }
 
 

@@ -176,7 +176,9 @@ class CampaignSummary(Schema):
     emails_skipped: int
     emails_unknown: int
     opens: int
+    """Recipients who opened it, each once; machines are left out."""
     clicks: int
+    """Recipients who followed a link, each once; machines are left out."""
     scheduled_at: Time | None
     scheduled_timezone: str | None
     """The zone that the schedule was meant in."""

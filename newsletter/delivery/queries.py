@@ -19,8 +19,10 @@ from newsletter.delivery.models import (
     Outcome,
 )
 from newsletter.kit import ids
+from newsletter.kit.address import ascii_domain_of
 from newsletter.kit.bulk import among
 from newsletter.kit.errors import ValidationFailed
+from newsletter.tallies.service import About
 
 PREFIX = "msg"
 
@@ -136,9 +138,14 @@ class Tracked:
     mailing_id: UUID
     seq: int
     project_id: UUID
+    is_test: bool
+    """Of a test project."""
     campaign_id: UUID | None
     subscriber_id: UUID | None
-    """None for a test send, and for who was erased."""
+    """None for who is on no list, and for who was erased."""
+    server_id: UUID | None
+    decided_at: datetime | None
+    """When a server had taken it; None while it had not, as far as the books know."""
 
 
 async def tracked(
@@ -148,7 +155,16 @@ async def tracked(
     campaign = case((Mailing.kind == MailingKind.campaign, Mailing.source_id))
     # Each mailing with each number, of which a block has few: both are ranges of one index.
     statement = (
-        select(Message.mailing_id, Message.seq, Mailing.project_id, campaign, Message.subscriber_id)
+        select(
+            Message.mailing_id,
+            Message.seq,
+            Mailing.project_id,
+            Mailing.is_test,
+            campaign,
+            Message.subscriber_id,
+            Message.server_id,
+            Message.decided_at,
+        )
         .join(Mailing, Mailing.id == Message.mailing_id)
         .where(
             among(session, Message.mailing_id, {mailing_id for mailing_id, _ in keys}),
@@ -156,6 +172,20 @@ async def tracked(
         )
     )
     return {(row[0], row[1]): Tracked(*row) for row in await session.execute(statement)}
+
+
+async def abouts(session: AsyncSession, mailing_ids: Collection[UUID]) -> Mapping[UUID, About]:
+    """What the counts of these mailings are added to; test sends are left out, as nobody asked how
+    their own copy was received."""
+    statement = select(Mailing.id, Mailing.kind, Mailing.source_id, Mailing.sender).where(
+        among(session, Mailing.id, mailing_ids), Mailing.kind != MailingKind.test
+    )
+    return {
+        mailing_id: About(
+            source_id if kind is MailingKind.campaign else None, ascii_domain_of(sender["from_email"])
+        )
+        for mailing_id, kind, source_id, sender in await session.execute(statement)
+    }
 
 
 async def find_mailing(session: AsyncSession, mailing_id: UUID) -> Mailing | None:

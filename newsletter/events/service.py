@@ -1,6 +1,6 @@
 """Writes the event log."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -25,9 +25,10 @@ class Noted:
     at: datetime
 
 
-async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> None:
-    """Writes traces, which nobody is told of. Safe to repeat: those that are there stay."""
-    await bulk.insert_rows(
+async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> set[UUID]:
+    """Writes traces, which nobody is told of, and returns the ids of those that it wrote. Safe to
+    repeat: those that are there stay."""
+    return await bulk.insert_missing(
         session,
         Event,
         [
@@ -40,7 +41,6 @@ async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> None:
             }
             for row in rows
         ],
-        is_repeatable=True,
     )
 
 
@@ -95,9 +95,19 @@ async def blank_traces(session: AsyncSession, project_id: UUID, subscriber_ids: 
         Event.type.in_([kind.value for kind in Trace]),
         Event.data["message"]["subscriber_id"].as_string().in_(subscriber_ids),
     )
-    rows = [
-        {"id": event_id, "data": {"message": {**data["message"], "subscriber_id": None}, "request": None}}
-        for event_id, data in await session.execute(statement)
-    ]
+    rows = [{"id": event_id, "data": anonymous(data)} for event_id, data in await session.execute(statement)]
     if rows:
         await session.execute(update(Event), rows)
+
+
+def anonymous(data: JSONObject) -> JSONObject:
+    """The ``data`` of a trace without what tells of its reader; that it happened stays."""
+    blanked = {
+        what: {**part, **dict.fromkeys(part.keys() & _OF_THE_REQUEST)}
+        for what, part in data.items()
+        if isinstance(part, Mapping)
+    }
+    return {**data, **blanked}
+
+
+_OF_THE_REQUEST = frozenset({"subscriber_id", "user_agent", "network", "url"})

@@ -1,30 +1,28 @@
 """Opens and clicks on their way into the event log, in blocks.
 
-A reader never waits for the database: the request only appends to a buffer. A block is written
-every `EventSettings.flush_seconds`, or as soon as it is full. While the database is away
-blocks go to a file (`newsletter.feedback.spool`), from where they are written when it is back.
-What a sighting means, person or machine, is not decided here: it is kept as it came.
+A reader never waits for the database: the request only appends to a buffer, which is written every
+`EventSettings.flush_seconds`, without what came in the last `settle_seconds`. While the database
+is away blocks go to a file (`newsletter.feedback.spool`), from where they are written when it is
+back. What a sighting means, person or machine, is decided as it is written
+(`newsletter.feedback.engagement`).
 """
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import Any, Final, NamedTuple
-from uuid import UUID
+from math import inf
+from typing import Final, NamedTuple
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery import queries as delivery
 from newsletter.delivery.links import MessageRef
-from newsletter.delivery.queries import Tracked
-from newsletter.events import service as events
-from newsletter.events.service import Noted
-from newsletter.events.vocabulary import Trace
+from newsletter.feedback import engagement
+from newsletter.feedback.classing import Request
+from newsletter.feedback.engagement import Entry
 from newsletter.feedback.spool import Spool
 from newsletter.kit import ids
 from newsletter.kit.db import Database, JSONObject, is_outage
@@ -55,45 +53,11 @@ class Sighting(NamedTuple):
     purpose: bytes | None
     """What a browser says of itself that fetches ahead (``Sec-Purpose: prefetch``)."""
 
-    @property
-    def request(self) -> dict[str, str | None]:
+    def entry(self) -> Entry:
         """What is kept of it. The address is cut here: nothing that names a line goes to a disk."""
-        return {
-            "method": self.method,
-            "user_agent": _text(self.user_agent),
-            "purpose": _text(self.purpose),
-            "ip": None if self.ip is None else network_of(self.ip),
-        }
-
-
-class Entry(NamedTuple):
-    """A sighting with the id of its event, which it has before it is written anywhere."""
-
-    id: UUID
-    at: float
-    message: MessageRef
-    url: str | None
-    request: dict[str, str | None]
-
-    @classmethod
-    def of(cls, sighting: Sighting) -> "Entry":
-        return cls(ids.uuid7(), sighting.at, sighting.message, sighting.url, sighting.request)
-
-    def packed(self) -> JSONObject:
-        """For the spool."""
-        message = self.message.pack().hex()
-        return {
-            "id": self.id.hex,
-            "at": self.at,
-            "message": message,
-            "url": self.url,
-            "request": self.request,
-        }
-
-    @classmethod
-    def unpacked(cls, packed: Any) -> "Entry":
-        message = MessageRef.unpack(bytes.fromhex(packed["message"]))
-        return cls(UUID(packed["id"]), packed["at"], message, packed["url"], packed["request"])
+        network = None if self.ip is None else network_of(self.ip)
+        request = Request(self.method, _text(self.user_agent), _text(self.purpose), network)
+        return Entry(ids.uuid7(), self.at, self.message, self.url, request)
 
 
 def _text(value: bytes | None) -> str | None:
@@ -120,8 +84,7 @@ class Sightings:
     def __init__(self, db: Database, settings: EventSettings, spool: Spool) -> None:
         self._db, self._settings, self._spool = db, settings, spool
         self._buffer: list[Sighting] = []
-        self._is_full = asyncio.Event()
-        self._is_closing = False
+        self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._replay_at = 0.0
         self._lost, self._said_at = 0, -SAY_EVERY
@@ -137,19 +100,17 @@ class Sightings:
             self._drop(1)
             return
         self._buffer.append(sighting)
-        if len(self._buffer) >= self._settings.block:
-            self._is_full.set()
         if self._task is None:
             self.start()
 
-    async def flush(self) -> None:
-        """Writes all that is in memory now, to the database or to the spool."""
-        while self._buffer:
-            block, self._buffer = (
-                self._buffer[: self._settings.block],
-                self._buffer[self._settings.block :],
-            )
-            await self._keep([Entry.of(sighting) for sighting in block])
+    async def flush(self, seen_before: float = inf) -> None:
+        """Writes all that is in memory now, or was seen before this time, to the database or to the
+        spool."""
+        settled = bisect_left(self._buffer, seen_before, key=lambda sighting: sighting.at)
+        due, self._buffer = self._buffer[:settled], self._buffer[settled:]
+        for start in range(0, len(due), self._settings.block):
+            block = due[start : start + self._settings.block]
+            await self._keep([sighting.entry() for sighting in block])
 
     async def replay(self) -> None:
         """Writes what is in the spool to the database. Raises what is wrong with the database."""
@@ -159,22 +120,23 @@ class Sightings:
 
     async def aclose(self) -> None:
         """What was noted is in the database or in the spool when this returns."""
-        self._is_closing = True
-        self._is_full.set()
+        self._closing.set()
         if self._task is not None:
             await self._task
         await self.flush()
         await self._spool.aclose()
 
     async def _work(self) -> None:
-        while not self._is_closing:
+        while not self._closing.is_set():
             try:
                 async with asyncio.timeout(self._settings.flush_seconds):
-                    await self._is_full.wait()
+                    await self._closing.wait()
             except TimeoutError:
                 pass  # Time to write what there is.
-            self._is_full.clear()
-            await self.flush()
+            # What belongs together is judged together: who follows every link at once. A buffer
+            # that fills up does not wait for that.
+            is_filling = len(self._buffer) > self._settings.buffer // 2
+            await self.flush(inf if is_filling else time.time() - self._settings.settle_seconds)
             await self._replay_if_due()
 
     async def _keep(self, block: Sequence[Entry]) -> None:
@@ -196,11 +158,11 @@ class Sightings:
 
     async def _write(self, block: Sequence[Entry]) -> None:
         async with asyncio.timeout(WRITE_SECONDS), self._db.unit_of_work() as session:
-            await record(session, block)
+            await engagement.record(session, block, too_soon=self._settings.too_soon)
 
     async def _replay_if_due(self) -> None:
         now = time.monotonic()
-        if now < self._replay_at or self._is_closing:
+        if now < self._replay_at or self._closing.is_set():
             return
         self._replay_at = now + REPLAY_SECONDS
         try:
@@ -215,37 +177,3 @@ class Sightings:
         if now - self._said_at >= SAY_EVERY:
             log.error("opens and clicks were dropped: no room to keep them", count=self._lost)
             self._lost, self._said_at = 0, now
-
-
-async def record(session: AsyncSession, block: Sequence[Entry]) -> None:
-    """Writes them into the event log; safe to repeat. Those of a message that is gone are dropped:
-    there is no project that they would belong to."""
-    known = await delivery.tracked(
-        session, {(entry.message.mailing_id, entry.message.seq) for entry in block}
-    )
-    found = ((entry, known.get((entry.message.mailing_id, entry.message.seq))) for entry in block)
-    await events.note_many(session, [_event(entry, about) for entry, about in found if about is not None])
-
-
-def _event(entry: Entry, about: Tracked) -> Noted:
-    message: dict[str, Any] = {
-        "id": delivery.public_id(about.mailing_id, about.seq),
-        "campaign_id": about.campaign_id and _campaign(about.campaign_id),
-        # As the row has it: of who was erased it names nobody, whatever the link says.
-        "subscriber_id": about.subscriber_id and ids.public("sub", about.subscriber_id),
-    }
-    if entry.url is not None:
-        message["url"] = entry.url
-    return Noted(
-        entry.id,
-        about.project_id,
-        Trace.opened if entry.url is None else Trace.clicked,
-        {"message": message, "request": entry.request if about.subscriber_id else None},
-        datetime.fromtimestamp(entry.at, UTC),
-    )
-
-
-@lru_cache(maxsize=1_000)
-def _campaign(campaign_id: UUID) -> str:
-    """A block is of a few campaigns, and an id takes longer to write than to find."""
-    return ids.public("cmp", campaign_id)

@@ -9,8 +9,9 @@ stays inside the process. Both write the same rows.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Dialect, String, Table, bindparam, func, insert, update
+from sqlalchemy import ColumnElement, Dialect, String, Table, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -20,24 +21,38 @@ from newsletter.kit.db import Base, is_postgresql
 Rows = Sequence[Mapping[str, object]]
 
 
-async def insert_rows(
-    session: AsyncSession, table: type[Base], rows: Rows, *, is_repeatable: bool = False
-) -> None:
-    """Writes rows; all have the same columns. A repeatable one leaves those alone that are there."""
+async def insert_rows(session: AsyncSession, table: type[Base], rows: Rows) -> None:
+    """Writes rows; all have the same columns."""
     if not rows:
         return
     connection = await session.connection()
+    plain = plain_table(table)
     if not is_postgresql(session):
-        plain = insert(plain_table(table))
-        await connection.execute(plain.prefix_with("OR IGNORE") if is_repeatable else plain, rows)
+        await connection.execute(insert(plain), rows)
         return
     columns = tuple(rows[0])
-    statement = _insert_statement(plain_table(table), columns, connection.dialect)
-    if is_repeatable:
-        statement += " ON CONFLICT DO NOTHING"
-    await connection.exec_driver_sql(
-        statement, _arrays(plain_table(table), columns, connection.dialect, rows)
-    )
+    statement = _insert_statement(plain, columns, connection.dialect)
+    await connection.exec_driver_sql(statement, _arrays(plain, columns, connection.dialect, rows))
+
+
+async def insert_missing(session: AsyncSession, table: type[Base], rows: Rows) -> set[UUID]:
+    """Writes the rows whose ``id`` is not there yet, and returns the ids of those it wrote."""
+    if not rows:
+        return set()
+    connection = await session.connection()
+    plain = plain_table(table)
+    if not is_postgresql(session):
+        # Whoever writes has SQLite's one lock since their transaction began, so what is read here holds.
+        known = select(plain.c.id).where(plain.c.id.in_([row["id"] for row in rows]))
+        there = set((await connection.execute(known)).scalars())
+        missing = [row for row in rows if row["id"] not in there]
+        if missing:
+            await connection.execute(insert(plain), missing)
+        return {row["id"] for row in missing if isinstance(row["id"], UUID)}
+    columns = tuple(rows[0])
+    statement = _insert_statement(plain, columns, connection.dialect) + " ON CONFLICT DO NOTHING RETURNING id"
+    written = await connection.exec_driver_sql(statement, _arrays(plain, columns, connection.dialect, rows))
+    return {UUID(int=found.int) for found in written.scalars()}
 
 
 async def update_rows(session: AsyncSession, table: type[Base], rows: Rows) -> None:

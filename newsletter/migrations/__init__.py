@@ -25,6 +25,7 @@ import newsletter.plans.models
 import newsletter.routing.models
 import newsletter.sandbox.models
 import newsletter.suppressions.models
+import newsletter.tallies.models
 import newsletter.templates.models
 import newsletter.webhooks.models  # noqa: F401 - importing a model registers its table
 from newsletter.kit.db import Base

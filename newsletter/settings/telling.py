@@ -15,9 +15,15 @@ class EventSettings(BaseSettings):
     """Days that an event stays readable and can be sent to a webhook again; on PostgreSQL, which
     drops whole months, up to 31 more."""
     flush_seconds: float = Field(0.5, gt=0, le=60)
-    """Seconds that an open or click stays in memory at most; a process that is killed loses them."""
+    """Seconds between two writes of opens and clicks."""
+    settle_seconds: float = Field(2.0, ge=0, le=60)
+    """Seconds that an open or click stays in memory, so that a scanner that follows all links of a
+    mail at once is seen as one. A process that is killed loses these and ``flush_seconds`` more."""
+    too_soon: float = Field(2.0, ge=0, le=600)
+    """Seconds after the sending server took a mail within which no person opens it: who does is
+    counted as a machine. Test projects have no such limit."""
     block: int = Field(1_000, ge=1, le=10_000)
-    """Opens and clicks that are written together; a full block does not wait."""
+    """Opens and clicks that are written in one transaction."""
     buffer: int = Field(50_000, ge=1)
     """Opens and clicks that one process keeps in memory; beyond that they are dropped."""
     spool_bytes: int = Field(256_000_000, ge=0)

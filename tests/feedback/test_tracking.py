@@ -16,8 +16,8 @@ from newsletter.api.tracking import PIXEL
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Message
 from newsletter.events.models import Event
-from newsletter.feedback import sightings as machine
-from newsletter.feedback.sightings import Sightings, network_of
+from newsletter.feedback import engagement
+from newsletter.feedback.sightings import Sighting, Sightings, network_of
 from newsletter.feedback.spool import Spool
 from newsletter.kit import ids
 from newsletter.kit.db import Database
@@ -97,14 +97,14 @@ async def test_a_click_leads_on_and_is_in_the_log(
     assert answer.headers["cache-control"] == "no-store, private"
     [(kind, data)] = await logged()
     assert kind == "message.clicked"
-    assert data["message"]["url"] == SHOP
     assert data["message"]["subscriber_id"] == ids.public("sub", ref.subscriber_id or UUID(int=0))
     assert data["message"]["campaign_id"].startswith("cmp_")
-    assert data["request"] == {
-        "method": "GET",
+    assert data["click"] == {
+        "by": "machine",
+        "reason": "prefetch",
         "user_agent": "Mail/1.0",
-        "purpose": "prefetch;prerender",
-        "ip": "127.0.0.0/24",
+        "network": "127.0.0.0/24",
+        "url": SHOP,
     }
 
 
@@ -117,7 +117,7 @@ async def test_a_pixel_is_a_picture_and_an_open(
     assert answer.content == PIXEL
     [(kind, data)] = await logged()
     assert kind == "message.opened"
-    assert "url" not in data["message"]
+    assert "url" not in data["open"]
 
 
 async def test_a_look_at_the_head_is_noted_as_one(
@@ -128,7 +128,8 @@ async def test_a_look_at_the_head_is_noted_as_one(
 
     assert (first.status_code, first.headers["location"], first.content) == (302, SHOP, b"")
     assert (second.status_code, second.content) == (200, b"")
-    assert [data["request"]["method"] for _, data in await logged()] == ["HEAD", "HEAD"]
+    click_, open_ = [data.get("click") or data["open"] for _, data in await logged()]
+    assert (click_["by"], click_["reason"]) == (open_["by"], open_["reason"]) == ("machine", "head")
 
 
 @pytest.mark.parametrize("token", ["", "x", "AAAA", "é", "a/b/c", "%00", "." * 5000])
@@ -223,8 +224,9 @@ async def test_an_erased_person_leaves_no_trace(
     await get(client, click(runtime, ref))
 
     for _, data in await logged():
-        assert data["request"] is None
         assert data["message"]["subscriber_id"] is None
+        assert (data["click"]["user_agent"], data["click"]["network"], data["click"]["url"]) == (None,) * 3
+        assert data["click"]["by"] == "machine"
 
 
 # What happens to a block while the database is away.
@@ -236,13 +238,13 @@ class Away:
     is_away = True
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._record = machine.record
-        monkeypatch.setattr(machine, "record", self)
+        self._record = engagement.record
+        monkeypatch.setattr(engagement, "record", self)
 
-    async def __call__(self, session: AsyncSession, block: Sequence[Any]) -> None:
+    async def __call__(self, session: AsyncSession, block: Sequence[Any], **options: Any) -> None:
         if self.is_away:
             raise OperationalError("INSERT", {}, Exception("the database is away"))
-        await self._record(session, block)
+        await self._record(session, block, **options)
 
 
 @pytest.fixture
@@ -272,9 +274,7 @@ async def test_an_outage_is_nothing_that_a_reader_notices_and_loses_no_click(
     for _ in range(2):
         await runtime.sightings.replay()
 
-    assert [data["message"]["url"] for _, data in await logged()] == [
-        f"{SHOP}{number}" for number in range(5)
-    ]
+    assert [data["click"]["url"] for _, data in await logged()] == [f"{SHOP}{number}" for number in range(5)]
     assert files(runtime) == []
 
 
@@ -296,17 +296,17 @@ async def test_the_next_process_writes_what_the_last_one_kept(
 async def test_a_block_whose_commit_was_not_heard_of_is_written_once(
     client: Client, runtime: Runtime, ref: MessageRef, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = machine.record
+    record = engagement.record
 
-    async def written_and_lost(session: AsyncSession, block: Sequence[Any]) -> None:
-        await record(session, block)
+    async def written_and_lost(session: AsyncSession, block: Sequence[Any], **options: Any) -> None:
+        await record(session, block, **options)
         await session.commit()
         raise OperationalError("COMMIT", {}, Exception("the connection was lost"))
 
-    monkeypatch.setattr(machine, "record", written_and_lost)
+    monkeypatch.setattr(engagement, "record", written_and_lost)
     await get(client, click(runtime, ref))
     await runtime.sightings.flush()
-    monkeypatch.setattr(machine, "record", record)
+    monkeypatch.setattr(engagement, "record", record)
 
     await runtime.sightings.replay()
 
@@ -339,7 +339,7 @@ async def test_neither_memory_nor_disk_grows_without_end(
     settings = EventSettings(buffer=3, block=2, flush_seconds=60)
     kept = Sightings(runtime.db, settings, Spool(tmp_path / "small", 500))
     for number in range(9):
-        kept.note(machine.Sighting(0.0, ref, "GET", f"{SHOP}{number}", None, None, None))
+        kept.note(Sighting(0.0, ref, "GET", f"{SHOP}{number}", None, None, None))
         assert len(kept._buffer) <= 3
     await kept.aclose()
 

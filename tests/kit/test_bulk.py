@@ -66,7 +66,8 @@ async def test_a_second_writing_is_refused_or_passed_over_as_asked(db: Database,
     assert len(await shown(db)) == 2
 
     async with db.unit_of_work() as session:
-        await bulk.insert_rows(session, Consent, rows, is_repeatable=True)
+        assert await bulk.insert_missing(session, Consent, rows) == {rows[2]["id"]}
+        assert await bulk.insert_missing(session, Consent, rows) == set()
 
     assert len(await shown(db)) == 3
 

@@ -1,0 +1,1 @@
+"""What is counted of a project's mail: changes as they land, and the sums they are folded into."""
