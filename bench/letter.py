@@ -17,6 +17,7 @@ from newsletter.audience.queries import MergeRow
 from newsletter.delivery.letter import Copy, Letter
 from newsletter.delivery.links import Links, MessageRef
 from newsletter.delivery.models import Mailing, MailingKind
+from newsletter.delivery.return_path import ReturnPaths
 from newsletter.domains.dkim import Algorithm, SelectedKey, Signature, generate
 from newsletter.kit.tokens import Signer
 from newsletter.templates.branding import Branding
@@ -95,8 +96,9 @@ def _letter(signature: Signature | None) -> Letter:
         track_opens=True,
         track_clicks=True,
     )
-    links = Links(Signer(["k" * 32]), "https://news.example.com", "https://t.example.com")
-    return Letter(mailing, links, signature)
+    signer = Signer(["k" * 32])
+    links = Links(signer, "https://news.example.com", "https://t.example.com")
+    return Letter(mailing, links, ReturnPaths(signer, "bounces.example.com"), signature)
 
 
 def _copies() -> list[Copy]:

@@ -65,6 +65,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
                 "reporting": runtime.reporting,
                 "workshop": runtime.workshop,
                 "links": runtime.links,
+                "return_paths": runtime.return_paths,
                 "metrics": metrics,
             }.items()
         },

@@ -17,6 +17,7 @@ from newsletter.copywriting.prompts import Task
 from newsletter.copywriting.service import Desk
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import Links
+from newsletter.delivery.return_path import ReturnPaths
 from newsletter.delivery.signers import Signers
 from newsletter.feedback.sightings import Sightings
 from newsletter.feedback.spool import Spool
@@ -135,12 +136,16 @@ class Runtime:
         return Links(self.signer, self.settings.public_url, self.settings.tracking_url)
 
     @cached_property
+    def return_paths(self) -> ReturnPaths:
+        return ReturnPaths(self.signer, self.settings.return_path.domain)
+
+    @cached_property
     def signers(self) -> Signers:
         return Signers(self.settings.delivery.signing_threads)
 
     @cached_property
     def letters(self) -> Letters:
-        return Letters(self.db, self.vault, self.links, self.signers)
+        return Letters(self.db, self.vault, self.links, self.return_paths, self.signers)
 
     @cached_property
     def sightings(self) -> Sightings:

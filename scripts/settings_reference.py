@@ -34,6 +34,8 @@ TITLES = {
     "campaigns": "Schedules",
     "webhooks": "Webhooks",
     "events": "Event log",
+    "return_path": "Return path",
+    "bounces": "Bounces",
     "limits": "Limits",
 }
 

@@ -66,6 +66,7 @@ _PARAMETERS: Final = {
     "subscriber_id": "Render for this subscriber; without it, for a made-up one.",
     "outcome": "Only those with this outcome.",
     "feedback": "Only those from whom this came back.",
+    "recipient": "The address that the mail was sent to (its envelope's), where you know it.",
     "raw": "`true`: cells as they are, formulas of a spreadsheet included.",
     "to": "Only mails to this whole address, in any case.",
     "format": "`raw`: the mail itself (RFC 5322).",
@@ -90,11 +91,17 @@ class Operation:
     body: Any
     """The type of the JSON body, or None."""
     is_body_optional: bool
+    accepts: str | None
+    """The media type of a body that is not JSON."""
     answer: Any
     """The type of the JSON answer, or None."""
     is_also_mail: bool
     media: str | None
     """The media type of an answer that is not JSON."""
+
+    @property
+    def has_body(self) -> bool:
+        return self.body is not None or self.accepts is not None
 
     @property
     def statuses(self) -> list[int]:
@@ -116,6 +123,7 @@ def operation(handler: HTTPRouteHandler, path: str) -> Operation:
         status=handler.status_code,
         body=choices[0] if is_optional else body,
         is_body_optional=is_optional,
+        accepts=handler.opt.get("accepts"),
         answer=next((answer for answer in answers if answer not in (NoneType, bytes, Stream)), None),
         is_also_mail=bytes in answers,
         media=handler.opt.get("media"),
@@ -149,7 +157,9 @@ def describe(document: JSON, operations: Sequence[Operation]) -> JSON:
         item["x-scope"] = each.scope
         item["x-rate-class"] = each.calls.value
         item.pop("deprecated", None)
-        if each.body is not None:
+        if each.accepts is not None:
+            item["requestBody"] = {"required": True, "content": {each.accepts: {}}}
+        elif each.body is not None:
             item["requestBody"] = _request(each, schemas)
         item["responses"] = _success(each, schemas) | _failures(each, item, components["responses"])
     document["components"] = components
@@ -293,7 +303,7 @@ def _failures(each: Operation, item: JSON, responses: JSON) -> JSON:
 
 def errors_of(each: Operation, *, has_query: bool) -> raises.Errors:
     return raises.of(
-        each.id, each.method, has_id="{" in each.path, has_query=has_query, has_body=each.body is not None
+        each.id, each.method, has_id="{" in each.path, has_query=has_query, has_body=each.has_body
     )
 
 

@@ -268,6 +268,7 @@ ANSWERS: Final[dict[str, JSON]] = {
         },
         "meta": {"received": 2, "processed": 2},
     },
+    "take_in_mail": {"data": {"status": "accepted"}},
     "create_campaign": {"data": _CAMPAIGN_OUT},
     "get_campaign": {"data": _SENDING},
     "pause_campaign": {"data": _PAUSED},

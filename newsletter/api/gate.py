@@ -21,6 +21,7 @@ from newsletter.kit.ratelimit import Limiter, Verdict
 from newsletter.plans.catalogue import ANONYMOUS_PLAN, CallClass, Catalogue
 
 _COUNTED = "newsletter_counted"
+_JSON = "application/json"
 
 
 class Gate(ASGIMiddleware):
@@ -86,8 +87,9 @@ class Gate(ASGIMiddleware):
             return RateLimited(retry_after=verdict.reset)
         if principal is None:
             return Unauthenticated()
-        if not _is_json(scope):
-            return UnsupportedMedia()
+        media = str(handler.opt.get("accepts", _JSON))
+        if not _is_taken(scope, media):
+            return UnsupportedMedia(f"Send the body as 'Content-Type: {media}'.")
         wanted = str(handler.opt["scope"])
         return None if principal.has_scope(wanted) else Forbidden(f"This key lacks the scope '{wanted}'.")
 
@@ -122,14 +124,15 @@ def _limited(send: Send, verdict: Verdict) -> Send:
     return send_limited
 
 
-def _is_json(scope: Scope) -> bool:
-    """Whether the body, where there is one, says that it is JSON; saying nothing counts as JSON."""
+def _is_taken(scope: Scope, wanted: str) -> bool:
+    """Whether the body, where there is one, says that it is what the route takes; saying nothing
+    counts as that."""
     headers = {
         name: value for name, value in scope["headers"] if name.startswith((b"content-", b"transfer-"))
     }
     has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
-    kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
-    return not has_body or kind == b"application/json" or kind.endswith(b"+json")
+    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1") or wanted
+    return not has_body or kind == wanted or (wanted == _JSON and kind.endswith("+json"))
 
 
 def _presented_key(scope: Scope) -> tuple[str | None, bool]:

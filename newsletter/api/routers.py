@@ -15,7 +15,7 @@ from newsletter.campaigns.routes.sending import SendingController
 from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
 from newsletter.domains.routes import SendingDomainController
-from newsletter.feedback.routes.inbound import InboundController
+from newsletter.feedback.routes.inbound import InboundController, IntakeController
 from newsletter.feedback.routes.links import broken_link
 from newsletter.feedback.routes.suppressions import SuppressionController
 from newsletter.feedback.routes.unsubscribe import UnsubscribeController
@@ -41,6 +41,7 @@ V1: tuple[type[Controller], ...] = (
     RoutingController,
     SuppressionController,
     UnsubscribeResourceController,
+    IntakeController,
     WebhookController,
     SandboxController,
 )

@@ -24,6 +24,7 @@ from newsletter.delivery.links import Links, MessageRef
 from newsletter.delivery.mime import Frame, Mail
 from newsletter.delivery.models import Mailing
 from newsletter.delivery.queries import public_ids
+from newsletter.delivery.return_path import ReturnPaths
 from newsletter.delivery.signers import Signers
 from newsletter.delivery.stencil import Stencil
 from newsletter.domains.dkim import Signature
@@ -33,6 +34,9 @@ from newsletter.providers.base import Envelope
 from newsletter.templates.compile import Compiled, Merged
 
 log = structlog.get_logger(__name__)
+
+_SEALED = "msg_id.seal"
+"""Stands for the message's sealed name in what all recipients share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Letter:
         self,
         mailing: Mailing,
         links: Links,
+        return_paths: ReturnPaths,
         signature: Signature | None = None,
         signers: Signers | None = None,
     ) -> None:
@@ -64,6 +69,7 @@ class Letter:
         self._from_email = str(mailing.sender["from_email"])
         self._domain = domain_of(self._from_email)
         self._public_id = public_ids(mailing.id)
+        self._names = return_paths.of(self._from_email)
         self._list_id = _list_id(links.public_url, mailing.list_id)
         self._feedback_id = _feedback_id(mailing)
         self._track_opens, self._track_clicks = mailing.track_opens, mailing.track_clicks
@@ -100,9 +106,10 @@ class Letter:
         if self._track_opens:
             page = tracking.with_pixel(page, self._links.opened(copy.ref))
         message_id = self._public_id(copy.ref.seq)
-        mail = self._mail(copy, message_id, at, subject=merged.subject, html=page, text=merged.text)
+        names = self._names(message_id)
+        mail = self._mail(copy, names.sealed, at, subject=merged.subject, html=page, text=merged.text)
         head, _, body = mime.build(mail).partition(mime.END_OF_HEADER)
-        return _Draft(copy, message_id, head, [body])
+        return _Draft(copy, message_id, names.return_path, head, [body])
 
     def _draft(self, copy: Copy, at: datetime) -> "_Draft":
         stencil = self._stencil
@@ -110,6 +117,7 @@ class Letter:
             return self._plain_draft(copy, at)
         filled = stencil.fill(copy.ref, merge_values(copy.address, copy.person))
         heading, message_id = self._heading, self._public_id(copy.ref.seq)
+        names = self._names(message_id)
         head = "".join(
             (
                 heading.before_to,
@@ -119,14 +127,16 @@ class Letter:
                 "\r\nDate: ",
                 mime.date(at),
                 "\r\nMessage-ID: <",
-                message_id,
+                names.sealed,
                 heading.before_unsubscribe,
                 filled.unsubscribe_url,
-                heading.after_unsubscribe,
+                heading.before_feedback,
+                names.sealed,
+                heading.after_feedback,
             )
         )
         body = self._frame.around(filled.text, filled.html)
-        return _Draft(copy, message_id, head.encode("ascii"), body)
+        return _Draft(copy, message_id, names.return_path, head.encode("ascii"), body)
 
     def _finish(self, draft: "_Draft") -> Envelope:
         """Signs and joins, which may be done in another thread."""
@@ -136,7 +146,7 @@ class Letter:
             head = self._signature.sign(head, body[0]) + head
         return Envelope(
             message_id=draft.message_id,
-            return_path=self._from_email,
+            return_path=draft.return_path,
             recipient=draft.copy.address,
             content=b"".join((head, mime.END_OF_HEADER, *body)),
             attempt=draft.copy.attempt,
@@ -164,21 +174,23 @@ class Letter:
     def _heading(self) -> "_Heading":
         """The plain twin's own header, with what differs cut out."""
         nobody = Copy(MessageRef(self._mailing_id, 1, None), self._from_email, None, 1)
-        mail = self._mail(nobody, "id", clock.now(), subject="", html="", text="")
+        mail = self._mail(nobody, _SEALED, clock.now(), subject="", html="", text="")
         fields = [*mime.fields(mail), *self._frame.fields]
         places = {field.partition(":")[0]: place for place, field in enumerate(fields)}
         to, subject, url = (places[name] for name in ("To", "Subject", "List-Unsubscribe"))
         own = fields[places["Message-ID"] + 1 : url]
+        before_feedback, _, after_feedback = "\r\n".join([">", *fields[url + 1 :]]).partition(_SEALED)
         return _Heading(
             before_to="".join(f"{field}\r\n" for field in fields[:to]),
             before_subject="".join(f"\r\n{field}" for field in fields[to + 1 : subject]) + "\r\n",
             before_unsubscribe="\r\n".join([f"@{self._domain}>", *own, "List-Unsubscribe: <"]),
-            after_unsubscribe="\r\n".join([">", *fields[url + 1 :]]),
+            before_feedback=before_feedback,
+            after_feedback=after_feedback,
         )
 
-    def _mail(self, copy: Copy, message_id: str, at: datetime, *, subject: str, html: str, text: str) -> Mail:
+    def _mail(self, copy: Copy, sealed: str, at: datetime, *, subject: str, html: str, text: str) -> Mail:
         return Mail(
-            message_id=f"<{message_id}@{self._domain}>",
+            message_id=f"<{sealed}@{self._domain}>",
             date=at,
             from_email=self._from_email,
             from_name=self._sender["from_name"],
@@ -190,7 +202,7 @@ class Letter:
             unsubscribe_url=self._links.unsubscribe(copy.ref),
             list_id=self._list_id,
             list_name=self._sender["list_name"],
-            feedback_id=self._feedback_id,
+            feedback_id=self._feedback_id.replace(_SEALED, sealed),
         )
 
 
@@ -200,6 +212,7 @@ class _Draft:
 
     copy: Copy
     message_id: str
+    return_path: str
     head: bytes
     body: list[bytes]
 
@@ -211,7 +224,8 @@ class _Heading:
     before_to: str
     before_subject: str
     before_unsubscribe: str
-    after_unsubscribe: str
+    before_feedback: str
+    after_feedback: str
 
 
 def merge_values(address: str, person: MergeRow | None) -> dict[str, str]:
@@ -236,5 +250,7 @@ def _list_id(public_url: str, list_id: UUID | None) -> str | None:
 
 
 def _feedback_id(mailing: Mailing) -> str:
+    """Campaign and project are what Gmail adds complaints up by; the message is for the reports that
+    keep this field and not the Message-ID."""
     campaign, project = ids.public("cmp", mailing.source_id), ids.public("prj", mailing.project_id)
-    return f"{campaign}:{project}:{mailing.kind.value}:newsletter"
+    return f"{campaign}:{project}:{_SEALED}:newsletter"

@@ -8,6 +8,7 @@ from uuid import UUID
 from newsletter.delivery import queries
 from newsletter.delivery.letter import Letter
 from newsletter.delivery.links import Links
+from newsletter.delivery.return_path import ReturnPaths
 from newsletter.delivery.signers import Signers
 from newsletter.domains import service as domains
 from newsletter.kit.address import ascii_domain_of
@@ -21,8 +22,11 @@ KEPT = 8
 class Letters:
     """Content and sender of a mailing never change, so what was made of them holds."""
 
-    def __init__(self, db: Database, vault: Vault, links: Links, signers: Signers) -> None:
-        self._db, self._vault, self._links, self._signers = db, vault, links, signers
+    def __init__(
+        self, db: Database, vault: Vault, links: Links, return_paths: ReturnPaths, signers: Signers
+    ) -> None:
+        self._db, self._vault, self._signers = db, vault, signers
+        self._links, self._return_paths = links, return_paths
         self._kept: OrderedDict[UUID, Letter] = OrderedDict()
         self._making = asyncio.Lock()
 
@@ -47,4 +51,4 @@ class Letters:
                 raise LookupError(f"mailing {mailing_id} is gone")
             domain = ascii_domain_of(mailing.sender["from_email"])
             signature = await domains.signature(session, self._vault, mailing.project_id, domain)
-        return Letter(mailing, self._links, signature, self._signers)
+        return Letter(mailing, self._links, self._return_paths, signature, self._signers)

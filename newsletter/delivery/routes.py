@@ -9,6 +9,7 @@ from newsletter.audience import queries as audience
 from newsletter.delivery import queries
 from newsletter.delivery.letter import Letter
 from newsletter.delivery.links import PREVIEW, Links, MessageRef
+from newsletter.delivery.return_path import ReturnPaths
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError, NotFound
 from newsletter.kit.pages import FOREIGN_HEADERS, HEADERS, Pages
@@ -29,7 +30,11 @@ class ViewController(Controller):
 
     @route("/{token:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
     async def show(
-        self, db: NamedDependency[Database], links: NamedDependency[Links], token: FromPath[str]
+        self,
+        db: NamedDependency[Database],
+        links: NamedDependency[Links],
+        return_paths: NamedDependency[ReturnPaths],
+        token: FromPath[str],
     ) -> Response[str]:
         """The mail as it was sent, with what is known of its reader today."""
         if token == PREVIEW:
@@ -42,11 +47,11 @@ class ViewController(Controller):
                 "Open the mail again and use the link there."
             ) from None
         async with db.read() as session:
-            html = await _render(session, links, ref)
+            html = await _render(session, links, return_paths, ref)
         return Response(html, media_type=MediaType.HTML, headers=FOREIGN_HEADERS)
 
 
-async def _render(session: AsyncSession, links: Links, ref: MessageRef) -> str:
+async def _render(session: AsyncSession, links: Links, return_paths: ReturnPaths, ref: MessageRef) -> str:
     mailing = await queries.find_mailing(session, ref.mailing_id)
     message = await queries.by_key(session, ref.mailing_id, ref.seq)
     if mailing is None or message is None or message.subscriber_id != ref.subscriber_id:
@@ -59,7 +64,7 @@ async def _render(session: AsyncSession, links: Links, ref: MessageRef) -> str:
         person = people.get(ref.subscriber_id)
         if person is None:
             raise MailGone()
-    return Letter(mailing, links).render(ref, message.address, person).html
+    return Letter(mailing, links, return_paths).render(ref, message.address, person).html
 
 
 def _preview() -> str:

@@ -32,6 +32,7 @@ from newsletter.providers.registry import feed
 from newsletter.providers.sns import Certificates
 from newsletter.routing import service as routing
 from newsletter.routing.service import Configured
+from newsletter.settings import BounceSettings
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +113,9 @@ async def _store(
     return True
 
 
-async def read_report(db: Database, vault: Vault, certificates: Certificates, report_id: UUID) -> None:
+async def read_report(
+    db: Database, vault: Vault, certificates: Certificates, settings: BounceSettings, report_id: UUID
+) -> None:
     """Applies a stored report; the job behind `receive`. Nothing happens the second time."""
     async with db.unit_of_work() as session:
         report = await session.get(ProviderReport, report_id)
@@ -122,7 +125,7 @@ async def read_report(db: Database, vault: Vault, certificates: Certificates, re
         made = feed(server.config, certificates) if server is not None else None
         if server is not None and made is not None:
             for event in made.parse(zlib.decompress(report.raw), report.headers):
-                await apply(session, report.project_id, event, source=server.type.value)
+                await apply(session, settings, report.project_id, event, source=server.type.value)
         await session.execute(update(ProviderReport).where(ProviderReport.id == report_id).values(raw=None))
         await _forget_old(session)
 
@@ -136,7 +139,9 @@ async def _forget_old(session: AsyncSession) -> None:
     await session.execute(delete(ProviderReport).where(ProviderReport.id.in_(applied_long_ago)))
 
 
-async def apply(session: AsyncSession, project_id: UUID, event: ProviderEvent, *, source: str) -> bool:
+async def apply(
+    session: AsyncSession, settings: BounceSettings, project_id: UUID, event: ProviderEvent, *, source: str
+) -> bool:
     """What one event changes; False where that is nothing, such as for a message of another project.
 
     ``deferred`` changes nothing: the message was accepted, and the provider is still at it. Opens
@@ -149,7 +154,7 @@ async def apply(session: AsyncSession, project_id: UUID, event: ProviderEvent, *
         case EventKind.delivered:
             return await service.note(session, found, Feedback.delivered)
         case EventKind.bounced | EventKind.rejected:
-            return await service.bounce(session, found, source=source, is_hard=condemns(event))
+            return await service.bounce(session, found, settings, source=source, is_hard=condemns(event))
         case EventKind.complained:
             return await service.complain(session, found, source=source)
         case EventKind.unsubscribed if found.subscriber_id is not None:

@@ -1,4 +1,5 @@
-"""Reports of providers, stored once before anything is made of them; and who opened and clicked."""
+"""What came back, stored once before anything is made of it; how often an address has failed; and who
+opened and clicked."""
 
 from datetime import datetime
 from typing import Any
@@ -57,3 +58,31 @@ class MessageEngagement(Base):
     last_opened_at: Mapped[datetime | None]
     first_clicked_at: Mapped[datetime | None]
     last_clicked_at: Mapped[datetime | None]
+
+
+class ReturnedMail(Base):
+    """A mail that came back and proves which message it is about."""
+
+    __tablename__ = "returned_mails"
+    __table_args__ = (Index("ix_returned_mails_received", "received_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(text(64), unique=True)
+    """A hash of the message and of the returned mail's own id: the same when it comes again."""
+    message_id: Mapped[str] = mapped_column(text(40))
+    """``msg_…``."""
+    raw: Mapped[bytes | None]
+    """The mail, deflated; null once it was applied, since it is full of personal data."""
+    received_at: Mapped[datetime]
+
+
+class SoftBounces(Base):
+    """Soft bounces of an address in a row; the row goes when a mail arrives."""
+
+    __tablename__ = "soft_bounces"
+
+    project_id: Mapped[UUID] = mapped_column(primary_key=True)
+    address_key: Mapped[str] = mapped_column(text(320), primary_key=True)
+    count: Mapped[int]
+    since: Mapped[datetime]
+    """When the first of them came."""

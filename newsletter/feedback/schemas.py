@@ -89,3 +89,10 @@ class UnsubscribeOut(Schema):
     list_id: ListId | None
     source: str
     created_at: Time
+
+
+class IntakeOut(Schema):
+    """What becomes of a returned mail."""
+
+    status: Literal["accepted", "ignored"]
+    """``ignored``: it shows no signed name of a message of this project, so it changes nothing."""

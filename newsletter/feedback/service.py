@@ -9,9 +9,16 @@ from newsletter.delivery import queries as delivery
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Feedback
 from newsletter.delivery.queries import FoundMessage
+from newsletter.feedback import repeated
+from newsletter.settings import BounceSettings
+
+REPEATED = "repeated soft bounces"
+"""The source of a suppression for them."""
 
 
-async def apply(session: AsyncSession, message_id: str, feedback: Feedback, source: str) -> bool:
+async def apply(
+    session: AsyncSession, settings: BounceSettings, message_id: str, feedback: Feedback, source: str
+) -> bool:
     """Notes feedback on a message and suppresses the address where it must never be mailed again.
 
     False when it changes nothing: late, repeated, or about no message of ours.
@@ -20,7 +27,7 @@ async def apply(session: AsyncSession, message_id: str, feedback: Feedback, sour
     if found is None:
         return False
     if feedback is Feedback.bounced:
-        return await bounce(session, found, source=source, is_hard=True)
+        return await bounce(session, found, settings, source=source, is_hard=True)
     if feedback is Feedback.complained:
         return await complain(session, found, source=source)
     return await note(session, found, feedback)
@@ -28,13 +35,22 @@ async def apply(session: AsyncSession, message_id: str, feedback: Feedback, sour
 
 async def note(session: AsyncSession, message: FoundMessage, feedback: Feedback) -> bool:
     """False when it changes nothing."""
-    return await ledger.apply_feedback(session, message.mailing_id, message.seq, feedback)
+    if not await ledger.apply_feedback(session, message.mailing_id, message.seq, feedback):
+        return False
+    if feedback is Feedback.delivered:
+        await repeated.forget(session, message.project_id, message.address_key)
+    return True
 
 
-async def bounce(session: AsyncSession, message: FoundMessage, *, source: str, is_hard: bool) -> bool:
-    """The mail did not arrive; a hard bounce suppresses its address in the whole project."""
+async def bounce(
+    session: AsyncSession, message: FoundMessage, settings: BounceSettings, *, source: str, is_hard: bool
+) -> bool:
+    """The mail did not arrive; a hard bounce, or one soft bounce too many in a row, suppresses its
+    address in the whole project."""
     if not await note(session, message, Feedback.bounced):
         return False
+    if not is_hard and await repeated.count(session, message.project_id, message.address_key, settings):
+        is_hard, source = True, REPEATED
     project = await accounts.project_by_id(session, message.project_id)
     if project is not None and is_hard:
         await audience.mark_bounced(session, project, message.address_key, source=source)

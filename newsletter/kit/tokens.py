@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from newsletter.kit.crypto import key_id, subkey
 
 _MAC = 16
+SEAL = 26
+"""Letters of a seal, see `Signer.seals`."""
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -73,6 +75,30 @@ class Signer:
                 if hmac.compare_digest(state.digest(), mac):
                     return payload
         raise BadToken("not a token")
+
+    def seals(self, purpose: str) -> Callable[[str], str]:
+        """Writes seals: `SEAL` letters that prove the short ASCII text beside them, about 1 µs.
+
+        A seal is the key's number and 96 bits of the MAC in hexadecimal, for places where letters
+        lose their case and a whole token has no room, such as the local part of an address.
+        """
+        number, prepared = f"{self._head[0]:02x}", self._prepared(purpose)[0][0]
+
+        def seal(text: str) -> str:
+            state = prepared.copy()
+            state.update(text.encode("ascii"))
+            return number + state.hexdigest()[: SEAL - 2]
+
+        return seal
+
+    def is_sealed(self, purpose: str, text: str, seal: str) -> bool:
+        """Whether `seals` wrote this one for ``text``, with any key that is known. Both are ASCII."""
+        for (number, _), (state, _) in zip(self._keys, self._prepared(purpose), strict=True):
+            state = state.copy()
+            state.update(text.encode("ascii"))
+            if hmac.compare_digest(f"{number:02x}{state.hexdigest()[: SEAL - 2]}", seal):
+                return True
+        return False
 
     def _prepared(self, purpose: str) -> list[tuple[hashlib.blake2b, hashlib.blake2b]]:
         """For each key the state of a free token and that of a bound one."""

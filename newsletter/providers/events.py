@@ -24,7 +24,7 @@ _TOLERANCE = timedelta(minutes=5)
 """Of the Standard Webhooks specification, where each try is signed anew."""
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-_OURS = re.compile(r"<?(msg_[0-9a-z]+)@")
+_OURS = re.compile(r"<?(msg_[0-9a-z]+)(?:\.[0-9a-f]+)?(?:@|\Z)")
 
 
 class EventKind(StrEnum):
@@ -162,10 +162,9 @@ def status_in(*texts: str | None) -> str | None:
 
 
 def our_message(*texts: str | None) -> str | None:
-    """Our id, from the metadata or from a Message-ID of ours, whichever comes first."""
+    """Our id, from the metadata or from a Message-ID of ours, whichever comes first. The seal in a
+    Message-ID proves nothing here, where the whole report is signed."""
     for text in texts:
-        if text and text.startswith("msg_") and "@" not in text:
-            return text
         if text and (found := _OURS.match(text)):
             return found[1]
     return None

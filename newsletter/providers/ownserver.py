@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from newsletter.providers import standardwebhooks
-from newsletter.providers.events import BadSignature, EventKind, Malformed, ProviderEvent, Report
+from newsletter.providers.events import BadSignature, EventKind, Malformed, ProviderEvent, Report, our_message
 
 _Status = Annotated[str, StringConstraints(pattern=r"^[245]\.\d{1,3}\.\d{1,3}$")]
 
@@ -34,7 +34,7 @@ class OwnEvent(BaseModel):
     type: EventKind
     at: AwareDatetime
     message_id: str = Field(min_length=1, max_length=200)
-    """``msg_…``: what stands before the @ of the Message-ID."""
+    """``msg_…``, or the whole Message-ID that begins with it."""
     recipient: str | None = Field(None, max_length=320)
     status: _Status | None = None
     """The enhanced status code (RFC 3463) that the other server gave."""
@@ -85,7 +85,7 @@ def _event(event: OwnEvent) -> ProviderEvent:
         kind=event.type,
         event_id=Report(event.id).text(200) or "-",
         at=event.at,
-        message_id=Report(event.message_id).text(200),
+        message_id=our_message(event.message_id),
         recipient=Report(event.recipient).text(320),
         is_permanent=event.permanent,
         status=event.status,

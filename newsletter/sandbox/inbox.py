@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from email import message_from_bytes
 from email.policy import default as modern
+from email.utils import parseaddr
 from uuid import UUID
 
 from sqlalchemy import delete, func, select
@@ -61,9 +62,8 @@ class SandboxProvider:
                 "id": ids.uuid7(),
                 "project_id": self._project_id,
                 "message_id": each.message_id,
-                "from_email": each.return_path,
                 "to_email": each.recipient,
-                "subject": _subject(each.content),
+                **_shown(each),
                 "raw": zlib.compress(each.content, 1),
                 "received_at": now,
             }
@@ -99,8 +99,11 @@ def _refusal() -> Temporary:
     return Temporary("the mailbox is busy, try again later", code=451, enhanced="4.2.1")
 
 
-def _subject(content: bytes) -> str:
-    return str(message_from_bytes(content[:_HEADER_BYTES], policy=modern).get("Subject", ""))[:1000]
+def _shown(envelope: Envelope) -> dict[str, str]:
+    """What a list of mails shows; the envelope's sender is an address for reports."""
+    header = message_from_bytes(envelope.content[:_HEADER_BYTES], policy=modern)
+    sender = parseaddr(str(header.get("From", "")))[1] or envelope.return_path
+    return {"from_email": sender, "subject": str(header.get("Subject", ""))[:1000]}
 
 
 async def forget(session: AsyncSession, project_id: UUID, address_key: str) -> None:

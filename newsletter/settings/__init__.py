@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings
 from newsletter.kit.wording import plain
 from newsletter.settings.base import PREFIX, config
 from newsletter.settings.limits import LimitSettings
+from newsletter.settings.returning import BounceSettings, ReturnPathSettings
 from newsletter.settings.sending import (
     CampaignSettings,
     DeliverySettings,
@@ -29,11 +30,13 @@ from newsletter.settings.writing import AISettings
 __all__ = [
     "PREFIX",
     "AISettings",
+    "BounceSettings",
     "CampaignSettings",
     "DeliverySettings",
     "EventSettings",
     "LimitSettings",
     "ProviderSettings",
+    "ReturnPathSettings",
     "RoutingSettings",
     "SMTPSettings",
     "Settings",
@@ -93,6 +96,8 @@ class Settings(BaseSettings):
     campaigns: CampaignSettings = Field(default_factory=CampaignSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     events: EventSettings = Field(default_factory=EventSettings)
+    return_path: ReturnPathSettings = Field(default_factory=ReturnPathSettings)
+    bounces: BounceSettings = Field(default_factory=BounceSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
     @field_validator("public_url", "tracking_url")

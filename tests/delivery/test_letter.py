@@ -21,6 +21,7 @@ from newsletter.delivery.letter import Copy, Letter
 from newsletter.delivery.links import Links, MessageRef
 from newsletter.delivery.models import Mailing, MailingKind
 from newsletter.delivery.queries import public_id, public_ids
+from newsletter.delivery.return_path import ReturnPaths
 from newsletter.delivery.signers import Signers
 from newsletter.domains.dkim import Algorithm, SelectedKey, Signature, generate, record
 from newsletter.kit.tokens import Signer
@@ -28,7 +29,9 @@ from newsletter.providers.base import Envelope
 from newsletter.templates.branding import Branding
 from newsletter.templates.compile import Content, compile_content
 
-LINKS = Links(Signer(["k" * 32]), "https://news.example.com", "https://t.example.com")
+SIGNER = Signer(["k" * 32])
+LINKS = Links(SIGNER, "https://news.example.com", "https://t.example.com")
+RETURN_PATHS = ReturnPaths(SIGNER, "bounces.example.com")
 MAILING = UUID(int=7 << 90 | 5)
 LAYOUT = (
     "<mjml><mj-body><mj-section><mj-column><mj-text>{{ content }}</mj-text>"
@@ -76,7 +79,7 @@ def letter_of(
         track_clicks=given.pop("track_clicks", True),
     )
     assert not given
-    return Letter(mailing, LINKS, signature, signers)
+    return Letter(mailing, LINKS, RETURN_PATHS, signature, signers)
 
 
 def copy_for(

@@ -65,7 +65,9 @@ async def test_mail_waits_for_the_secret_that_opens_its_key(
     sent = await launch(2)
     right = runtime.letters
     vault = Vault(["another-secret-of-32-characters!"])
-    runtime.__dict__["letters"] = Letters(runtime.db, vault, runtime.links, runtime.signers)
+    runtime.__dict__["letters"] = Letters(
+        runtime.db, vault, runtime.links, runtime.return_paths, runtime.signers
+    )
     await run_due(runtime)
     assert smtp_sink.received == []
     assert set((await sent.outcomes()).values()) == {Outcome.pending}

@@ -250,7 +250,9 @@ async def test_the_second_run_of_the_job_changes_nothing(world: World) -> None:
 
 
 async def _read(runtime: Runtime, report_id: UUID) -> None:
-    await inbound.read_report(runtime.db, runtime.vault, runtime.certificates, report_id)
+    await inbound.read_report(
+        runtime.db, runtime.vault, runtime.certificates, runtime.settings.bounces, report_id
+    )
 
 
 # Amazon SNS

@@ -69,6 +69,7 @@ def _of_recipient(group: Fields, opened: Opened) -> Report:
         recipient,
         verdict.cause,
         diagnostic[:500] or None,
+        is_final=action != "delayed",
     )
 
 

@@ -32,7 +32,8 @@ def read(opened: Opened) -> Report | None:
     verdict = causes.judge(answer or opened.text, transcript=opened.text)
     if verdict.cause in (Cause.unclear, Cause.system, Cause.policy) and answer:
         verdict = causes.judge(opened.text)
-    is_hard = verdict.is_hard and _DELAYED.search(_flat(opened.text)) is None
+    is_final = _DELAYED.search(_flat(opened.text)) is None
+    is_hard = verdict.is_hard and is_final
     cause = verdict.cause
     return Report(
         Kind.hard if is_hard else Kind.soft,
@@ -41,6 +42,7 @@ def read(opened: Opened) -> Report | None:
         recipient,
         cause,
         answer,
+        is_final=is_final,
     )
 
 

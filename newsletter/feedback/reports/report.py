@@ -34,5 +34,7 @@ class Report:
     recipient: str | None = None
     cause: Cause | None = None
     diagnostic: str | None = None
+    is_final: bool = True
+    """False where the mail was not delivered *yet*: its server is still trying."""
     message_id: str | None = None
     return_path: str | None = None
