@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, case, cast, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, Text, case, cast, exists, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -231,8 +231,12 @@ def with_merge_data(
 
     Custom fields come as the text of their JSON: most people have none, and finding that out by
     parsing took a fifth of the time of reading a batch.
+
+    The project is asked for in a form that fits no index. In its plain form it does, and a planner
+    without fresh statistics then reads all subscribers of the project for each row of the
+    statement: 587 ms for 500 of 6,000, and the square of that for larger lists.
     """
-    mine = (Subscriber.id == subscriber_id) & (Subscriber.project_id == project_id)
+    mine = (Subscriber.id == subscriber_id) & (Subscriber.project_id == project_id).is_(true())
     return statement.add_columns(
         Subscriber.status,
         Subscriber.email,
