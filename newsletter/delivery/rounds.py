@@ -11,7 +11,6 @@ both and compare the books.
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import product
 from uuid import UUID
 
 from sqlalchemy import select
@@ -118,11 +117,25 @@ async def _suppress_refused(
             await audience_service.mark_bounced(session, project, address_key, source="refused while sending")
 
 
-_OPEN = ", ".join(f"'{outcome}'" for outcome in ledger.OPEN)
-_REFUSED = ", ".join(f"'{outcome}'" for outcome in ledger.REFUSED)
-_MAY_FOLLOW = ", ".join(
-    f"('{one}', '{other}')" for one, other in product(Outcome, Outcome) if other in ledger.AFTER[one]
-)
+def _quoted(outcomes: Collection[Outcome]) -> str:
+    return ", ".join(f"'{outcome}'" for outcome in sorted(outcomes))
+
+
+_OPEN, _REFUSED = _quoted(ledger.OPEN), _quoted(ledger.REFUSED)
+
+
+def _may_follow(later: str) -> str:
+    """Whether the outcome in this expression may follow that of the message ``m``.
+
+    Not as a list of pairs, which the planner spreads over both sides of a join: it looked through
+    the whole mailing for rows of which one half of a pair holds, and judged each recipient 16 times.
+    """
+    cases = " ".join(
+        f"WHEN '{one}' THEN ARRAY[{_quoted(after)}]" for one, after in ledger.AFTER.items() if after
+    )
+    return f"{later} = ANY (CASE m.outcome {cases} ELSE ARRAY[]::text[] END)"
+
+
 _COUNTS = ", ".join(
     f"count(*) FILTER (WHERE outcome = '{outcome}')::int AS {outcome}" for outcome in ledger.COUNTED
 )
@@ -130,6 +143,11 @@ _DECIDED = " + ".join(f"c.{outcome}" for outcome in ledger.COUNTED)
 _SPENT = " + ".join(f"c.{outcome}" for outcome in ledger.COUNTED if outcome in ledger.SPENT)
 _ADDED = ", ".join(f"{outcome} = b.{outcome} + c.{outcome}" for outcome in ledger.COUNTED)
 
+_IN_RANGE = "m.seq BETWEEN (SELECT min(seq) FROM wanted) AND (SELECT max(seq) FROM wanted)"
+
+# Both updates name the range of their rows, although the join alone says which ones: the key is the
+# best index then, whatever the statistics say of a mailing that was made a second ago. Without it
+# each block read the whole mailing: of 6,000, and 33 ms instead of 3 on the same busy machine.
 _ROUND = f"""
 WITH mine AS (
     -- The fence. The row stays locked until the commit, so nobody can take the batch before.
@@ -151,24 +169,29 @@ written AS (
         attempts = m.attempts - (m.outcome = 'sending' AND t.outcome = 'pending')::int
     FROM told t
     WHERE m.mailing_id = $4 AND m.seq = t.seq AND EXISTS (SELECT FROM mine)
-        AND (m.outcome, t.outcome) IN ({_MAY_FOLLOW})
+        AND m.seq BETWEEN (SELECT min(seq) FROM told) AND (SELECT max(seq) FROM told)
+        AND {_may_follow("t.outcome")}
     RETURNING m.seq, m.outcome
 ),
 noted AS (
     INSERT INTO message_attempts (mailing_id, seq, attempt, at, server_id, outcome, code, enhanced, reason)
     SELECT $4, t.seq, t.attempt, clock_timestamp(), t.server_id, t.outcome, t.code, t.enhanced, t.reason
-    FROM told t JOIN written w ON w.seq = t.seq
-    WHERE t.attempt IS NOT NULL AND t.outcome IN ({_REFUSED})
+    FROM told t
+    -- As an array: as a join it was three quarters of the statement, though nearly nothing is refused.
+    WHERE t.attempt IS NOT NULL AND t.outcome IN ({_REFUSED}) AND t.seq = ANY (ARRAY(SELECT seq FROM written))
     ON CONFLICT DO NOTHING
 ),
-judged AS (
+wanted AS (
+    SELECT seq FROM unnest($6::text::int[]) AS w(seq)
+),
+judged AS MATERIALIZED (
     SELECT m.seq, CASE
         WHEN {suppressions.suppressed_sql("m.address_key", "$7")} THEN 'suppressed'
         WHEN m.address NOT LIKE '%@%'
             OR m.subscriber_id IS NOT NULL AND NOT {audience.active_sql("m.subscriber_id")} THEN 'skipped'
         ELSE 'sending' END AS outcome
-    FROM messages m
-    WHERE m.mailing_id = $4 AND m.seq = ANY($6::text::int[]) AND EXISTS (SELECT FROM mine)
+    FROM messages m JOIN wanted w ON w.seq = m.seq
+    WHERE m.mailing_id = $4 AND {_IN_RANGE} AND EXISTS (SELECT FROM mine)
         AND EXISTS (SELECT FROM mailings WHERE id = $4 AND status = 'running')
 ),
 opened AS (
@@ -179,9 +202,9 @@ opened AS (
         decided_at = CASE j.outcome WHEN 'sending' THEN NULL ELSE clock_timestamp() END,
         attempts = m.attempts + (j.outcome = 'sending' AND m.outcome <> 'sending')::int
     FROM judged j
-    WHERE m.mailing_id = $4 AND m.seq = j.seq
+    WHERE m.mailing_id = $4 AND m.seq = j.seq AND {_IN_RANGE}
         -- ``sending`` already: from a commit of this very worker whose answer was lost.
-        AND ((m.outcome, j.outcome) IN ({_MAY_FOLLOW}) OR (m.outcome, j.outcome) = ('sending', 'sending'))
+        AND ({_may_follow("j.outcome")} OR m.outcome = 'sending' AND j.outcome = 'sending')
     RETURNING m.seq, m.outcome
 ),
 c AS (
