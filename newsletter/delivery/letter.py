@@ -150,6 +150,8 @@ class Letter:
             recipient=draft.copy.address,
             content=b"".join((head, mime.END_OF_HEADER, *body)),
             attempt=draft.copy.attempt,
+            # Headers are cleaned and folded, bodies are quoted-printable without a leading dot.
+            is_wire_ready=True,
         )
 
     @cached_property

@@ -26,6 +26,7 @@ from newsletter.delivery.signers import Signers
 from newsletter.domains.dkim import Algorithm, SelectedKey, Signature, generate, record
 from newsletter.kit.tokens import Signer
 from newsletter.providers.base import Envelope
+from newsletter.providers.smtp.addresses import checked, dot_stuffed
 from newsletter.templates.branding import Branding
 from newsletter.templates.compile import Content, compile_content
 
@@ -137,6 +138,9 @@ def assert_same_mail(letter: Letter, copy: Copy) -> Envelope:
         assert max(map(len, header.split(b"\r\n"))) <= 998
         assert max(map(len, body.split(b"\r\n"))) <= 76
         assert b"\n." not in content
+        assert dot_stuffed(checked(content)) == content
+    assert fast.is_wire_ready
+    assert plain.is_wire_ready
     return fast
 
 
