@@ -80,7 +80,15 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
         batch, now = claimed
         # Without its content, of which `newsletter.delivery.letters` keeps what was made.
         mailing = await session.get_one(Mailing, batch.mailing_id, options=[defer(Mailing.content)])
-        books = Books(mailing.id, batch.id, batch.token, lease, mailing.quota_owner_id, mailing.quota_period)
+        books = Books(
+            mailing.project_id,
+            mailing.id,
+            batch.id,
+            batch.token,
+            lease,
+            mailing.quota_owner_id,
+            mailing.quota_period,
+        )
         decided = await _settle_orphans(session, mailing, books, batch)
         if not decided and batch.crashes >= max_crashes:
             await _halve(session, books, batch)

@@ -40,6 +40,8 @@ from newsletter.kit import jobs
 from newsletter.kit.db import db_in, db_now, insert
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
+from newsletter.tallies import service as tallies
+from newsletter.tallies.models import Metric
 
 AFTER: Mapping[Outcome, frozenset[Outcome]] = MappingProxyType(
     {
@@ -111,6 +113,7 @@ class Decision:
 class Books:
     """Whose counters a batch's decisions are written to."""
 
+    project_id: UUID
     mailing_id: UUID
     batch_id: UUID
     token: int
@@ -139,10 +142,10 @@ async def fence(session: AsyncSession, books: Books) -> None:
         raise LostBatch(str(books.batch_id))
 
 
-async def write(session: AsyncSession, books: Books, decisions: Iterable[Decision]) -> Counter[Outcome]:
-    """Writes decisions of one batch and settles their quota; returns what really changed."""
+async def write(session: AsyncSession, books: Books, decisions: Iterable[Decision]) -> None:
+    """Writes decisions of one batch, counts what they really changed and settles their quota."""
     decisions = list(decisions)
-    changed: Counter[Outcome] = Counter()
+    changed: Counter[tuple[Outcome, UUID | None]] = Counter()
     written: set[int] = set()
     for one, seqs in grouped(decisions):
         outcome = one.outcome
@@ -168,12 +171,11 @@ async def write(session: AsyncSession, books: Books, decisions: Iterable[Decisio
             untried = case((Message.outcome == Outcome.sending, 1), else_=0)
             statement = statement.values(attempts=Message.attempts - untried)
         found = (await session.execute(statement)).scalars().all()
-        changed[outcome] += len(found)
+        changed[outcome, one.server_id] += len(found)
         written.update(found)
     await _note_refused(session, books, [each for each in decisions if each.seq in written])
     bad = sum(each.is_bad_address for each in decisions if each.seq in written)
     await _count(session, books, changed, bad)
-    return changed
 
 
 async def _note_refused(session: AsyncSession, books: Books, decisions: Sequence[Decision]) -> None:
@@ -211,7 +213,7 @@ async def decide_rest(
         .execution_options(synchronize_session=False)
     )
     found = cast(CursorResult[Any], await session.execute(statement))
-    await _count(session, books, Counter({outcome: found.rowcount}))
+    await _count(session, books, Counter({(outcome, None): found.rowcount}))
 
 
 async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -> set[int]:
@@ -254,14 +256,20 @@ async def apply_feedback(session: AsyncSession, mailing_id: UUID, seq: int, feed
             Message.feedback.is_(None) | Message.feedback.in_(known),
         )
         .values(feedback=feedback)
-        .returning(Message.outcome)
+        .returning(Message.outcome, Message.server_id)
     )
-    outcome = (await session.execute(statement)).scalar_one_or_none()
-    if outcome is Outcome.unknown:
+    changed = (await session.execute(statement)).one_or_none()
+    if changed is None:
+        return False
+    counted: dict[Metric, int] = {Metric(feedback.value): 1}
+    if changed.outcome is Outcome.unknown:
         await _prove_sent(session, mailing_id, seq)
-    if outcome is not None and counter is not None:
+        counted |= {Metric.unknown: -1, Metric.sent: 1}
+    if counter is not None:
         await _count_back(session, mailing_id, seq, counter)
-    return outcome is not None
+    project_id = (await session.scalars(select(Mailing.project_id).where(Mailing.id == mailing_id))).one()
+    await tallies.add_now(session, project_id, mailing_id, changed.server_id, counted)
+    return True
 
 
 _COUNTERS = {Feedback.bounced: "bounced", Feedback.complained: "complained"}
@@ -309,22 +317,32 @@ async def recount(session: AsyncSession, mailing_id: UUID) -> dict[Outcome, int]
     return {outcome: found.get(outcome, 0) for outcome in Outcome}
 
 
-async def _count(session: AsyncSession, books: Books, changed: Counter[Outcome], bad: int = 0) -> None:
-    decided = {outcome.value: changed[outcome] for outcome in COUNTED if changed[outcome]}
-    if not decided:
+async def _count(
+    session: AsyncSession, books: Books, changed: Counter[tuple[Outcome, UUID | None]], bad: int = 0
+) -> None:
+    """``changed``: how many messages got which outcome, by sending server."""
+    decided: Counter[Outcome] = Counter()
+    for (outcome, server_id), number in changed.items():
+        if outcome in COUNTED:
+            decided[outcome] += number
+            counted = {Metric(outcome.value): number}
+            await tallies.add_now(session, books.project_id, books.mailing_id, server_id, counted)
+    total = decided.total()
+    if not total:
         return
     # A decided message is progress: earlier crashes of the batch were not its fault.
-    values = _plus(Batch, decided | {"bounced": bad}) | {"crashes": 0}
-    counted = update(Batch).where(Batch.id == books.batch_id).values(values)
-    await session.execute(counted.execution_options(**_UNSEEN))
-    spent = sum(changed[outcome] for outcome in SPENT)
+    numbers = {outcome.value: number for outcome, number in decided.items() if number}
+    values = _plus(Batch, numbers | {"bounced": bad}) | {"crashes": 0}
+    counted_in = update(Batch).where(Batch.id == books.batch_id).values(values)
+    await session.execute(counted_in.execution_options(**_UNSEEN))
+    spent = sum(decided[outcome] for outcome in SPENT)
     await plans.settle(
         session,
         books.quota_owner_id,
         Resource.mails,
         books.quota_period,
         used=spent,
-        released=sum(decided.values()) - spent,
+        released=total - spent,
     )
 
 

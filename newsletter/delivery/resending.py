@@ -5,6 +5,7 @@ the customer asks, it goes back to `pending` in the batch that it is counted in,
 books go on to balance, and keeps its Message-ID, by which mailboxes may tell the second copy.
 """
 
+from collections import Counter
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from newsletter.kit.db import db_now
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
 from newsletter.settings import DeliverySettings
+from newsletter.tallies import service as tallies
+from newsletter.tallies.models import Metric
 
 
 async def resend_unknown(
@@ -51,10 +54,14 @@ async def resend_unknown(
                 Message.outcome == Outcome.unknown,
             )
             .values(outcome=Outcome.pending, reason=None, decided_at=None, next_attempt_at=None)
-            .returning(Message.seq)
+            .returning(Message.server_id)
         )
-        if number := len((await session.execute(again)).all()):
-            found[batch_id] = number
+        by_server = Counter((await session.scalars(again)).all())
+        for server_id, number in by_server.items():
+            fewer = {Metric.unknown: -number}
+            await tallies.add_now(session, project.id, mailing_id, server_id, fewer)
+        if by_server:
+            found[batch_id] = by_server.total()
     for batch_id, number in found.items():
         values = {"status": BatchStatus.waiting, "unknown": Batch.unknown - number}
         values |= {"crashes": 0, "outages": 0, "due_at": db_now()}

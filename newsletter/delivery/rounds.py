@@ -28,6 +28,7 @@ from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
 from newsletter.settings import DeliverySettings
 from newsletter.suppressions import queries as suppressions
+from newsletter.tallies import service as tallies
 
 SUPPRESSED = "the address is suppressed"
 LEFT = "no longer subscribed"
@@ -171,7 +172,7 @@ written AS (
     WHERE m.mailing_id = $4 AND m.seq = t.seq AND EXISTS (SELECT FROM mine)
         AND m.seq BETWEEN (SELECT min(seq) FROM told) AND (SELECT max(seq) FROM told)
         AND {_may_follow("t.outcome")}
-    RETURNING m.seq, m.outcome
+    RETURNING m.seq, m.outcome, m.server_id
 ),
 noted AS (
     INSERT INTO message_attempts (mailing_id, seq, attempt, at, server_id, outcome, code, enhanced, reason)
@@ -207,8 +208,18 @@ opened AS (
         AND ({_may_follow("j.outcome")} OR m.outcome = 'sending' AND j.outcome = 'sending')
     RETURNING m.seq, m.outcome
 ),
+changed AS (
+    -- Who must not be mailed met no server this time.
+    SELECT outcome, server_id FROM written UNION ALL SELECT outcome, NULL FROM opened
+),
+tallied AS (
+    INSERT INTO tallies (project_id, mailing_id, server_id, quarter, metric, number)
+    SELECT (SELECT project_id FROM mailings WHERE id = $4), $4, server_id, {tallies.QUARTER_SQL}, outcome,
+        count(*)
+    FROM changed WHERE outcome IN ({_quoted(ledger.COUNTED)}) GROUP BY server_id, outcome
+),
 c AS (
-    SELECT {_COUNTS} FROM (SELECT outcome FROM written UNION ALL SELECT outcome FROM opened) changed
+    SELECT {_COUNTS} FROM changed
 ),
 counted AS (
     UPDATE batches b

@@ -16,8 +16,8 @@ import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.audience import service as audience
 from newsletter.delivery import queries as delivery
+from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Feedback
 from newsletter.feedback import service
 from newsletter.feedback.models import ProviderReport
@@ -157,8 +157,9 @@ async def apply(
             return await service.bounce(session, found, settings, source=source, is_hard=condemns(event))
         case EventKind.complained:
             return await service.complain(session, found, source=source)
-        case EventKind.unsubscribed if found.subscriber_id is not None:
-            return bool(await audience.unsubscribe_by_id(session, found.subscriber_id, source=source))
+        case EventKind.unsubscribed:
+            ref = MessageRef(found.mailing_id, found.seq, found.subscriber_id)
+            return await service.unsubscribe(session, ref, source=source)
     return False
 
 

@@ -11,6 +11,8 @@ from newsletter.delivery.models import Feedback
 from newsletter.delivery.queries import FoundMessage
 from newsletter.feedback import repeated
 from newsletter.settings import BounceSettings
+from newsletter.tallies import service as tallies
+from newsletter.tallies.models import Metric
 
 REPEATED = "repeated soft bounces"
 """The source of a suppression for them."""
@@ -67,7 +69,14 @@ async def complain(session: AsyncSession, message: FoundMessage, *, source: str)
     return True
 
 
-async def unsubscribe(session: AsyncSession, ref: MessageRef, *, source: str, ip: str | None) -> None:
-    """What the unsubscribe link of a mail does. Idempotent; a test send's link changes nothing."""
-    if ref.subscriber_id is not None:
-        await audience.unsubscribe_by_id(session, ref.subscriber_id, source=source, ip=ip)
+async def unsubscribe(session: AsyncSession, ref: MessageRef, *, source: str, ip: str | None = None) -> bool:
+    """What the unsubscribe link of a mail does, and what its provider reports. Idempotent: False when
+    it changes nothing, as a test send's link does."""
+    if ref.subscriber_id is None:
+        return False
+    ended = await audience.unsubscribe_by_id(session, ref.subscriber_id, source=source, ip=ip)
+    message = await delivery.by_key(session, ref.mailing_id, ref.seq) if ended else None
+    if message is not None:
+        counted = {Metric.unsubscribed: ended}
+        await tallies.add_now(session, message.project_id, ref.mailing_id, None, counted)
+    return bool(ended)

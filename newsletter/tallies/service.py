@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.kit import clock
 from newsletter.kit.bulk import plain_table
 from newsletter.kit.db import Database, insert
 from newsletter.tallies.models import Dimension, Metric, Rollup, Tally
@@ -75,6 +76,19 @@ async def add(session: AsyncSession, project_id: UUID, counts: Iterable[Count]) 
     if rows:
         connection = await session.connection()
         await connection.execute(insert(session, Tally), rows)
+
+
+async def add_now(
+    session: AsyncSession,
+    project_id: UUID,
+    mailing_id: UUID,
+    server_id: UUID | None,
+    numbers: Mapping[Metric, int],
+) -> None:
+    """Counts what happened to messages of one mailing at this moment."""
+    quarter = quarter_of(clock.now())
+    counts = [Count(mailing_id, server_id, quarter, metric, number) for metric, number in numbers.items()]
+    await add(session, project_id, counts)
 
 
 def spread(counts: Iterable[tuple[UUID, Count]], abouts: Mapping[UUID, About]) -> dict[UUID, Sums]:

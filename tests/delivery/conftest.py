@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from newsletter.accounts.project import Project
 from newsletter.delivery.models import Batch, Mailing, Message, Outcome
@@ -14,6 +14,7 @@ from newsletter.kit import ids
 from newsletter.kit.db import db_in
 from newsletter.runtime import Runtime
 from newsletter.settings import DeliverySettings, RoutingSettings, Settings, SMTPSettings
+from newsletter.tallies.models import Metric, Tally
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
 from tests.smtp_sink import Sink, smtp_sink
@@ -73,6 +74,14 @@ class Sent:
     async def outcomes(self) -> dict[str, Outcome]:
         """By the local part of the address."""
         return {row.address.partition("@")[0]: row.outcome for row in await self.messages()}
+
+    async def tallied(self) -> dict[Metric, int]:
+        """What was counted of it, as long as nobody folds; what is zero in the end is left out."""
+        mailing = await self.mailing()
+        async with self.runtime.db.read() as session:
+            sums = select(Tally.metric, func.sum(Tally.number)).where(Tally.mailing_id == mailing.id)
+            found = await session.execute(sums.group_by(Tally.metric))
+            return {metric: number for metric, number in found if number}
 
     async def let_time_pass(self) -> None:
         """Deferred messages are due, leases have run out."""

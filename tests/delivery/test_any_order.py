@@ -32,6 +32,7 @@ from newsletter.providers.base import (
     never,
 )
 from newsletter.runtime import Runtime
+from newsletter.tallies.models import Metric
 from tests.delivery.conftest import BATCH, BLOCK, Launch, Sent
 
 READERS = 25
@@ -155,6 +156,8 @@ class Campaign:
             assert {one: outcomes[one] for one in ledger.COUNTED} == await ledger.totals(session, mailing.id)
             quota = select(Quota).where(Quota.owner_id == mailing.quota_owner_id, Quota.resource == "mails")
             counted = (await session.scalars(quota)).one()
+        told = {Metric(one.value): outcomes[one] for one in ledger.COUNTED if outcomes[one]}
+        assert await self.sent.tallied() == told
         undecided = sum(outcomes[one] for one in ledger.OPEN)
         assert counted.reserved == undecided
         assert counted.used == outcomes[Outcome.sent] + outcomes[Outcome.unknown]

@@ -20,6 +20,7 @@ from newsletter.delivery.models import (
 )
 from newsletter.delivery.sending import Parts
 from newsletter.runtime import Runtime
+from newsletter.tallies.models import Metric
 from tests.client import Client
 from tests.delivery.conftest import Launch, Sent
 from tests.jobs import make_due, run_due
@@ -118,6 +119,7 @@ async def test_late_feedback_settles_an_unknown_message(
     async with runtime.db.read() as session:
         summed = await ledger.totals(session, mailing.id)
     assert (summed[Outcome.sent], summed[Outcome.unknown]) == (3, 0)
+    assert await sent.tallied() == {Metric.sent: 3, Metric.delivered: 1}
 
 
 async def test_a_bounce_after_a_delivery_counts_and_not_the_other_way_round(
@@ -133,6 +135,7 @@ async def test_a_bounce_after_a_delivery_counts_and_not_the_other_way_round(
     assert [(row.outcome, row.feedback) for row in await sent.messages()] == [
         (Outcome.sent, Feedback.bounced)
     ]
+    assert await sent.tallied() == {Metric.sent: 1, Metric.delivered: 1, Metric.bounced: 1}
 
 
 async def test_writing_a_decision_twice_counts_once(launch: Launch) -> None:

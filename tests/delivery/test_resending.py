@@ -16,6 +16,7 @@ from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
 from newsletter.plans.models import Counter as Units
 from newsletter.runtime import Runtime
+from newsletter.tallies.models import Metric
 from tests.client import Client
 from tests.delivery.conftest import Launch, Sent
 from tests.jobs import run_due
@@ -151,6 +152,7 @@ async def test_what_proved_to_be_sent_is_not_sent_again(
     assert sorted(smtp_sink.recipients) == ["u2@example.com", "u3@example.com", "u4@example.com"]
     campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
     assert (campaign["status"], campaign["emails_sent"], campaign["emails_unknown"]) == ("sent", 4, 0)
+    assert await sent.tallied() == {Metric.sent: 4, Metric.delivered: 1}
 
 
 async def test_a_late_word_of_the_first_closing_does_not_end_the_second_sending(

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import inspect, select, update
+from sqlalchemy import func, inspect, select, update
 from sqlalchemy.orm import Mapper
 
 from newsletter.accounts.project import Project
@@ -28,6 +28,7 @@ from newsletter.settings import DeliverySettings
 from newsletter.suppressions import queries as suppressions
 from newsletter.suppressions import service as suppressing
 from newsletter.suppressions.models import Reason
+from newsletter.tallies.models import Metric, Tally
 from tests.delivery.conftest import Launch, Sent
 
 SERVER = UUID(int=7)
@@ -68,6 +69,14 @@ async def rows(sent: Sent) -> dict[str, list[dict[str, Any]]]:
                 {name: value is not None if name in CLOCKS else value for name, value in row._mapping.items()}
                 for row in await session.execute(statement)
             ]
+        # The steps may write in two changes what the statement writes in one.
+        what = (Tally.metric, Tally.server_id)
+        counted = select(*what, func.sum(Tally.number)).where(Tally.mailing_id == mailing.id).group_by(*what)
+        rows_of_tallies = (await session.execute(counted.order_by(*what))).all()
+        found["tallies"] = [
+            {"metric": metric, "server_id": server_id, "number": number}
+            for metric, server_id, number in rows_of_tallies
+        ]
     return found
 
 
@@ -183,6 +192,16 @@ async def test_the_steps_of_a_round_do_what_is_promised(make_path: Any) -> None:
     assert [batch[name] for name in ("sent", "failed", "suppressed", "skipped", "unknown")] == [3, 1, 1, 3, 1]
     [mails] = [row for row in (await rows(path.sent))["plan_counters"] if row["resource"] == "mails"]
     assert (mails["used"], mails["reserved"]) == (4, 11)
+    tallies = (await rows(path.sent))["tallies"]
+    by_server = {(row["metric"], row["server_id"]): row["number"] for row in tallies}
+    assert by_server == {
+        (Metric.sent, SERVER): 1,
+        (Metric.sent, None): 2,
+        (Metric.failed, SERVER): 1,
+        (Metric.suppressed, None): 1,
+        (Metric.skipped, None): 3,
+        (Metric.unknown, None): 1,
+    }
 
 
 async def test_one_statement_leaves_the_same_books_as_its_steps(make_path: Any, runtime: Runtime) -> None:
