@@ -58,7 +58,6 @@ async def erase(
     )
     public_ids = [ids.public("sub", known_id) for known_id in known_as]
     await events.blank(session, project.id, "subscriber", public_ids, PERSONAL)
-    await events.blank_traces(session, project.id, public_ids)
     payload = {"project_id": str(project.id), "address_key": address_key, "replacement": stone}
     await jobs.enqueue(session, "delivery.forget", payload)
     return len(found)

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
-from newsletter.delivery import ledger, service
+from newsletter.delivery import announcing, ledger, service
 from newsletter.delivery.ledger import Books, Decision, LostBatch
 from newsletter.delivery.models import (
     Batch,
@@ -20,6 +20,8 @@ from newsletter.delivery.models import (
     Outcome,
     UnknownPolicy,
 )
+from newsletter.events import listening
+from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids, jobs
 from newsletter.kit.db import Database, db_in, db_now
 
@@ -39,6 +41,8 @@ class Claim:
     outages: int
     gives_up_at: float
     """On the monotonic clock, by the time of the database: a worker's time of day may be wrong."""
+    listened: frozenset[EventType]
+    """The events of sending that somebody was told of when it was claimed: a batch is short."""
 
     @property
     def seconds_left(self) -> float:
@@ -89,12 +93,15 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
             mailing.quota_owner_id,
             mailing.quota_period,
         )
+        listened = await listening.listened(session, mailing.project_id) & announcing.KINDS
         decided = await _settle_orphans(session, mailing, books, batch)
         if not decided and batch.crashes >= max_crashes:
-            await _halve(session, books, batch)
+            decided = await _halve(session, books, batch)
+            await announcing.announce_outcomes(session, listened, mailing.id, decided)
             return None
+        await announcing.announce_outcomes(session, listened, mailing.id, decided)
         gives_up_at = time.monotonic() + (mailing.expires_at - now).total_seconds()
-        return Claim(mailing, books, batch.first_seq, batch.last_seq, batch.outages, gives_up_at)
+        return Claim(mailing, books, batch.first_seq, batch.last_seq, batch.outages, gives_up_at, listened)
 
 
 async def seconds_until_free(db: Database, batch_id: UUID) -> float | None:
@@ -196,7 +203,9 @@ async def close_forgotten(db: Database) -> int:
     return closed
 
 
-async def _settle_orphans(session: AsyncSession, mailing: Mailing, books: Books, batch: Batch) -> int:
+async def _settle_orphans(
+    session: AsyncSession, mailing: Mailing, books: Books, batch: Batch
+) -> list[Decision]:
     left = (
         await session.execute(
             select(Message.seq, Message.attempts).where(
@@ -213,20 +222,22 @@ async def _settle_orphans(session: AsyncSession, mailing: Mailing, books: Books,
         else Decision(row.seq, Outcome.unknown, ORPHANED, attempt=row.attempts)
         for row in left
     ]
-    if decisions:
-        log.warning("found messages of a dead worker", mailing_id=str(mailing.id), messages=len(decisions))
-        await ledger.write(session, books, decisions)
-    return len(decisions)
+    if not decisions:
+        return []
+    log.warning("found messages of a dead worker", mailing_id=str(mailing.id), messages=len(decisions))
+    return await ledger.write(session, books, decisions)
 
 
-async def _halve(session: AsyncSession, books: Books, batch: Batch) -> None:
-    """Poison: something in this batch kills its worker. Halves find it, and free the rest."""
+async def _halve(session: AsyncSession, books: Books, batch: Batch) -> list[Decision]:
+    """Poison: something in this batch kills its worker. Halves find it, and free the rest. Returns
+    what was decided: that the one message of a batch is it."""
     middle = (batch.first_seq + batch.last_seq) // 2
     log.error("a batch keeps crashing", batch_id=str(batch.id), first=batch.first_seq, last=batch.last_seq)
     if batch.first_seq == batch.last_seq:
-        await ledger.write(session, books, [Decision(batch.first_seq, Outcome.failed, "poison")])
+        poison = [Decision(batch.first_seq, Outcome.failed, "poison")]
+        decided = await ledger.write(session, books, poison)
         await finish(session, books)
-        return
+        return decided
     rest = Batch(
         id=ids.uuid7(),
         mailing_id=batch.mailing_id,
@@ -245,3 +256,4 @@ async def _halve(session: AsyncSession, books: Books, batch: Batch) -> None:
     await jobs.enqueue_many(
         session, "delivery.send_batch", [{"batch_id": str(batch.id)}, {"batch_id": str(rest.id)}]
     )
+    return []

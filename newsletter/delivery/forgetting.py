@@ -6,10 +6,13 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.models import Mailing, Message, MessageAttempt
+from newsletter.delivery.queries import public_id
+from newsletter.events import service as events
 
 
 async def forget(session: AsyncSession, project_id: UUID, address_key: str, replacement: str) -> None:
-    """Replaces the address by ``replacement`` in every message of the project. Safe to repeat.
+    """Replaces the address by ``replacement`` in every message of the project, and takes it out of
+    the events of these messages. Safe to repeat.
 
     What servers answered goes, too: they like to quote the address.
     """
@@ -24,6 +27,11 @@ async def forget(session: AsyncSession, project_id: UUID, address_key: str, repl
         .values(reason=None)
         .execution_options(synchronize_session=False)
     )
+    known_as = [
+        public_id(*key)
+        for key in await session.execute(select(Message.mailing_id, Message.seq).where(*theirs))
+    ]
+    await events.blank_messages(session, project_id, known_as)
     await session.execute(
         update(Message)
         .where(*theirs)

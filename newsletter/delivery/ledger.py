@@ -21,10 +21,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, case, func, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.models import (
@@ -142,8 +142,9 @@ async def fence(session: AsyncSession, books: Books) -> None:
         raise LostBatch(str(books.batch_id))
 
 
-async def write(session: AsyncSession, books: Books, decisions: Iterable[Decision]) -> None:
-    """Writes decisions of one batch, counts what they really changed and settles their quota."""
+async def write(session: AsyncSession, books: Books, decisions: Iterable[Decision]) -> list[Decision]:
+    """Writes decisions of one batch, counts what they really changed and settles their quota.
+    Returns those that changed anything."""
     decisions = list(decisions)
     changed: Counter[tuple[Outcome, UUID | None]] = Counter()
     written: set[int] = set()
@@ -173,9 +174,10 @@ async def write(session: AsyncSession, books: Books, decisions: Iterable[Decisio
         found = (await session.execute(statement)).scalars().all()
         changed[outcome, one.server_id] += len(found)
         written.update(found)
-    await _note_refused(session, books, [each for each in decisions if each.seq in written])
-    bad = sum(each.is_bad_address for each in decisions if each.seq in written)
-    await _count(session, books, changed, bad)
+    effective = [each for each in decisions if each.seq in written]
+    await _note_refused(session, books, effective)
+    await _count(session, books, changed, bad=sum(each.is_bad_address for each in effective))
+    return effective
 
 
 async def _note_refused(session: AsyncSession, books: Books, decisions: Sequence[Decision]) -> None:
@@ -200,8 +202,9 @@ async def _note_refused(session: AsyncSession, books: Books, decisions: Sequence
 
 async def decide_rest(
     session: AsyncSession, books: Books, first_seq: int, last_seq: int, outcome: Outcome, reason: str
-) -> None:
-    """One decision for all of a range that nobody began: it expired, or was cancelled."""
+) -> list[int]:
+    """One decision for all of a range that nobody began: it expired, or was cancelled. Returns
+    the numbers of those that it decided."""
     statement = (
         update(Message)
         .where(
@@ -210,10 +213,12 @@ async def decide_rest(
             Message.outcome.in_([Outcome.pending, Outcome.deferred]),
         )
         .values(outcome=outcome, reason=reason, next_attempt_at=None, decided_at=db_now())
-        .execution_options(synchronize_session=False)
+        .returning(Message.seq)
+        .execution_options(**_UNSEEN)
     )
-    found = cast(CursorResult[Any], await session.execute(statement))
-    await _count(session, books, Counter({(outcome, None): found.rowcount}))
+    found = list((await session.execute(statement)).scalars())
+    await _count(session, books, Counter({(outcome, None): len(found)}))
+    return found
 
 
 async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -> set[int]:

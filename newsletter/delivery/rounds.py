@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts import queries as accounts
 from newsletter.audience import queries as audience
 from newsletter.audience import service as audience_service
-from newsletter.delivery import brake, ledger
+from newsletter.delivery import announcing, brake, ledger
 from newsletter.delivery.ledger import Books, Decision, LostBatch
 from newsletter.delivery.models import Mailing, MailingStatus, Message, Outcome
+from newsletter.events.vocabulary import EventType
 from newsletter.kit.db import Database
 from newsletter.kit.direct import Direct
 from newsletter.plans import service as plans
@@ -43,6 +44,8 @@ class Gate:
     sender_domain: str
     settings: DeliverySettings
     """How much may bounce before the mailing pauses itself."""
+    listened: frozenset[EventType] = frozenset()
+    """The events of sending that somebody is told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,9 @@ async def write(
     Safe to repeat after a commit whose answer was lost. Raises `LostBatch` when the batch has
     another owner by now; nothing is written then.
     """
-    # A bad address reaches into other slices, which a single statement should not.
-    if db.direct is not None and not any(each.is_bad_address for each in decisions):
+    # A bad address and a listener reach into other slices, which a single statement should not.
+    is_plain = not gate.listened and not any(each.is_bad_address for each in decisions)
+    if db.direct is not None and is_plain:
         return await _in_one_statement(db.direct, books, gate, decisions, wanted)
     async with db.unit_of_work() as session:
         return await _step_by_step(session, books, gate, decisions, wanted)
@@ -72,7 +76,7 @@ async def _step_by_step(
     session: AsyncSession, books: Books, gate: Gate, decisions: Sequence[Decision], wanted: Sequence[int]
 ) -> Round:
     await ledger.fence(session, books)
-    await ledger.write(session, books, decisions)
+    await _write(session, books, gate, decisions)
     await _suppress_refused(session, books, gate, decisions)
     status = (
         await session.execute(select(Mailing.status).where(Mailing.id == books.mailing_id))
@@ -80,10 +84,15 @@ async def _step_by_step(
     if status is not MailingStatus.running or not wanted:
         return Round(status, frozenset())
     judged = await _judge(session, books, gate, wanted)
-    await ledger.write(session, books, judged)
+    await _write(session, books, gate, judged)
     stopped = {decision.seq for decision in judged}
     opened = await ledger.open_block(session, books, [seq for seq in wanted if seq not in stopped])
     return Round(status, frozenset(opened))
+
+
+async def _write(session: AsyncSession, books: Books, gate: Gate, decisions: Sequence[Decision]) -> None:
+    written = await ledger.write(session, books, decisions)
+    await announcing.announce_outcomes(session, gate.listened, books.mailing_id, written)
 
 
 async def _judge(session: AsyncSession, books: Books, gate: Gate, wanted: Collection[int]) -> list[Decision]:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery import batches, brake, halting, ledger, reading, rounds
+from newsletter.delivery import announcing, batches, brake, halting, ledger, reading, rounds
 from newsletter.delivery.answers import Answers
 from newsletter.delivery.batches import Claim
 from newsletter.delivery.halting import Halt
@@ -122,6 +122,7 @@ class _BatchRun:
             self._mailing.list_id,
             domain_of(self._mailing.sender["from_email"]),
             parts.settings,
+            claimed.listened,
         )
         self._provider = parts.provider_for(stream_of(claimed.mailing))
         self._due: deque[Recipient] = deque()
@@ -288,7 +289,9 @@ class _BatchRun:
         if self._halt is Halt.cancelled:
             await ledger.decide_rest(session, books, first, last, Outcome.skipped, "cancelled")
         elif self._claimed.seconds_left <= 0:
-            await ledger.decide_rest(session, books, first, last, Outcome.failed, "expired")
+            expired = await ledger.decide_rest(session, books, first, last, Outcome.failed, "expired")
+            failed = [Decision(seq, Outcome.failed, "expired") for seq in expired]
+            await announcing.announce_outcomes(session, claimed.listened, books.mailing_id, failed)
         elif self._halt is Halt.outage:
             waits = self._parts.settings.outage_seconds
             outages = 0 if self._has_sent else claimed.outages

@@ -1,10 +1,10 @@
-"""The event log."""
+"""The event log, and who listens to it."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit.db import Base, text
@@ -26,3 +26,14 @@ class Event(Base):
     data: Mapped[dict[str, Any]]
     """The ``data`` of the webhook body, exactly as customers get it."""
     created_at: Mapped[datetime]
+
+
+class EventListener(Base):
+    """Somebody who is told of a type of event; `newsletter.events.listening` says more."""
+
+    __tablename__ = "event_listeners"
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    listener: Mapped[str] = mapped_column(text(20), primary_key=True)
+    type: Mapped[str] = mapped_column(text(40), primary_key=True)
+    """One of `EventType`, or ``*`` for all."""

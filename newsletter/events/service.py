@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.events import listening
 from newsletter.events.models import Event
 from newsletter.events.vocabulary import EventType, Trace
 from newsletter.kit import bulk, clock, ids, jobs
@@ -47,7 +48,8 @@ async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> set[UUID]:
 async def record_many(
     session: AsyncSession, project_id: UUID, kind: EventType, rows: Sequence[JSONObject]
 ) -> None:
-    """Writes one event per row, in the transaction of the change, and has them fanned out.
+    """Writes one event per row, in the transaction of the change, and has them fanned out where
+    anybody listens.
 
     A row is the ``data`` of the webhook body: ids in public form, times as RFC 3339, no floats.
     """
@@ -59,7 +61,8 @@ async def record_many(
         for row in rows
     ]
     await bulk.insert_rows(session, Event, events)
-    await jobs.enqueue(session, "webhooks.fan_out", {"event_ids": [str(event["id"]) for event in events]})
+    if kind in await listening.listened(session, project_id):
+        await jobs.enqueue(session, "webhooks.fan_out", {"event_ids": [str(event["id"]) for event in events]})
 
 
 async def blank(
@@ -87,13 +90,15 @@ async def blank(
         await session.execute(update(Event), rows)
 
 
-async def blank_traces(session: AsyncSession, project_id: UUID, subscriber_ids: Collection[str]) -> None:
-    """Takes out of all traces of these subscribers what their requests told of them, and who they
-    were. Reads every trace of the project, as `blank` does."""
+async def blank_messages(session: AsyncSession, project_id: UUID, message_ids: Collection[str]) -> None:
+    """Takes out of all events of these messages who they went to, and what servers and requests
+    told of that person. Reads every such event of the project, as `blank` does."""
+    if not message_ids:
+        return
     statement = select(Event.id, Event.data).where(
         Event.project_id == project_id,
-        Event.type.in_([kind.value for kind in Trace]),
-        Event.data["message"]["subscriber_id"].as_string().in_(subscriber_ids),
+        Event.type.startswith("message.", autoescape=True),
+        Event.data["message"]["id"].as_string().in_(message_ids),
     )
     rows = [{"id": event_id, "data": anonymous(data)} for event_id, data in await session.execute(statement)]
     if rows:
@@ -101,13 +106,21 @@ async def blank_traces(session: AsyncSession, project_id: UUID, subscriber_ids: 
 
 
 def anonymous(data: JSONObject) -> JSONObject:
-    """The ``data`` of a trace without what tells of its reader; that it happened stays."""
+    """The ``data`` of a message's event without what tells of its reader; that it happened stays."""
     blanked = {
-        what: {**part, **dict.fromkeys(part.keys() & _OF_THE_REQUEST)}
+        what: {**part, **dict.fromkeys(part.keys() & _PERSONAL.get(what, _OF_THE_REQUEST))}
         for what, part in data.items()
         if isinstance(part, Mapping)
     }
     return {**data, **blanked}
 
 
-_OF_THE_REQUEST = frozenset({"subscriber_id", "user_agent", "network", "url"})
+_OF_THE_REQUEST = frozenset({"user_agent", "network", "url"})
+_OF_THE_ANSWER = frozenset({"reason"})
+"""Servers like to quote the address."""
+_PERSONAL = {
+    "message": frozenset({"subscriber_id", "to"}),
+    "bounce": _OF_THE_ANSWER,
+    "deferral": _OF_THE_ANSWER,
+    "failure": _OF_THE_ANSWER,
+}

@@ -4,6 +4,15 @@ from enum import StrEnum
 
 
 class EventType(StrEnum):
+    message_accepted = "message.accepted"
+    message_delivered = "message.delivered"
+    message_deferred = "message.deferred"
+    message_opened = "message.opened"
+    message_clicked = "message.clicked"
+    message_bounced = "message.bounced"
+    message_complained = "message.complained"
+    message_failed = "message.failed"
+    message_suppressed = "message.suppressed"
     campaign_sent = "campaign.sent"
     campaign_failed = "campaign.failed"
     campaign_paused = "campaign.paused"

@@ -154,7 +154,15 @@ async def apply(
         case EventKind.delivered:
             return await service.note(session, found, Feedback.delivered)
         case EventKind.bounced | EventKind.rejected:
-            return await service.bounce(session, found, settings, source=source, is_hard=condemns(event))
+            return await service.bounce(
+                session,
+                found,
+                settings,
+                source=source,
+                is_hard=condemns(event),
+                reason=event.reason,
+                enhanced_status=event.status,
+            )
         case EventKind.complained:
             return await service.complain(session, found, source=source)
         case EventKind.unsubscribed:

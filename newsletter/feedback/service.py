@@ -4,12 +4,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
 from newsletter.audience import service as audience
-from newsletter.delivery import ledger
+from newsletter.delivery import announcing, ledger
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Feedback
 from newsletter.delivery.queries import FoundMessage
+from newsletter.events.vocabulary import EventType
 from newsletter.feedback import repeated
+from newsletter.kit.db import JSONObject
 from newsletter.settings import BounceSettings
 from newsletter.tallies import service as tallies
 from newsletter.tallies.models import Metric
@@ -35,21 +37,48 @@ async def apply(
     return await note(session, found, feedback)
 
 
-async def note(session: AsyncSession, message: FoundMessage, feedback: Feedback) -> bool:
-    """False when it changes nothing."""
+_EVENTS = {
+    Feedback.delivered: EventType.message_delivered,
+    Feedback.bounced: EventType.message_bounced,
+    Feedback.complained: EventType.message_complained,
+}
+
+
+async def note(
+    session: AsyncSession, message: FoundMessage, feedback: Feedback, details: JSONObject | None = None
+) -> bool:
+    """Writes feedback to the books and, with what is known besides, to the event log. False when it
+    changes nothing."""
     if not await ledger.apply_feedback(session, message.mailing_id, message.seq, feedback):
         return False
     if feedback is Feedback.delivered:
         await repeated.forget(session, message.project_id, message.address_key)
+    happened = announcing.Happened(message.mailing_id, message.seq, details or {})
+    await announcing.announce(session, _EVENTS[feedback], [happened])
     return True
 
 
 async def bounce(
-    session: AsyncSession, message: FoundMessage, settings: BounceSettings, *, source: str, is_hard: bool
+    session: AsyncSession,
+    message: FoundMessage,
+    settings: BounceSettings,
+    *,
+    source: str,
+    is_hard: bool,
+    reason: str | None = None,
+    enhanced_status: str | None = None,
 ) -> bool:
     """The mail did not arrive; a hard bounce, or one soft bounce too many in a row, suppresses its
     address in the whole project."""
-    if not await note(session, message, Feedback.bounced):
+    details: JSONObject = {
+        "bounce": {
+            "kind": "hard" if is_hard else "soft",
+            "enhanced_status": enhanced_status,
+            "reason": reason,
+            "source": source,
+        }
+    }
+    if not await note(session, message, Feedback.bounced, details):
         return False
     if not is_hard and await repeated.count(session, message.project_id, message.address_key, settings):
         is_hard, source = True, REPEATED
@@ -61,7 +90,7 @@ async def bounce(
 
 async def complain(session: AsyncSession, message: FoundMessage, *, source: str) -> bool:
     """The reader called the mail spam: nothing more from this project."""
-    if not await note(session, message, Feedback.complained):
+    if not await note(session, message, Feedback.complained, {"complaint": {"source": source}}):
         return False
     project = await accounts.project_by_id(session, message.project_id)
     if project is not None:

@@ -1,6 +1,6 @@
 """Reads sending servers and routing rules."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
@@ -64,6 +64,14 @@ async def has_server(session: AsyncSession, project: Project, sender_domain: str
     """Whether the project has an active server of its own for mail from this domain."""
     active = await session.scalars(servers(project).where(SendingServer.is_active.is_(True)))
     return any(as_server(row).sends_for(sender_domain) for row in active)
+
+
+async def types_of(session: AsyncSession, server_ids: Collection[UUID]) -> dict[UUID, str]:
+    """What kind of server each is; of those that were deleted, nothing."""
+    if not server_ids:
+        return {}
+    statement = select(SendingServer.id, SendingServer.type).where(SendingServer.id.in_(server_ids))
+    return {row[0]: row[1] for row in await session.execute(statement)}
 
 
 async def of_project(

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.accounts import queries as accounts
 from newsletter.events import queries as events
 from newsletter.kit import ids, jobs
 from newsletter.kit.crypto import Vault
@@ -150,7 +151,7 @@ async def _decide(
     failures = delivery.attempt_count - delivery.attempts_before_replay
     wait = schedule.seconds_until_retry(retry_seconds, failures, made.retry_after)
     if made.status_code == GONE:
-        endpoint.is_active, endpoint.disabled_reason = False, "gone"
+        await _disable(session, endpoint, "gone")
         wait = None
     if wait is None:
         delivery.status, delivery.next_attempt_at, delivery.finished_at = DeliveryStatus.exhausted, None, now
@@ -163,6 +164,14 @@ async def _decide(
         run_at=delivery.next_attempt_at,
         key=service.attempt_key(delivery),
     )
+
+
+async def _disable(session: AsyncSession, endpoint: Endpoint, reason: str) -> None:
+    endpoint.is_active, endpoint.disabled_reason = False, reason
+    await session.flush()
+    project = await accounts.project_by_id(session, endpoint.project_id)
+    if project is not None:
+        await service.listen(session, project)
 
 
 async def _give_up(db: Database, delivery_id: UUID, number: int) -> None:

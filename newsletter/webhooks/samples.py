@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from newsletter.delivery import queries as delivery
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids
 from newsletter.kit.db import JSONObject
@@ -14,6 +15,8 @@ def data(kind: EventType) -> JSONObject:
     """The ``data`` of a made-up event of this type."""
     if kind in _CAMPAIGNS:
         return {"campaign": _campaign(kind)}
+    if kind in _MESSAGES:
+        return {"message": _message(kind), **_MESSAGES[kind]}
     return {"subscriber": _subscriber(kind)}
 
 
@@ -23,6 +26,64 @@ _CAMPAIGNS = {
     EventType.campaign_paused: {"code": "too_many_bounces", "message": "Too many mails bounced."},
 }
 """The ``status_reason`` of each."""
+
+_MESSAGES: dict[EventType, JSONObject] = {
+    EventType.message_accepted: {},
+    EventType.message_delivered: {},
+    EventType.message_deferred: {
+        "deferral": {"reason": "Greylisted, try again later", "code": 451, "enhanced_status": "4.7.1"}
+    },
+    EventType.message_opened: {
+        "open": {
+            "by": "human",
+            "reason": "no_sign_of_a_machine",
+            "user_agent": "Mozilla/5.0",
+            "network": "192.0.2.0/24",
+        }
+    },
+    EventType.message_clicked: {
+        "click": {
+            "by": "human",
+            "reason": "no_sign_of_a_machine",
+            "user_agent": "Mozilla/5.0",
+            "network": "192.0.2.0/24",
+            "url": "https://example.com/news",
+        }
+    },
+    EventType.message_bounced: {
+        "bounce": {
+            "kind": "hard",
+            "enhanced_status": "5.1.1",
+            "reason": "550 5.1.1 No such user",
+            "source": "smtp",
+        }
+    },
+    EventType.message_complained: {"complaint": {"source": "smtp"}},
+    EventType.message_failed: {
+        "failure": {"reason": "Message refused", "code": 554, "enhanced_status": "5.7.1"}
+    },
+    EventType.message_suppressed: {"suppression": {"reason": "the address is suppressed"}},
+}
+"""What stands beside the ``message`` of each."""
+_STATUS = {
+    EventType.message_accepted: "sent",
+    EventType.message_opened: "delivered",
+    EventType.message_clicked: "delivered",
+}
+
+
+def _message(kind: EventType) -> JSONObject:
+    return {
+        "id": delivery.public_id(_NOBODY, 1),
+        "campaign_id": ids.public("cmp", _NOBODY),
+        "subscriber_id": ids.public("sub", _NOBODY),
+        "to": "reader@example.com",
+        "from": "news@example.com",
+        "tags": [],
+        "sending_server": ids.public("srv", _NOBODY),
+        "provider": "smtp",
+        "status": _STATUS.get(kind, kind.value.partition(".")[2]),
+    }
 
 
 def _campaign(kind: EventType) -> JSONObject:

@@ -8,6 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Project
+from newsletter.events import listening
+from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.crypto import Vault
 from newsletter.kit.errors import Conflict
@@ -63,7 +65,20 @@ async def create(
     )
     session.add(row)
     await session.flush()
+    await listen(session, project)
     return NewEndpoint(row, secret)
+
+
+async def listen(session: AsyncSession, project: Project) -> None:
+    """Keeps with the event log what the project's active endpoints want; to be called after every
+    change of an endpoint, in its transaction."""
+    await accounts.lock_project(session, project)
+    wanted = [endpoint.events for endpoint in await queries.active(session, project.id)]
+    kinds = None if [] in wanted else {EventType(kind) for events in wanted for kind in events}
+    await listening.listen(session, project.id, _LISTENER, kinds)
+
+
+_LISTENER = "webhooks"
 
 
 def open_secret(vault: Vault, endpoint_id: UUID, sealed: bytes) -> str:
@@ -82,6 +97,7 @@ async def update(
         row.consecutive_failures = 0 if changes.is_active else row.consecutive_failures
     row.updated_at = clock.now()
     await session.flush()
+    await listen(session, project)
     return row
 
 
@@ -89,6 +105,7 @@ async def remove(session: AsyncSession, project: Project, endpoint_id: UUID) -> 
     """With its deliveries; a job that waits for one of them then finds nothing to do."""
     row = await queries.endpoint(session, project, endpoint_id)
     await session.execute(delete(Endpoint).where(Endpoint.id == row.id))
+    await listen(session, project)
 
 
 async def replay(

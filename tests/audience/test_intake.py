@@ -50,6 +50,7 @@ async def all_at_once(
 async def test_calls_of_one_moment_share_transactions_and_jobs(
     client: Client, list_id: str, steps: list[int], events: Events, db: Database, counted: Counted
 ) -> None:
+    await client.data("POST", "/webhooks", 201, json={"url": "http://hooks.example.com/"})
     answers = await all_at_once(
         client, list_id, *({"email": f"u{n}@example.com", "first_name": f"N{n}"} for n in range(40))
     )

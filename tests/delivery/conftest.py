@@ -83,6 +83,14 @@ class Sent:
             found = await session.execute(sums.group_by(Tally.metric))
             return {metric: number for metric, number in found if number}
 
+    async def expire(self) -> None:
+        """No message is tried any more."""
+        mailing = await self.mailing()
+        async with self.runtime.db.unit_of_work() as session:
+            over = update(Mailing).where(Mailing.id == mailing.id).values(expires_at=db_in(-1))
+            await session.execute(over)
+        await self.let_time_pass()
+
     async def let_time_pass(self) -> None:
         """Deferred messages are due, leases have run out."""
         mailing = await self.mailing()

@@ -106,7 +106,7 @@ async def test_each_provider_is_understood_from_delivery_to_complaint(world: Wor
     for _ in range(3):
         assert (await world.call(server, hard)).status_code == 202
     # It was repeated, and is read once.
-    assert await run_due(world.runtime) == ["feedback.read_report", "webhooks.fan_out"]
+    assert await run_due(world.runtime) == ["feedback.read_report"]
     message = await world.message()
     assert (message.feedback, message.outcome) == (Feedback.bounced, Outcome.sent)
     assert await world.standing() == ("bounced", ["hard_bounce"])

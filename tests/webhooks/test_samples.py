@@ -41,7 +41,7 @@ def real(kind: EventType) -> Any:
     return described(row)
 
 
-@pytest.mark.parametrize("kind", list(EventType))
+@pytest.mark.parametrize("kind", [kind for kind in EventType if not kind.value.startswith("message.")])
 def test_a_made_up_event_has_the_fields_of_a_real_one_in_their_order(kind: EventType) -> None:
     made, wanted = cast(Any, samples.data(kind)), real(kind)
     assert list(made) == list(wanted)

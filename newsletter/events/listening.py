@@ -1,0 +1,45 @@
+"""Who listens to which events of a project.
+
+Those who are told of events live above this slice: the customer's webhook endpoints. They keep
+here what they listen to, so that what nobody listens to need not be written for them, and
+sending, which would write the most, can ask without knowing who they are.
+"""
+
+from collections.abc import Collection
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.events.models import EventListener
+from newsletter.events.vocabulary import EventType
+from newsletter.kit.db import insert
+
+EVERYTHING: Final = "*"
+"""Stands for each type there is, those of a later release included."""
+
+
+async def listen(
+    session: AsyncSession, project_id: UUID, listener: str, kinds: Collection[EventType] | None
+) -> None:
+    """From now on ``listener`` is told of events of these kinds, and of no others; None: of all.
+
+    The caller sees to it that no two transactions do this for one project at a time.
+    """
+    mine = EventListener.project_id == project_id, EventListener.listener == listener
+    await session.execute(delete(EventListener).where(*mine))
+    types = [EVERYTHING] if kinds is None else sorted({kind.value for kind in kinds})
+    rows = [{"project_id": project_id, "listener": listener, "type": kind} for kind in types]
+    if rows:
+        await session.execute(insert(session, EventListener).values(rows))
+
+
+async def listened(session: AsyncSession, project_id: UUID) -> frozenset[EventType]:
+    """The kinds that anybody listens to."""
+    types = set(
+        await session.scalars(select(EventListener.type).where(EventListener.project_id == project_id))
+    )
+    if EVERYTHING in types:
+        return frozenset(EventType)
+    return frozenset(EventType(kind) for kind in types)
