@@ -28,8 +28,7 @@ from newsletter.kit.jobs import Bell
 from newsletter.kit.ratelimit import Limiter, make_limiter
 from newsletter.kit.resources import Resources
 from newsletter.kit.tokens import Signer
-from newsletter.llm import Model
-from newsletter.llm.client import connect
+from newsletter.llm import Model, connect
 from newsletter.plans import catalogue
 from newsletter.providers.base import MailStream, Provider
 from newsletter.providers.sns import Certificates

@@ -16,7 +16,6 @@ import uvicorn
 import uvloop
 
 from newsletter import migrations
-from newsletter.asgi import create_app
 from newsletter.kit.broker import Broker, BrokerBell, make_broker
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -123,6 +122,9 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
     At its end both stop at the same time: what is in flight gets `GRACE_SECONDS` there and
     `workers.main.STOP_SECONDS` here, in all under 10.
     """
+    # Here, because a worker and the commands need neither the routes nor the web framework.
+    from newsletter.asgi import create_app
+
     async with contextlib.AsyncExitStack() as stack:
         if with_workers and not settings.is_distributed:
             stack.enter_context(only_process(settings.data_dir))

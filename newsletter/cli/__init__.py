@@ -1,22 +1,44 @@
 """The front door: ``newsletter serve | worker | demo | doctor | db | accounts | keys | feedback``."""
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import click
 from pydantic import ValidationError
 
 from newsletter import __version__
-from newsletter.cli.admin import accounts, db, keys
-from newsletter.cli.demo import demo
-from newsletter.cli.doctor import doctor
-from newsletter.cli.feedback import feedback
-from newsletter.cli.processes import serve, worker
 from newsletter.kit.logging import configure
 from newsletter.settings import PREFIX, Settings, explain
 
+_HOMES = {
+    "serve": "processes",
+    "worker": "processes",
+    "demo": "demo",
+    "doctor": "doctor",
+    "db": "admin",
+    "accounts": "admin",
+    "keys": "admin",
+    "feedback": "feedback",
+}
+"""The module of each command. It is imported when the command is called, so that none waits for
+what only others need: ``newsletter --version`` needs no database."""
 
-@click.group()
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        home = _HOMES.get(cmd_name)
+        if home is None:
+            return None
+        command = getattr(import_module(f"newsletter.cli.{home}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands)
 @click.version_option(__version__)
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -30,7 +52,3 @@ def main(context: click.Context) -> None:
         raise click.ClickException("The settings are wrong:\n  " + "\n  ".join(explain(error))) from None
     configure(settings.log_level, settings.log_format)
     context.obj = settings
-
-
-for command in (serve, worker, demo, doctor, db, accounts, keys, feedback):
-    main.add_command(command)

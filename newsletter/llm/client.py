@@ -26,7 +26,6 @@ from newsletter.llm import (
     Usage,
 )
 from newsletter.llm.dialect import Dialect
-from newsletter.settings import AISettings
 
 
 class OpenAIModel:
@@ -121,18 +120,6 @@ class OpenAIModel:
         if status == 413 or "context" in text.casefold():
             return TooLong("The request is longer than the model can take.", detail=detail)
         return Misconfigured(f"The model's server refused the request with status {status}.", detail=detail)
-
-
-def connect(settings: AISettings) -> OpenAIModel | None:
-    """The configured model; None when there is none. Call it inside the event loop that uses it."""
-    if not settings.is_configured:
-        return None
-    return OpenAIModel(
-        settings.model,
-        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-        base_url=settings.base_url,
-        max_answer_bytes=settings.max_answer_bytes,
-    )
 
 
 class _Bounded(httpx2.AsyncByteStream):

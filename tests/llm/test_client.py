@@ -14,13 +14,15 @@ from newsletter.llm import (
     Answer,
     Message,
     Misconfigured,
+    Model,
     ModelError,
     Refused,
     Retryable,
     TooLong,
     Truncated,
+    connect,
 )
-from newsletter.llm.client import OpenAIModel, connect
+from newsletter.llm.client import OpenAIModel
 from newsletter.llm.dialect import Rung
 from newsletter.settings import AISettings
 from tests import fake_model as fakes
@@ -48,7 +50,7 @@ async def model(server: FakeModel) -> AsyncIterator[OpenAIModel]:
     await client.aclose()
 
 
-async def ask(model: OpenAIModel, seconds: float = 5) -> Answer:
+async def ask(model: Model, seconds: float = 5) -> Answer:
     return await model.complete(
         [Message("system", "Write."), Message("user", "Lamps.")],
         SCHEMA,
