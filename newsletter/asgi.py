@@ -58,6 +58,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
                 "intake": runtime.intake,
                 "list_use": ListUse(campaigns.uses_list),
                 "studio": runtime.studio,
+                "office": runtime.office,
                 "shelf": runtime.shelf,
                 "field_names": CustomFields(audience.custom_field_names),
                 "egress": runtime.egress,

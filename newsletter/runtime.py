@@ -39,6 +39,7 @@ from newsletter.sandbox.inbox import SandboxProvider
 from newsletter.settings import Settings
 from newsletter.templates import starters
 from newsletter.templates.queries import Shelf
+from newsletter.transactional.service import Office
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +98,11 @@ class Runtime:
         """What campaigns are made with."""
         desk = Desk(self.model, Task.load(self.prompts), self.settings.ai)
         return Studio(self.settings, desk, self.shelf)
+
+    @cached_property
+    def office(self) -> Office:
+        """What single mails are made with."""
+        return Office(self.shelf, self.settings)
 
     @cached_property
     def egress(self) -> GuardedClient:

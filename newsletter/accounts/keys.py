@@ -35,6 +35,7 @@ SCOPES = (
     "domains:write",
     "lists:read",
     "lists:write",
+    "messages:read",
     "project:read",
     "project:write",
     "routing:read",

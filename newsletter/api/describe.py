@@ -43,6 +43,7 @@ _PREFIXES: Final = {
     "list_id": "lst",
     "template_id": "tpl",
     "subscriber_id": "sub",
+    "message_id": "msg",
     "delivery_id": "whd",
     "webhooks/{id}": "whe",
     "suppressions/{id}": "sup",

@@ -12,6 +12,7 @@ from newsletter.audience.quota import SubscriberLimitReached
 from newsletter.campaigns import errors as campaigns
 from newsletter.copywriting.service import AINotAvailable, AIQuotaExceeded
 from newsletter.copywriting.writer import AIFailed, AINotConfigured
+from newsletter.delivery import senders
 from newsletter.delivery.service import QuotaExceeded
 from newsletter.domains.service import DomainKnown, DomainLimitReached
 from newsletter.feedback.pushing import SuppressionPermanent
@@ -47,15 +48,15 @@ ON_POST: Final[Errors] = (InProgress, KeyReused, ValidationFailed)
 """Of the header ``Idempotency-Key``."""
 
 _SENDER: Final[Errors] = (
-    campaigns.SenderMissing,
-    campaigns.SubjectMissing,
-    campaigns.PostalAddressMissing,
-    campaigns.SendingServerMissing,
-    campaigns.DomainNotVerified,
+    senders.SenderMissing,
+    senders.PostalAddressMissing,
+    senders.SendingServerMissing,
+    senders.DomainNotVerified,
     QuotaExceeded,
 )
+_CAMPAIGN: Final[Errors] = (*_SENDER, campaigns.SubjectMissing)
 _SEND: Final[Errors] = (
-    *_SENDER,
+    *_CAMPAIGN,
     campaigns.AlreadySent,
     campaigns.CampaignCancelled,
     campaigns.ListGone,
@@ -78,7 +79,7 @@ OWN: Final[Mapping[str, Errors]] = {
         AIQuotaExceeded,
         AIFailed,
         AINotConfigured,
-        *_SENDER,
+        *_CAMPAIGN,
     ),
     "update_campaign": (campaigns.CannotChange, campaigns.VersionConflict),
     "delete_campaign": (campaigns.CannotDelete,),
@@ -93,8 +94,10 @@ OWN: Final[Mapping[str, Errors]] = {
         QuotaExceeded,
     ),
     "cancel_campaign": (campaigns.CannotCancel, campaigns.VersionConflict),
-    "test_campaign": (*_SENDER, TemplateMissing),
+    "test_campaign": (*_CAMPAIGN, TemplateMissing),
     "preview_campaign": (TemplateMissing,),
+    "send_mail": _SENDER,
+    "send_mails": (QuotaExceeded,),
     "create_sending_server": (ServerLimitReached,),
     "delete_sending_server": (ServerInUse,),
     "test_sending_server": (ServerTestFailed,),

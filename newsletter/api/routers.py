@@ -23,6 +23,7 @@ from newsletter.feedback.routes.unsubscribes import UnsubscribeResourceControlle
 from newsletter.routing.routes import RoutingController, SendingServerController
 from newsletter.sandbox.routes import SandboxController
 from newsletter.templates.routes import TemplateController
+from newsletter.transactional.routes import MessageController, SendController
 from newsletter.webhooks.routes import WebhookController
 
 V1: tuple[type[Controller], ...] = (
@@ -39,6 +40,8 @@ V1: tuple[type[Controller], ...] = (
     SendingDomainController,
     SendingServerController,
     RoutingController,
+    SendController,
+    MessageController,
     SuppressionController,
     UnsubscribeResourceController,
     IntakeController,

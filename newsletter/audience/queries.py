@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.accounts.project import Project
 from newsletter.audience.models import Consent, CustomField, MailingList, Status, Subscriber
+from newsletter.kit.bulk import among
 from newsletter.kit.db import Instant, is_postgresql
 
 
@@ -268,6 +269,21 @@ def is_active(subscriber_id: ColumnElement[UUID] | InstrumentedAttribute[UUID | 
 def active_sql(subscriber_id: str) -> str:
     """`is_active` as text, for a statement written by hand: the name of the column."""
     return f"EXISTS (SELECT FROM subscribers p WHERE p.id = {subscriber_id} AND p.status = 'active')"
+
+
+async def left_everything(session: AsyncSession, project: Project, address_keys: Collection[str]) -> set[str]:
+    """Those of these addresses that left a list of the project and are on none of it any more."""
+    is_there = Subscriber.status.in_([Status.active, Status.pending])
+    statement = (
+        select(Subscriber.address_key)
+        .where(Subscriber.project_id == project.id, among(session, Subscriber.address_key, address_keys))
+        .group_by(Subscriber.address_key)
+        .having(
+            func.sum(case((is_there, 1), else_=0)) == 0,
+            func.sum(case((Subscriber.status == Status.unsubscribed, 1), else_=0)) > 0,
+        )
+    )
+    return set(await session.scalars(statement))
 
 
 async def standing(session: AsyncSession, subscriber_id: UUID) -> Standing | None:

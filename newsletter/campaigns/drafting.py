@@ -17,6 +17,7 @@ from newsletter.campaigns.schemas import CampaignCreate
 from newsletter.copywriting import service as copywriting
 from newsletter.copywriting.service import Desk, Written
 from newsletter.copywriting.writer import AIFailed
+from newsletter.delivery import senders
 from newsletter.kit import clock, ids
 from newsletter.kit.address import domain_of
 from newsletter.kit.db import Database
@@ -127,7 +128,7 @@ async def _check(session: AsyncSession, principal: Principal, studio: Studio, da
         raise errors.CampaignLimitReached()
     if data.send and data.scheduled_at is None:
         profile = await accounts.profile(session, project)
-        from_email = await launch.check_sender(session, project, profile, data.from_email, studio.settings)
+        from_email = await senders.check(session, project, profile, data.from_email, studio.settings)
         if data.ai is None and not data.subject:
             raise errors.SubjectMissing()
         await launch.check_quota(session, project, data.list_id, from_email, principal.plan)

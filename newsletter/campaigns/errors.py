@@ -53,29 +53,9 @@ class VersionConflict(Conflict):
     summary = "The campaign has changed since you read it. Read it again."
 
 
-class SenderMissing(Conflict):
-    code, status = "sender_missing", 409
-    summary = "There is no sender. Set from_email on the campaign or on the project."
-
-
 class SubjectMissing(Conflict):
     code, status = "subject_missing", 409
     summary = "There is no subject. Set one before sending."
-
-
-class PostalAddressMissing(Conflict):
-    code, status = "postal_address_missing", 409
-    summary = "The law asks for a postal address in each newsletter. Set postal_address on the project."
-
-
-class SendingServerMissing(Conflict):
-    code, status = "sending_server_missing", 409
-    summary = "There is no sending server for this sender. Connect one: POST /sending-servers."
-
-
-class DomainNotVerified(Conflict):
-    code, status = "domain_not_verified", 409
-    summary = "The sender's domain is not verified, and this installation requires it."
 
 
 class ListGone(Conflict):

@@ -8,19 +8,19 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
-from newsletter.accounts.project import Profile, Project
+from newsletter.accounts.project import Project
 from newsletter.audience import queries as audience
 from newsletter.campaigns import errors, local_time
 from newsletter.campaigns.models import Campaign, CampaignStatus
+from newsletter.delivery import senders
 from newsletter.delivery import service as delivery
 from newsletter.delivery.models import MailingKind
 from newsletter.delivery.service import Order, QuotaExceeded, Sender
 from newsletter.kit import clock, jobs
-from newsletter.kit.address import ascii_domain_of, domain_of
+from newsletter.kit.address import domain_of
 from newsletter.kit.db import db_now
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Plan, Resource
-from newsletter.routing import queries as routing
 from newsletter.settings import Settings
 from newsletter.suppressions import queries as suppressions
 from newsletter.templates.compile import Compiled
@@ -31,27 +31,6 @@ SENDABLE = frozenset({CampaignStatus.draft, CampaignStatus.scheduled})
 def schedule_key(campaign_id: UUID) -> str:
     """The one waiting launch of a campaign."""
     return f"campaigns.launch:{campaign_id}"
-
-
-async def check_sender(
-    session: AsyncSession, project: Project, profile: Profile, own_email: str | None, settings: Settings
-) -> str:
-    """The address that a campaign is sent from: its own, else the project's.
-
-    Raises the 409 that names what is missing.
-    """
-    from_email = own_email or profile.from_email
-    if from_email is None:
-        raise errors.SenderMissing()
-    if not profile.is_test:
-        if not profile.postal_address:
-            raise errors.PostalAddressMissing()
-        has_default = settings.smtp.url is not None
-        if not has_default and not await routing.has_server(session, project, ascii_domain_of(from_email)):
-            raise errors.SendingServerMissing()
-        if settings.require_verified_domain:
-            raise errors.DomainNotVerified()
-    return from_email
 
 
 async def check_quota(
@@ -151,7 +130,7 @@ async def sender_of(
 ) -> Sender:
     """Who the campaign is from. Raises the 409 that names what is missing of sender or subject."""
     profile = await accounts.profile(session, project)
-    from_email = await check_sender(session, project, profile, campaign.from_email, settings)
+    from_email = await senders.check(session, project, profile, campaign.from_email, settings)
     if not campaign.subject:
         raise errors.SubjectMissing()
     return Sender(

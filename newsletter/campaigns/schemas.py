@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Annotated, Any
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
@@ -12,17 +11,12 @@ from newsletter.audience.schemas import ListId, SubscriberId
 from newsletter.campaigns import local_time
 from newsletter.campaigns.models import CampaignStatus, CreationMethod
 from newsletter.delivery.models import Feedback, Outcome
+from newsletter.delivery.schemas import CampaignId, MessageId
 from newsletter.kit import clock
 from newsletter.kit.address import EmailAddress
-from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Line, LocalTime, Schema, Switch, Time, in_utc
 from newsletter.routing.schemas import ServerId
 from newsletter.templates.schemas import TemplateId
-
-CampaignId = Annotated[UUID, IdField("cmp")]
-MessageId = Annotated[
-    str, Field(pattern=r"^msg_[0-9a-hjkmnp-tv-z]{32}$", examples=["msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001"])
-]
 
 Subject = Annotated[Line, Field(min_length=1, max_length=300, examples=["Our new pricing tiers"])]
 Preheader = Annotated[Line, Field(max_length=150, examples=["Plus a free 14-day trial."])]

@@ -43,8 +43,9 @@ class Answers:
         return Decision(to.seq, Outcome.unknown, reason)
 
     def _deferred(self, to: Recipient, reason: str) -> Decision:
-        """Tries again by the schedule, or fails now when no further try would come in time."""
+        """Tries again by the schedule, whose last wait repeats, or fails now when no further try would
+        come in time."""
         wait = 60.0 * self._retry_minutes[min(to.attempts, len(self._retry_minutes) - 1)]
-        if to.attempts >= len(self._retry_minutes) or wait > self._claimed.seconds_left:
+        if wait > self._claimed.seconds_left:
             return Decision(to.seq, Outcome.failed, f"expired: {reason}"[:500])
         return Decision(to.seq, Outcome.deferred, reason, retry_after=wait)

@@ -7,6 +7,8 @@ a cleaned one would mean something else.
 
 import re
 from base64 import b64encode
+from collections.abc import Sequence
+from urllib.parse import quote
 
 import idna
 
@@ -32,6 +34,7 @@ _DOMAIN = re.compile(
 # Without "=", see `ascii_address`.
 _PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@" + _DOMAIN.pattern)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,39}")
+_PARAMETER = re.compile(r"[A-Za-z0-9 !#$&'()+,.;=@^_`{}~-]{1,60}")
 # RFC 2047 §5 (3): the characters that stand for themselves in each place an encoded word may have.
 _Q_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _Q = [chr(byte) if byte in _Q_PLAIN else "_" if byte == 0x20 else f"={byte:02X}" for byte in range(256)]
@@ -82,6 +85,22 @@ def recipient(name: str, address: str, display_name: str | None = None) -> str:
     return f"{name}: " + "\r\n ".join(_encoded_words(address, len(name) + 2)) + " :;"
 
 
+def recipients(name: str, people: Sequence[tuple[str, str | None]]) -> str:
+    """A field of several addresses with the names of their owners, a line each. Raises `HeaderInvalid`."""
+    skip = len(name) + 2
+    written = [recipient(name, address, display_name)[skip:] for address, display_name in people]
+    return f"{name}: " + ",\r\n ".join(written)
+
+
+def message_ids(name: str, value: str) -> str:
+    """A field of message ids with spaces between them, a line each. Raises `HeaderInvalid`."""
+    skip = len(name) + 2
+    written = [message_id(name, each)[skip:] for each in value.split(" ") if each]
+    if not written:
+        raise HeaderInvalid(f"{name}: must look like <id@example.com>")
+    return f"{name}: " + "\r\n ".join(written)
+
+
 def list_id(name: str, identifier: str, display_name: str | None = None) -> str:
     """RFC 2919. Raises `HeaderInvalid` above 255 octets."""
     if not _LOCAL.fullmatch(identifier) or "." not in identifier or len(identifier) > 255:
@@ -115,7 +134,24 @@ def custom(name: str, text: str) -> str:
     """A field that a caller named. Raises `HeaderInvalid` for what is not a name."""
     if not _NAME.fullmatch(name):
         raise HeaderInvalid("a header's name consists of ASCII letters, digits and hyphens")
+    if name.lower() in ("references", "in-reply-to"):
+        return message_ids(name, text)
     return unstructured(name, text)
+
+
+def parameter(name: str, value: str) -> str:
+    """A parameter behind a field's value, with the folds before it. Other letters than ASCII are
+    written as RFC 2231 has it, in pieces where they are many."""
+    value = clean(value)
+    if _PARAMETER.fullmatch(value):
+        return f';\r\n {name}="{value}"'
+    encoded = quote(value, safe="")
+    if len(encoded) <= _LONGEST_PLAIN_WORD:
+        return f";\r\n {name}*=utf-8''{encoded}"
+    # A piece may end inside of a character; who joins them decodes afterwards (RFC 2231 §4.1).
+    pieces = [encoded[at : at + 48] for at in range(0, len(encoded), 48)]
+    first = f";\r\n {name}*0*=utf-8''{pieces[0]}"
+    return first + "".join(f";\r\n {name}*{number}*={piece}" for number, piece in enumerate(pieces[1:], 1))
 
 
 def ascii_address(name: str, address: str) -> str:

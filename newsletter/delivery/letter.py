@@ -10,9 +10,10 @@ content differs by condition, and a test shows that both agree.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -21,8 +22,8 @@ import structlog
 from newsletter.audience.queries import MergeRow
 from newsletter.delivery import headers, mime, tracking
 from newsletter.delivery.links import Links, MessageRef
-from newsletter.delivery.mime import Frame, Mail
-from newsletter.delivery.models import Mailing
+from newsletter.delivery.mime import File, Frame, Mail
+from newsletter.delivery.models import Mailing, MailingKind
 from newsletter.delivery.queries import public_ids
 from newsletter.delivery.return_path import ReturnPaths
 from newsletter.delivery.signers import Signers
@@ -30,7 +31,7 @@ from newsletter.delivery.stencil import Stencil
 from newsletter.domains.dkim import Signature
 from newsletter.kit import clock, ids
 from newsletter.kit.address import domain_of
-from newsletter.providers.base import Envelope
+from newsletter.providers.base import Envelope, Purpose
 from newsletter.templates.compile import Compiled, Merged
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,33 @@ class Copy:
     person: MergeRow | None
     attempt: int
     """1 for the first try."""
+    name: str | None = None
+    """How the header calls them."""
+    variables: Mapping[str, str] | None = None
+    """What the caller of a single mail gave for its merge tags."""
+
+
+class Writer(Protocol):
+    """Writes the mails of one mailing."""
+
+    def write_block(self, copies: Sequence[Copy]) -> list[Envelope]:
+        """The mails in the order of ``copies``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosed:
+    """The content of a single mail, with what only such mail has."""
+
+    compiled: Mapping[str, object]
+    reply_to: str | None
+    headers: tuple[tuple[str, str], ...] = ()
+    to: tuple[tuple[str, str | None], ...] = ()
+    """Addresses and names that the header shows; without any, the recipient's."""
+    cc: tuple[tuple[str, str | None], ...] = ()
+    files: tuple[File, ...] = field(default=(), repr=False)
+
+
+_NOTHING = Enclosed({}, None)
 
 
 class Letter:
@@ -60,11 +88,14 @@ class Letter:
         return_paths: ReturnPaths,
         signature: Signature | None = None,
         signers: Signers | None = None,
+        enclosed: Enclosed | None = None,
     ) -> None:
-        """``signers`` share the signing of a block; without them the calling thread signs."""
+        """``signers`` share the signing of a block; without them the calling thread signs.
+        ``enclosed`` stands for the mailing's own content."""
+        self._enclosed, self._is_marketing = enclosed, mailing.purpose is Purpose.marketing
         self._mailing_id, self._links = mailing.id, links
         self._signature, self._signers = signature, signers
-        self._compiled = Compiled.from_json(mailing.content)
+        self._compiled = Compiled.from_json(enclosed.compiled if enclosed else mailing.content)
         self._sender: Mapping[str, str | None] = mailing.sender
         self._from_email = str(mailing.sender["from_email"])
         self._domain = domain_of(self._from_email)
@@ -74,32 +105,40 @@ class Letter:
         self._feedback_id = _feedback_id(mailing)
         self._track_opens, self._track_clicks = mailing.track_opens, mailing.track_clicks
 
-    def render(self, ref: MessageRef, address: str, person: MergeRow | None) -> Merged:
+    def render(
+        self,
+        ref: MessageRef,
+        address: str,
+        person: MergeRow | None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Merged:
         """The merged parts for a browser: nothing in them is tracked."""
         links = {
             "unsubscribe_url": self._links.unsubscribe(ref),
             "view_in_browser_url": self._links.view(ref),
         }
-        return self._compiled.merge(merge_values(address, person) | links)
+        return self._compiled.merge({**merge_values(address, person), **(variables or {}), **links})
 
     def write_block(self, copies: Sequence[Copy]) -> list[Envelope]:
         """The mails in the order of ``copies``, signed side by side where they are signed."""
         at = clock.now()
-        drafts = [self._draft(copy, at) for copy in copies]
+        return self.finish_block([self.draft(copy, at) for copy in copies])
+
+    def finish_block(self, drafts: "Sequence[Draft]") -> list[Envelope]:
         if self._signature is None or self._signers is None:
             return [self._finish(draft) for draft in drafts]
         return self._signers.map(self._finish, drafts)
 
     def write(self, copy: Copy) -> Envelope:
         """The same message gets the same Message-ID in each attempt (RFC 5322 §3.6.4)."""
-        return self._finish(self._draft(copy, clock.now()))
+        return self._finish(self.draft(copy, clock.now()))
 
     def write_plainly(self, copy: Copy) -> Envelope:
         """From whole texts: what `write` falls back to, and what it is compared with."""
         return self._finish(self._plain_draft(copy, clock.now()))
 
-    def _plain_draft(self, copy: Copy, at: datetime) -> "_Draft":
-        merged = self.render(copy.ref, copy.address, copy.person)
+    def _plain_draft(self, copy: Copy, at: datetime) -> "Draft":
+        merged = self.render(copy.ref, copy.address, copy.person, copy.variables)
         page = merged.html
         if self._track_clicks:
             page = tracking.rewrite(page, lambda value: tracking.tracked(value, self._links, copy.ref))
@@ -108,10 +147,11 @@ class Letter:
         message_id = self._public_id(copy.ref.seq)
         names = self._names(message_id)
         mail = self._mail(copy, names.sealed, at, subject=merged.subject, html=page, text=merged.text)
-        head, _, body = mime.build(mail).partition(mime.END_OF_HEADER)
-        return _Draft(copy, message_id, names.return_path, head, [body])
+        frame = self._frame if self._enclosed else None
+        head, _, body = mime.build(mail, frame).partition(mime.END_OF_HEADER)
+        return Draft(copy, message_id, names.return_path, head, [body])
 
-    def _draft(self, copy: Copy, at: datetime) -> "_Draft":
+    def draft(self, copy: Copy, at: datetime) -> "Draft":
         stencil = self._stencil
         if stencil is None:
             return self._plain_draft(copy, at)
@@ -136,9 +176,9 @@ class Letter:
             )
         )
         body = self._frame.around(filled.text, filled.html)
-        return _Draft(copy, message_id, names.return_path, head.encode("ascii"), body)
+        return Draft(copy, message_id, names.return_path, head.encode("ascii"), body)
 
-    def _finish(self, draft: "_Draft") -> Envelope:
+    def _finish(self, draft: "Draft") -> Envelope:
         """Signs and joins, which may be done in another thread."""
         head, body = draft.head, draft.body
         if self._signature is not None:
@@ -156,7 +196,10 @@ class Letter:
 
     @cached_property
     def _stencil(self) -> Stencil | None:
-        """None where conditions make the content differ, which joined segments cannot."""
+        """None where conditions make the content differ, which joined segments cannot; and for a
+        single mail, which would be cut into segments to be joined once."""
+        if self._enclosed is not None:
+            return None
         if not self._compiled.is_plain:
             log.info("a mailing has conditions: each of its mails is encoded by itself")
             return None
@@ -170,7 +213,8 @@ class Letter:
 
     @cached_property
     def _frame(self) -> Frame:
-        return Frame(str(self._mailing_id))
+        files = self._enclosed.files if self._enclosed else ()
+        return Frame(str(self._mailing_id), files, is_text_only=not self._compiled.html.nodes)
 
     @cached_property
     def _heading(self) -> "_Heading":
@@ -191,25 +235,30 @@ class Letter:
         )
 
     def _mail(self, copy: Copy, sealed: str, at: datetime, *, subject: str, html: str, text: str) -> Mail:
+        own = self._enclosed or _NOTHING
         return Mail(
             message_id=f"<{sealed}@{self._domain}>",
             date=at,
             from_email=self._from_email,
             from_name=self._sender["from_name"],
-            reply_to=self._sender["reply_to"],
+            reply_to=own.reply_to or self._sender["reply_to"],
             to_email=copy.address,
+            to_name=copy.name,
             subject=subject,
             html=html,
             text=text,
-            unsubscribe_url=self._links.unsubscribe(copy.ref),
+            unsubscribe_url=self._links.unsubscribe(copy.ref) if self._is_marketing else None,
             list_id=self._list_id,
             list_name=self._sender["list_name"],
             feedback_id=self._feedback_id.replace(_SEALED, sealed),
+            headers=own.headers,
+            shown_to=own.to,
+            shown_cc=own.cc,
         )
 
 
 @dataclass(slots=True)
-class _Draft:
+class Draft:
     """A mail that is not joined yet."""
 
     copy: Copy
@@ -252,7 +301,8 @@ def _list_id(public_url: str, list_id: UUID | None) -> str | None:
 
 
 def _feedback_id(mailing: Mailing) -> str:
-    """Campaign and project are what Gmail adds complaints up by; the message is for the reports that
-    keep this field and not the Message-ID."""
-    campaign, project = ids.public("cmp", mailing.source_id), ids.public("prj", mailing.project_id)
-    return f"{campaign}:{project}:{_SEALED}:newsletter"
+    """Campaign and project are what Gmail adds complaints up by, single mails of a project all together;
+    the message is for the reports that keep this field and not the Message-ID."""
+    is_single = mailing.kind is MailingKind.transactional
+    source = mailing.purpose.value if is_single else ids.public("cmp", mailing.source_id)
+    return f"{source}:{ids.public('prj', mailing.project_id)}:{_SEALED}:newsletter"

@@ -3,14 +3,21 @@ each batch."""
 
 import asyncio
 from collections import OrderedDict
+from functools import partial
 from uuid import UUID
 
-from newsletter.delivery import queries
-from newsletter.delivery.letter import Letter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.delivery import queries, sheaf
+from newsletter.delivery.batches import Claim
+from newsletter.delivery.letter import Letter, Writer
 from newsletter.delivery.links import Links
+from newsletter.delivery.models import Mailing, MailingKind
 from newsletter.delivery.return_path import ReturnPaths
+from newsletter.delivery.sheaf import Sheaf
 from newsletter.delivery.signers import Signers
 from newsletter.domains import service as domains
+from newsletter.domains.dkim import Signature
 from newsletter.kit.address import ascii_domain_of
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
@@ -29,6 +36,19 @@ class Letters:
         self._links, self._return_paths = links, return_paths
         self._kept: OrderedDict[UUID, Letter] = OrderedDict()
         self._making = asyncio.Lock()
+
+    async def of_batch(self, claimed: Claim) -> Writer:
+        """Of single mails only what this batch needs, which is not kept: nobody asks for it again, and
+        it would push out the letters of campaigns. Raises as `of` does."""
+        mailing = claimed.mailing
+        if mailing.kind is not MailingKind.transactional:
+            return await self.of(mailing.id)
+        async with self._db.read() as session:
+            parts = await sheaf.parts(session, mailing.id, claimed.first_seq, claimed.last_seq)
+            numbers = {part.content for part in parts.values()}
+            contents = await sheaf.enclosed(session, mailing.id, numbers)
+            signature = await self._signature(session, mailing)
+        return Sheaf(partial(Letter, mailing, self._links, self._return_paths, signature, self._signers), contents, parts)
 
     async def of(self, mailing_id: UUID) -> Letter:
         """Signed for the domain of its From address, where the project has that domain.
@@ -49,6 +69,9 @@ class Letters:
             mailing = await queries.find_mailing(session, mailing_id)
             if mailing is None:
                 raise LookupError(f"mailing {mailing_id} is gone")
-            domain = ascii_domain_of(mailing.sender["from_email"])
-            signature = await domains.signature(session, self._vault, mailing.project_id, domain)
+            signature = await self._signature(session, mailing)
         return Letter(mailing, self._links, self._return_paths, signature, self._signers)
+
+    async def _signature(self, session: AsyncSession, mailing: Mailing) -> Signature | None:
+        domain = ascii_domain_of(mailing.sender["from_email"])
+        return await domains.signature(session, self._vault, mailing.project_id, domain)

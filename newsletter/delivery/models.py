@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, false
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit.db import Base, status_type, text
@@ -16,6 +17,14 @@ class MailingKind(StrEnum):
     campaign = "campaign"
     test = "test"
     transactional = "transactional"
+
+
+class Role(StrEnum):
+    """Where a recipient of a single mail stands in its header; ``bcc`` stands nowhere."""
+
+    to = "to"
+    cc = "cc"
+    bcc = "bcc"
 
 
 class MailingStatus(StrEnum):
@@ -63,19 +72,23 @@ class Mailing(Base):
     """Compiled content on its way to a frozen audience."""
 
     __tablename__ = "mailings"
-    __table_args__ = (Index("ix_mailings_status", "status", "id"),)
+    __table_args__ = (
+        Index("ix_mailings_status", "status", "id"),
+        Index("ix_mailings_project", "project_id", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
     kind: Mapped[MailingKind] = mapped_column(status_type(MailingKind, "kind"))
     purpose: Mapped[Purpose] = mapped_column(status_type(Purpose, "purpose"))
-    source_id: Mapped[UUID]
-    """What it was made for: the campaign."""
+    source_id: Mapped[UUID] = mapped_column(index=True)
+    """What it was made for: the campaign; of a single mail, the mailing itself."""
     list_id: Mapped[UUID | None]
     status: Mapped[MailingStatus] = mapped_column(status_type(MailingStatus, "status"))
     policy: Mapped[UnknownPolicy] = mapped_column(status_type(UnknownPolicy, "policy"))
     content: Mapped[dict[str, Any]]
-    """`newsletter.templates.compile.Compiled` as JSON."""
+    """`newsletter.templates.compile.Compiled` as JSON; empty where its messages have contents of
+    their own (`Content`)."""
     sender: Mapped[dict[str, Any]]
     """``from_email``, ``from_name``, ``reply_to``, ``list_name``."""
     is_test: Mapped[bool]
@@ -151,6 +164,15 @@ class Message(Base):
     # where it was 21 %, and a sent campaign takes less room than in full pages (ADR 15).
     __table_args__ = (
         UniqueConstraint("mailing_id", "address_key"),
+        # Finds what an address was sent by calls. A campaign's rows have a subscriber and are not in it,
+        # so it costs them nothing; they are found through the index above, mailing by mailing.
+        Index(
+            "ix_messages_single",
+            "address_key",
+            "mailing_id",
+            postgresql_where=sql("subscriber_id IS NULL"),
+            sqlite_where=sql("subscriber_id IS NULL"),
+        ),
         {"postgresql_with": {"fillfactor": 50}},
     )
 
@@ -196,3 +218,65 @@ class MessageAttempt(Base):
     enhanced: Mapped[str | None] = mapped_column(text(20))
     """The enhanced status code (RFC 3463)."""
     reason: Mapped[str | None] = mapped_column(text(500))
+
+
+class Content(Base):
+    """What some messages of a mailing say, where they do not all say the same: single mails, of
+    which a call may hand over a thousand."""
+
+    __tablename__ = "mailing_contents"
+
+    mailing_id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    compiled: Mapped[dict[str, Any]]
+    """`newsletter.templates.compile.Compiled` as JSON; empty when its reader was erased."""
+    head: Mapped[dict[str, Any]]
+    """``reply_to``, ``headers`` and, where there are several recipients, ``to`` and ``cc``."""
+
+
+class Attachment(Base):
+    """A file of a `Content`."""
+
+    __tablename__ = "mailing_attachments"
+
+    mailing_id: Mapped[UUID] = mapped_column(primary_key=True)
+    content: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    filename: Mapped[str] = mapped_column(text(200))
+    content_type: Mapped[str] = mapped_column(text(127))
+    content_id: Mapped[str | None] = mapped_column(text(200))
+    """Of a picture that the HTML shows as ``cid:…``."""
+    data: Mapped[bytes]
+
+
+class MessagePart(Base):
+    """What a message of a single mail has beyond one of a campaign.
+
+    A table of its own, so that the rows of campaigns stay as small as they are.
+    """
+
+    __tablename__ = "message_parts"
+
+    mailing_id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    item: Mapped[int]
+    """Recipients of one item see each other in one header, and are cancelled together."""
+    content: Mapped[int]
+    """The number of its `Content`."""
+    role: Mapped[Role] = mapped_column(status_type(Role, "role"))
+    name: Mapped[str | None] = mapped_column(text(200))
+    """How the sender calls the recipient."""
+    variables: Mapped[dict[str, Any]]
+    """Texts for the merge tags."""
+    tags: Mapped[list[str]]
+
+
+class MessageTag(Base):
+    """Finds messages by their tags, the newest first."""
+
+    __tablename__ = "message_tags"
+
+    project_id: Mapped[UUID] = mapped_column(primary_key=True)
+    tag: Mapped[str] = mapped_column(text(200), primary_key=True)
+    mailing_id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
 from newsletter.delivery.models import Batch, BatchStatus, Mailing, MailingStatus, Message, Outcome
-from newsletter.delivery.service import QuotaExceeded
+from newsletter.delivery.service import reserve_mails
 from newsletter.kit import clock, jobs
 from newsletter.kit.db import db_now
 from newsletter.plans import service as plans
@@ -84,12 +84,7 @@ async def _reopen(
 ) -> None:
     now = clock.now()
     period = plans.period_of(Resource.mails, now)
-    if not await plans.reserve(session, project.quota_owner_id, Resource.mails, count, mail_limit, period):
-        raise QuotaExceeded(
-            f"This needs {count} mails, more than your plan has left this month. "
-            "Upgrade, or wait for the next month.",
-            retry_after=clock.seconds_to_next_month(now),
-        )
+    await reserve_mails(session, project.quota_owner_id, count, mail_limit, period)
     # Nothing of a closed mailing is reserved: from now on it settles in the month of this call.
     await session.execute(
         update(Mailing)

@@ -27,6 +27,7 @@ from newsletter.kit.db import Database
 from newsletter.kit.direct import Direct
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
+from newsletter.providers.base import Purpose
 from newsletter.settings import DeliverySettings
 from newsletter.suppressions import queries as suppressions
 from newsletter.tallies import service as tallies
@@ -46,6 +47,7 @@ class Gate:
     """How much may bounce before the mailing pauses itself."""
     listened: frozenset[EventType] = frozenset()
     """The events of sending that somebody is told of."""
+    purpose: Purpose = Purpose.marketing
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,11 @@ async def _write(session: AsyncSession, books: Books, gate: Gate, decisions: Seq
 async def _judge(session: AsyncSession, books: Books, gate: Gate, wanted: Collection[int]) -> list[Decision]:
     """Who of these must not be mailed after all."""
     is_suppressed = suppressions.is_suppressed(
-        Message.address_key, gate.project_id, gate.list_id, gate.sender_domain
+        Message.address_key,
+        gate.project_id,
+        gate.list_id,
+        gate.sender_domain,
+        is_marketing=gate.purpose is Purpose.marketing,
     )
     has_left = Message.subscriber_id.is_not(None) & ~audience.is_active(Message.subscriber_id)
     is_erased = ~Message.address.contains("@")
@@ -196,7 +202,7 @@ wanted AS (
 ),
 judged AS MATERIALIZED (
     SELECT m.seq, CASE
-        WHEN {suppressions.suppressed_sql("m.address_key", "$7")} THEN 'suppressed'
+        WHEN {suppressions.suppressed_sql("m.address_key", "$7", "$11")} THEN 'suppressed'
         WHEN m.address NOT LIKE '%@%'
             OR m.subscriber_id IS NOT NULL AND NOT {audience.active_sql("m.subscriber_id")} THEN 'skipped'
         ELSE 'sending' END AS outcome
@@ -260,6 +266,7 @@ async def _in_one_statement(
         books.quota_owner_id,
         Resource.mails.value,
         books.quota_period,
+        gate.purpose is Purpose.marketing,
     )
     if is_ours is None:
         raise LostBatch(str(books.batch_id))

@@ -28,7 +28,7 @@ from newsletter.delivery.batches import Claim
 from newsletter.delivery.halting import Halt
 from newsletter.delivery.lanes import Lanes
 from newsletter.delivery.ledger import Decision
-from newsletter.delivery.letter import Copy, Letter
+from newsletter.delivery.letter import Copy, Writer
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Mailing, Outcome
@@ -97,7 +97,7 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
         source_id=str(claimed.mailing.source_id),
     )
     try:
-        letter = await insist(lambda: parts.letters.of(claimed.mailing.id), seconds=PATIENCE)
+        letter = await insist(lambda: parts.letters.of_batch(claimed), seconds=PATIENCE)
     except Undecryptable:
         # Unsigned, bulk mail is refused for good; so it waits, as for a server that is away.
         log.error("a key of the sending domain cannot be opened: is SECRET_KEYS_OLD complete?")
@@ -113,7 +113,7 @@ def stream_of(mailing: Mailing) -> MailStream:
 
 
 class _BatchRun:
-    def __init__(self, parts: Parts, claimed: Claim, letter: Letter | None, asked_at: float) -> None:
+    def __init__(self, parts: Parts, claimed: Claim, letter: Writer | None, asked_at: float) -> None:
         self._parts, self._claimed, self._letter = parts, claimed, letter
         self._mailing, self._books = claimed.mailing, claimed.books
         self._answers = Answers(claimed, parts.settings.retry_minutes)
@@ -123,6 +123,7 @@ class _BatchRun:
             domain_of(self._mailing.sender["from_email"]),
             parts.settings,
             claimed.listened,
+            self._mailing.purpose,
         )
         self._provider = parts.provider_for(stream_of(claimed.mailing))
         self._due: deque[Recipient] = deque()
@@ -228,7 +229,7 @@ class _BatchRun:
         recipients = [self._due.popleft() for _ in range(size)]
         return await asyncio.to_thread(self._write, self._letter, recipients)
 
-    def _write(self, letter: Letter, recipients: Sequence[Recipient]) -> Block:
+    def _write(self, letter: Writer, recipients: Sequence[Recipient]) -> Block:
         copies, skipped = {}, []
         for each in recipients:
             if not each.is_reachable:

@@ -158,17 +158,30 @@ async def close_if_done(session: AsyncSession, mailing_id: UUID) -> bool:
     mailing.status = MailingStatus.closed
     mailing.closed_at = clock.now()
     await session.flush()
-    payload = {"mailing_id": str(mailing_id), "source_id": str(mailing.source_id), "kind": mailing.kind.value}
-    await jobs.enqueue(session, f"{_OWNERS[mailing.kind]}.on_mailing_closed", payload)
+    if mailing.kind in _OWNERS:
+        payload = {
+            "mailing_id": str(mailing_id),
+            "source_id": str(mailing.source_id),
+            "kind": mailing.kind.value,
+        }
+        await jobs.enqueue(session, f"{_OWNERS[mailing.kind]}.on_mailing_closed", payload)
     return True
 
 
-_OWNERS = {
-    MailingKind.campaign: "campaigns",
-    MailingKind.test: "campaigns",
-    MailingKind.transactional: "transactional",
-}
-"""The slice above that hears of a closed mailing, by name."""
+async def reserve_mails(
+    session: AsyncSession, owner_id: UUID, count: int, limit: int | None, period: str
+) -> None:
+    """Raises `QuotaExceeded` when the plan has fewer mails left."""
+    if count and not await plans.reserve(session, owner_id, Resource.mails, count, limit, period):
+        raise QuotaExceeded(
+            f"This needs {count} mails, more than your plan has left this month. "
+            "Upgrade, or wait for the next month.",
+            retry_after=clock.seconds_to_next_month(clock.now()),
+        )
+
+
+_OWNERS = {MailingKind.campaign: "campaigns", MailingKind.test: "campaigns"}
+"""The slice above that hears of a closed mailing, by name. Of single mails nobody needs to."""
 
 
 async def _check_balance(session: AsyncSession, mailing: Mailing) -> None:
@@ -255,13 +268,7 @@ async def _launch(
     settings: DeliverySettings,
 ) -> Started:
     count = sum(wave.last_seq - wave.first_seq + 1 for wave in waves)
-    owner, period = mailing.quota_owner_id, mailing.quota_period
-    if count and not await plans.reserve(session, owner, Resource.mails, count, mail_limit, period):
-        raise QuotaExceeded(
-            f"This needs {count} mails, more than your plan has left this month. "
-            "Upgrade, or wait for the next month.",
-            retry_after=clock.seconds_to_next_month(clock.now()),
-        )
+    await reserve_mails(session, mailing.quota_owner_id, count, mail_limit, mailing.quota_period)
     mailing.recipient_count = count
     if late := [wave.due_at for wave in waves if wave.due_at]:
         # The last wave has as long for its retries as one that goes out at once.

@@ -21,8 +21,19 @@ class MessageStatus(StrEnum):
     cancelled = "cancelled"
 
 
-def status_of(outcome: Outcome, feedback: Feedback | None) -> MessageStatus:
-    """What came back later says more than what became of the sending."""
+CANCELLED = "cancelled"
+"""The reason of what was skipped because somebody asked for it."""
+
+
+def status_of(
+    outcome: Outcome, feedback: Feedback | None, *, is_due: bool = True, reason: str | None = None
+) -> MessageStatus:
+    """What came back later says more than what became of the sending. What is not due was not tried
+    before."""
     if feedback is not None:
         return MessageStatus(feedback.value)
-    return MessageStatus.queued if outcome is Outcome.pending else MessageStatus(outcome.value)
+    if outcome is Outcome.pending:
+        return MessageStatus.queued if is_due else MessageStatus.scheduled
+    if outcome is Outcome.skipped and reason == CANCELLED:
+        return MessageStatus.cancelled
+    return MessageStatus(outcome.value)

@@ -5,10 +5,11 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError, field_validator
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 from newsletter.kit.clock import rfc3339
+from newsletter.kit.wording import plain
 
 T = TypeVar("T")
 
@@ -130,3 +131,16 @@ class CursorPage(Envelope, Generic[T]):
 
     data: list[T]
     meta: CursorMeta
+
+
+def bad_fields(error: ValidationError) -> dict[str, list[str]]:
+    """What is wrong with each field, nested ones as ``ai.prompt``."""
+    found: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        # Pydantic marks a bad name, as against a bad value under it.
+        place = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        if place:
+            found.setdefault(place, []).append(plain(problem["msg"]))
+        else:
+            found["body"] = ["must be a JSON object"]
+    return found

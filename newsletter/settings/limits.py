@@ -31,3 +31,13 @@ class LimitSettings(BaseSettings):
     """The most routing rules of one project."""
     sandbox_messages: int = Field(20_000, ge=1)
     """The most mails that the inbox of a test project keeps; the oldest go first."""
+    recipients: int = Field(50, ge=1, le=1_000)
+    """The most addresses of one single mail, ``to``, ``cc`` and ``bcc`` together."""
+    bulk_items: int = Field(1_000, ge=1, le=10_000)
+    """The most mails in one ``/send/bulk``."""
+    bulk_designs: int = Field(100, ge=1)
+    """The most different texts in templates that one ``/send/bulk`` may have compiled."""
+    attachments: int = Field(20, ge=0)
+    """The most files of one single mail."""
+    attachment_bytes: int = Field(10_000_000, ge=0)
+    """The largest sum of a mail's files; the body of a ``/send`` may be as much larger as base64 makes it."""

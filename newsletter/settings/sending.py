@@ -29,6 +29,8 @@ class DeliverySettings(BaseSettings):
     messages have not been tried then, so their own schedule is not used up."""
     campaign_hours: float = Field(24, gt=0)
     """Hours after its start at which a campaign stops trying and its last messages fail."""
+    transactional_hours: float = Field(96, gt=0)
+    """The same for a single mail: hours after its call, or after its time where it has one."""
     signing_threads: int = Field(2, ge=1, le=64)
     """Threads of a worker process that sign mails with DKIM; more than it has processors are
     of no use."""

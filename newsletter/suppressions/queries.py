@@ -76,20 +76,48 @@ def is_suppressed(
     project_id: UUID,
     list_id: UUID | None,
     sender_domain: str,
+    *,
+    is_marketing: bool = True,
 ) -> ColumnElement[bool]:
     """A condition for a ``WHERE``: the address in this column is suppressed at some level."""
     return exists().where(
         Suppression.address_key == address_key,
         Suppression.scope.in_(scopes(project_id, list_id, sender_domain)),
+        *_counting(is_marketing),
     )
 
 
-def suppressed_sql(address_key: str, scopes: str) -> str:
-    """`is_suppressed` as text, for a statement written by hand: the names of a column and of a
-    parameter that holds what `scopes` returns."""
+def _counting(is_marketing: bool) -> list[ColumnElement[bool]]:
+    """Who left gets no marketing any more, and still the receipt of what they buy."""
+    return [] if is_marketing else [Suppression.reason != Reason.unsubscribe]
+
+
+def suppressed_sql(address_key: str, scopes: str, is_marketing: str) -> str:
+    """`is_suppressed` as text, for a statement written by hand: the names of a column, of a
+    parameter that holds what `scopes` returns, and of one that is true or false."""
     return (
-        f"EXISTS (SELECT FROM suppressions s WHERE s.address_key = {address_key} AND s.scope = ANY({scopes}))"
+        f"EXISTS (SELECT FROM suppressions s WHERE s.address_key = {address_key} AND s.scope = ANY({scopes})"
+        f" AND ({is_marketing} OR s.reason <> '{Reason.unsubscribe}'))"
     )
+
+
+async def reasons(
+    session: AsyncSession,
+    project_id: UUID,
+    list_id: UUID | None,
+    sender_domain: str,
+    address_keys: Collection[str],
+    *,
+    is_marketing: bool,
+) -> Mapping[str, Reason]:
+    """Why which of these addresses may not be mailed, for who names them in a call."""
+    statement = select(Suppression.address_key, Suppression.reason).where(
+        among(session, Suppression.address_key, address_keys),
+        Suppression.scope.in_(scopes(project_id, list_id, sender_domain)),
+        *_counting(is_marketing),
+    )
+    rows = (await session.execute(statement)).all()
+    return {row.address_key: row.reason for row in rows}
 
 
 def without(recipients: Statement, project_id: UUID, list_id: UUID | None, sender_domain: str) -> Statement:

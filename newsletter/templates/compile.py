@@ -64,6 +64,8 @@ class Content:
     """The project's custom fields, readable besides the built-in ones."""
     defaults: Mapping[str, str] = field(default_factory=dict)
     """The template's declared variables with their values, the same for every recipient."""
+    has_footer: bool = True
+    """False for mail that is no marketing, which needs no way to unsubscribe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +147,13 @@ def compile_content(content: Content) -> Compiled:
     inline(mail)
 
     def finish() -> tuple[MergeTemplate, MergeTemplate]:
-        document.add_footer(mail, content.branding, frame, markers)
+        document.add_head(mail, content.branding, frame)
+        if content.has_footer:
+            document.add_footer(mail, content.branding, frame, markers)
         document.place_markers(mail, markers)
         return (
             document.build_html(mail, markers, known),
-            document.build_text(mail, content.branding, markers, known),
+            document.build_text(mail, content.branding if content.has_footer else None, markers, known),
         )
 
     try:

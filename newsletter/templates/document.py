@@ -19,7 +19,7 @@ from newsletter.templates.slots import Branch, MergeTemplate, Node
 Element: TypeAlias = etree._Element
 
 _LINK_ATTRIBUTES = frozenset({"href", "src", "background", "action"})
-_SAFE_LINK = re.compile(r"\s*(?:https?:|mailto:|tel:|#|$)", re.IGNORECASE)
+SAFE_LINK = re.compile(r"\s*(?:https?:|mailto:|tel:|#|$)", re.IGNORECASE)
 _UNSAFE_TAGS = frozenset(
     {
         "script",
@@ -40,9 +40,9 @@ _STYLE_SHEET = re.compile(r"<style\b[^>]*>.*?</style>", re.DOTALL | re.IGNORECAS
 _ELEMENT_TAG = re.compile(r"""<(/?)([a-zA-Z][\w:-]*)(?:"[^"]*"|'[^']*'|[^"'>])*>|<!--.*?-->""", re.DOTALL)
 
 
-def add_footer(document: Element, branding: Branding, frame: mjml.Frame, markers: Markers) -> None:
-    head, body = document.find("head"), document.find("body")
-    if head is None or body is None:
+def add_head(document: Element, branding: Branding, frame: mjml.Frame) -> None:
+    head = document.find("head")
+    if head is None or document.find("body") is None:
         raise LayoutInvalid([Problem(None, "the template has no body")])
     head.insert(0, etree.Element("meta", {"charset": "utf-8"}))
     if frame.is_dark_aware:
@@ -50,14 +50,17 @@ def add_footer(document: Element, branding: Branding, frame: mjml.Frame, markers
             etree.SubElement(head, "meta", {"name": name, "content": "light dark"})
         style = etree.SubElement(head, "style", {"type": "text/css"})
         style.text = footer.dark_styles(branding)
-    unsubscribe, view = (markers.put(_link_tag(name)) for name in ("unsubscribe_url", "view_in_browser_url"))
+
+
+def add_footer(document: Element, branding: Branding, frame: mjml.Frame, markers: Markers) -> None:
+    unsubscribe, view = (markers.put(link_tag(name)) for name in ("unsubscribe_url", "view_in_browser_url"))
     table = footer.as_html(
         branding, unsubscribe=unsubscribe, view=view, width=frame.width, ground=frame.background
     )
-    body.append(lxml.html.fragment_fromstring(table))
+    document.find("body").append(lxml.html.fragment_fromstring(table))
 
 
-def _link_tag(name: str) -> Tag:
+def link_tag(name: str) -> Tag:
     return Tag("output", Name(name), f"{{{{{name}}}}}", 1)
 
 
@@ -85,7 +88,7 @@ def _place_in_attributes(element: Element, markers: Markers) -> None:
         name, value = str(key), str(raw)
         if name.lower().startswith("on"):
             raise LayoutInvalid([Problem(None, f"the event handler '{name}' may not stand in a mail")])
-        if name in _LINK_ATTRIBUTES and not markers.is_link(value, _SAFE_LINK):
+        if name in _LINK_ATTRIBUTES and not markers.is_link(value, SAFE_LINK):
             raise LayoutInvalid([Problem(None, f"the link '{value[:60]}' may not stand in a mail")])
         tags = markers.tags_in(value)
         if not tags:
@@ -111,13 +114,16 @@ def build_html(document: Element, markers: Markers, known: Mapping[str, str]) ->
 
 
 def build_text(
-    document: Element, branding: Branding, markers: Markers, known: Mapping[str, str]
+    document: Element, branding: Branding | None, markers: Markers, known: Mapping[str, str]
 ) -> MergeTemplate:
+    """Without ``branding``, without a footer."""
     layout = document.xpath(f"//*[contains(concat(' ', @class, ' '), ' {styles.SCOPE} ')]")
     text = "\n\n".join(plaintext.write(element) for element in layout)
-    links = (markers.put(_link_tag(name)) for name in ("unsubscribe_url", "view_in_browser_url"))
-    unsubscribe, view = (markers.place(link, Place.URL) for link in links)
-    text += "\n\n" + footer.as_text(branding, unsubscribe=unsubscribe, view=view) + "\n"
+    if branding is not None:
+        links = (markers.put(link_tag(name)) for name in ("unsubscribe_url", "view_in_browser_url"))
+        unsubscribe, view = (markers.place(link, Place.URL) for link in links)
+        text += "\n\n" + footer.as_text(branding, unsubscribe=unsubscribe, view=view)
+    text += "\n"
     pieces = markers.pieces(text, as_plain=True)
     merge.require_no_stray(pieces, line=None)
     return merge.build(pieces, known)

@@ -124,7 +124,9 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
     lines = []
     for line in text.split(_BREAK):
         stripped = " ".join(line.split())
-        lines.append(textwrap.fill(stripped, width, break_long_words=False, break_on_hyphens=False))
+        if len(stripped) > width:  # textwrap took most of the time of a mail of short paragraphs.
+            stripped = textwrap.fill(stripped, width, break_long_words=False, break_on_hyphens=False)
+        lines.append(stripped)
     block = "\n".join(lines).strip("\n")
     if block.strip():
         yield block

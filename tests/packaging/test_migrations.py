@@ -50,7 +50,7 @@ def _schema(connection: Connection) -> dict[str, Any]:
         parts: dict[str, Any] = {
             "columns": inspector.get_columns(table),
             "foreign keys": inspector.get_foreign_keys(table),
-            "indexes": inspector.get_indexes(table),
+            "indexes": [_index(row) for row in inspector.get_indexes(table)],
             "unique": inspector.get_unique_constraints(table),
             "checks": inspector.get_check_constraints(table),
         }
@@ -58,6 +58,11 @@ def _schema(connection: Connection) -> dict[str, Any]:
         for part, rows in parts.items():
             tables[table][part] = sorted(str(sorted(row.items(), key=lambda item: item[0])) for row in rows)
     return tables
+
+
+def _index(row: Any) -> dict[str, Any]:
+    """Conditions come as objects, whose texts are compared."""
+    return row | {"dialect_options": {name: str(value) for name, value in row.get("dialect_options", {}).items()}}
 
 
 async def _read(database: Database) -> dict[str, Any]:

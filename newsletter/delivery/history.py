@@ -1,0 +1,337 @@
+"""Finds the messages of a project, of campaigns and single ones alike, with what became of them.
+
+Messages have no column for their project: their mailing has. So pages are read along an index of
+mailings, of tags or of addresses, the newest first, and cost what they show.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select, true
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts.project import Project
+from newsletter.delivery.models import (
+    Content,
+    Feedback,
+    Mailing,
+    MailingKind,
+    MailingStatus,
+    Message,
+    MessageAttempt,
+    MessagePart,
+    MessageTag,
+    Outcome,
+    Role,
+)
+from newsletter.delivery.queries import PREFIX, public_id
+from newsletter.delivery.statuses import CANCELLED, MessageStatus, status_of
+from newsletter.kit import ids
+from newsletter.kit.bulk import among
+from newsletter.kit.db import db_now, is_postgresql
+from newsletter.kit.errors import NotFound, ValidationFailed
+from newsletter.providers.base import Purpose
+from newsletter.templates.slots import MergeTemplate
+
+MessageKey = tuple[UUID, int]
+Keys: TypeAlias = Select[UUID, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which messages to show; None does not filter."""
+
+    status: MessageStatus | None = None
+    tag: str | None = None
+    address_key: str | None = None
+    campaign_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    list_ids: Collection[UUID] = ()
+    """Of a restricted key: only mail to these lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message with what its mailing says of it."""
+
+    mailing_id: UUID
+    seq: int
+    subscriber_id: UUID | None
+    address: str
+    outcome: Outcome
+    reason: str | None
+    feedback: Feedback | None
+    attempts: int
+    next_attempt_at: datetime | None
+    decided_at: datetime | None
+    server_id: UUID | None
+    kind: MailingKind
+    purpose: Purpose
+    mailing_status: MailingStatus
+    source_id: UUID
+    list_id: UUID | None
+    sender: Mapping[str, Any]
+    created_at: datetime
+    expires_at: datetime
+    role: Role | None
+    item: int | None
+    tags: Sequence[str] | None
+    variables: Mapping[str, str] | None
+    own_subject: Any
+    mailing_subject: Any
+    now: datetime
+
+    @property
+    def id(self) -> str:
+        return public_id(self.mailing_id, self.seq)
+
+    @property
+    def status(self) -> MessageStatus:
+        is_due = self.next_attempt_at is None or self.next_attempt_at <= self.now or self.attempts > 0
+        return status_of(self.outcome, self.feedback, is_due=is_due, reason=self.reason)
+
+    @property
+    def campaign_id(self) -> UUID | None:
+        return self.source_id if self.kind is MailingKind.campaign else None
+
+    @property
+    def is_erased(self) -> bool:
+        return "@" not in self.address
+
+    @property
+    def subject(self) -> str | None:
+        """As a single mail's reader saw it; a campaign's without what it says of its reader."""
+        written = self.own_subject or self.mailing_subject
+        return MergeTemplate.from_json(written).merge(self.variables or {}) if written else None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try, and how it ended."""
+
+    number: int
+    at: datetime
+    outcome: Outcome
+    server_id: UUID | None
+    code: int | None = None
+    enhanced: str | None = None
+    reason: str | None = None
+
+
+_COLUMNS = (
+    Message.mailing_id,
+    Message.seq,
+    Message.subscriber_id,
+    Message.address,
+    Message.outcome,
+    Message.reason,
+    Message.feedback,
+    Message.attempts,
+    Message.next_attempt_at,
+    Message.decided_at,
+    Message.server_id,
+    Mailing.kind,
+    Mailing.purpose,
+    Mailing.status,
+    Mailing.source_id,
+    Mailing.list_id,
+    Mailing.sender,
+    Mailing.created_at,
+    Mailing.expires_at,
+    MessagePart.role,
+    MessagePart.item,
+    MessagePart.tags,
+    MessagePart.variables,
+    Content.compiled["subject"],
+    Mailing.content["subject"],
+    db_now(),
+)
+
+
+def _with_parts(statement: Select[Any]) -> Select[Any]:
+    part = and_(MessagePart.mailing_id == Message.mailing_id, MessagePart.seq == Message.seq)
+    content = and_(Content.mailing_id == MessagePart.mailing_id, Content.number == MessagePart.content)
+    return statement.outerjoin(MessagePart, part).outerjoin(Content, content)
+
+
+async def one(
+    session: AsyncSession, project: Project, message_id: str, list_ids: Collection[UUID] = ()
+) -> Entry:
+    """Raises `NotFound`, also for a message of another project or outside of a key's lists."""
+    key = read_id(message_id)
+    statement = _with_parts(select(*_COLUMNS).join(Mailing, Mailing.id == Message.mailing_id)).where(
+        Message.mailing_id == key[0], Message.seq == key[1], *_mine(project, list_ids)
+    )
+    row = (await session.execute(statement)).one_or_none()
+    if row is None:
+        raise NotFound("There is no such message in this project.")
+    return Entry(*row)
+
+
+def read_id(message_id: str) -> MessageKey:
+    """Raises `NotFound` for what is no id of a message."""
+    try:
+        raw = ids.decode(PREFIX, message_id, size=20)
+    except ValueError:
+        raise NotFound("There is no such message in this project.") from None
+    return UUID(bytes=raw[:16]), int.from_bytes(raw[16:])
+
+
+def _mine(project: Project, list_ids: Collection[UUID]) -> list[ColumnElement[bool]]:
+    return [Mailing.project_id == project.id, *([Mailing.list_id.in_(list_ids)] if list_ids else [])]
+
+
+async def listed(
+    session: AsyncSession, project: Project, wanted: Wanted, *, after: str | None, limit: int
+) -> list[Entry]:
+    """The newest mailing first, in it the last recipient first. ``after`` is the id that a page ended
+    with. Raises `ValidationFailed` for a cursor that we did not make."""
+    behind = _cursor(after)
+    conditions, inside = _of_mailing(project, wanted, behind), _of_message(wanted, behind)
+    if wanted.tag is not None:
+        ways: list[Keys] = [_by_tag(project, wanted.tag).where(*inside)]
+    elif wanted.address_key is not None:
+        ways = [_single_ones().where(*inside), _in_campaigns().where(*inside)]
+    elif is_postgresql(session):
+        ways = [_mailing_by_mailing(inside, limit)]
+    else:
+        ways = [_KEYS.join(Mailing, Mailing.id == Message.mailing_id).where(*inside)]
+    found: list[MessageKey] = []
+    for keys in ways:
+        rows = await session.execute(keys.where(*conditions).limit(limit))
+        found += [(mailing_id, seq) for mailing_id, seq in rows]
+    return await _entries(session, sorted(found, reverse=True)[:limit])
+
+
+def _cursor(after: str | None) -> MessageKey | None:
+    if after is None:
+        return None
+    try:
+        return read_id(after)
+    except NotFound:
+        raise ValidationFailed.of("cursor", "must be the next_cursor of an earlier page") from None
+
+
+_KEYS = select(Message.mailing_id, Message.seq).order_by(Message.mailing_id.desc(), Message.seq.desc())
+
+
+def _by_tag(project: Project, tag: str) -> Keys:
+    found = and_(Message.mailing_id == MessageTag.mailing_id, Message.seq == MessageTag.seq)
+    keys = select(MessageTag.mailing_id, MessageTag.seq).join(Message, found)
+    return (
+        keys.join(Mailing, Mailing.id == MessageTag.mailing_id)
+        .where(MessageTag.project_id == project.id, MessageTag.tag == tag)
+        .order_by(MessageTag.mailing_id.desc(), MessageTag.seq.desc())
+    )
+
+
+def _single_ones() -> Keys:
+    """What was sent by calls, along the index of its addresses."""
+    mine = Message.subscriber_id.is_(None)
+    return _KEYS.join(Mailing, Mailing.id == Message.mailing_id).where(mine)
+
+
+def _in_campaigns() -> Keys:
+    """What campaigns sent: one look into each for the address."""
+    mine = Mailing.kind != MailingKind.transactional, Message.subscriber_id.is_not(None)
+    return _KEYS.join(Mailing, Mailing.id == Message.mailing_id).where(*mine)
+
+
+def _mailing_by_mailing(conditions: Sequence[ColumnElement[bool]], limit: int) -> Keys:
+    """Stops as soon as a page is full. (A plain join would be sorted as a whole: a page of a project
+    with one campaign to a million readers read all of them.)"""
+    inside = (
+        select(Message.seq)
+        .where(Message.mailing_id == Mailing.id, *conditions)
+        .order_by(Message.seq.desc())
+        .limit(limit)
+        .lateral("inside")
+    )
+    keys = select(Mailing.id, inside.c.seq).select_from(Mailing).join(inside, true())
+    return keys.order_by(Mailing.id.desc(), inside.c.seq.desc())
+
+
+def _of_mailing(project: Project, wanted: Wanted, behind: MessageKey | None) -> list[ColumnElement[bool]]:
+    found = _mine(project, wanted.list_ids)
+    if wanted.campaign_id is not None:
+        found += [Mailing.kind == MailingKind.campaign, Mailing.source_id == wanted.campaign_id]
+    if wanted.since is not None:
+        found.append(Mailing.id >= ids.first_of(wanted.since))
+    if wanted.until is not None:
+        found.append(Mailing.id < ids.first_of(wanted.until))
+    if behind is not None:
+        found.append(Mailing.id <= behind[0])
+    return found
+
+
+def _of_message(wanted: Wanted, behind: MessageKey | None) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.address_key is not None:
+        found.append(Message.address_key == wanted.address_key)
+    if wanted.status is not None:
+        found.append(_IN_STATUS[wanted.status])
+    if behind is not None:
+        same = and_(Message.mailing_id == behind[0], Message.seq < behind[1])
+        found.append(or_(Message.mailing_id < behind[0], same))
+    return found
+
+
+_IS_WAITING = and_(
+    Message.attempts == 0, Message.next_attempt_at.is_not(None), Message.next_attempt_at > db_now()
+)
+_IS_CANCELLED = and_(Message.outcome == Outcome.skipped, Message.reason == CANCELLED)
+_IN_STATUS: Mapping[MessageStatus, ColumnElement[bool]] = {
+    **{MessageStatus(each.value): Message.feedback == each for each in Feedback},
+    **{
+        MessageStatus(each.value): and_(Message.outcome == each, Message.feedback.is_(None))
+        for each in Outcome
+        if each is not Outcome.pending
+    },
+    MessageStatus.queued: and_(Message.outcome == Outcome.pending, ~_IS_WAITING),
+    MessageStatus.scheduled: and_(Message.outcome == Outcome.pending, _IS_WAITING),
+    MessageStatus.skipped: and_(
+        Message.outcome == Outcome.skipped, Message.reason.is_distinct_from(CANCELLED)
+    ),
+    MessageStatus.cancelled: _IS_CANCELLED,
+}
+"""`status_of` as conditions."""
+
+
+async def _entries(session: AsyncSession, keys: Sequence[MessageKey]) -> list[Entry]:
+    """In the order of ``keys``, of which there are a page."""
+    if not keys:
+        return []
+    statement = _with_parts(select(*_COLUMNS).join(Mailing, Mailing.id == Message.mailing_id)).where(
+        among(session, Message.mailing_id, {mailing_id for mailing_id, _ in keys}),
+        among(session, Message.seq, {seq for _, seq in keys}),
+    )
+    found = {(row[0], row[1]): Entry(*row) for row in await session.execute(statement)}
+    return [found[key] for key in keys if key in found]
+
+
+async def attempts(session: AsyncSession, entry: Entry) -> list[Attempt]:
+    """The tries behind a message, the first one first: those that were refused, and the last."""
+    statement = select(MessageAttempt).where(
+        MessageAttempt.mailing_id == entry.mailing_id, MessageAttempt.seq == entry.seq
+    )
+    found = [
+        Attempt(row.attempt, row.at, row.outcome, row.server_id, row.code, row.enhanced, row.reason)
+        for row in await session.scalars(statement.order_by(MessageAttempt.attempt))
+    ]
+    if entry.outcome is Outcome.sent and entry.decided_at is not None:
+        found.append(Attempt(entry.attempts, entry.decided_at, Outcome.sent, entry.server_id))
+    return found
+
+
+async def siblings(session: AsyncSession, entry: Entry) -> list[MessageKey]:
+    """All messages of the call or item that a single mail came from, itself included."""
+    statement = select(MessagePart.mailing_id, MessagePart.seq).where(
+        MessagePart.mailing_id == entry.mailing_id, MessagePart.item == entry.item
+    )
+    return [
+        (mailing_id, seq) for mailing_id, seq in await session.execute(statement.order_by(MessagePart.seq))
+    ]

@@ -1,0 +1,368 @@
+"""Starts mailings to the recipients that a call names: single mails, one or a thousand of them.
+
+They are mailings like any other, with the same batches, ledger and workers. What one call hands
+over becomes as few of them as possible, because each is claimed and closed by itself: items from
+one sender share a mailing, even where they say different things (`models.Content`). Only an
+address that occurs twice needs a second one, as a mailing mails an address once.
+
+A thousand items are some ten statements.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts.project import Project
+from newsletter.audience import queries as audience
+from newsletter.delivery import queries
+from newsletter.delivery.mime import File
+from newsletter.delivery.models import (
+    Attachment,
+    Batch,
+    BatchStatus,
+    Content,
+    Mailing,
+    MailingKind,
+    MailingStatus,
+    Message,
+    MessagePart,
+    MessageTag,
+    Outcome,
+    Role,
+    UnknownPolicy,
+)
+from newsletter.delivery.rounds import SUPPRESSED
+from newsletter.delivery.service import Sender, close_if_done, reserve_mails
+from newsletter.kit import clock, ids, jobs
+from newsletter.kit.address import Address, domain_of
+from newsletter.kit.bulk import insert_rows
+from newsletter.plans import service as plans
+from newsletter.plans.catalogue import Resource
+from newsletter.providers.base import Purpose
+from newsletter.settings import DeliverySettings
+from newsletter.suppressions import queries as suppressions
+from newsletter.templates.compile import Compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    address: Address
+    name: str | None = None
+    role: Role = Role.to
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Writing:
+    """What a mail says. Items that hold the same object share what is stored of it."""
+
+    compiled: Compiled
+    reply_to: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What items must have in common to share a mailing."""
+
+    sender: Sender
+    purpose: Purpose
+    track_opens: bool = False
+    track_clicks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One mail, to everybody whom its header names. Each address occurs once."""
+
+    origin: Origin
+    recipients: tuple[Recipient, ...]
+    writing: Writing
+    variables: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    due_at: datetime | None = None
+    """Not before this moment; None: at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A message as it was written down."""
+
+    id: str
+    recipient: Recipient
+    outcome: Outcome
+    due_at: datetime | None
+
+
+async def post(
+    session: AsyncSession,
+    project: Project,
+    items: Sequence[Item],
+    *,
+    mail_limit: int | None,
+    settings: DeliverySettings,
+) -> list[list[Posted]]:
+    """Writes the mails down and wakes the workers; returns the messages of each item.
+
+    Who may not be mailed gets a row that says so, and uses up nothing. Raises `QuotaExceeded` when
+    the plan has fewer mails left than all items need; the transaction is then the caller's to
+    roll back.
+    """
+    blocked = await _blocked(session, project, items)
+    drafts = _arranged(items)
+    for draft in drafts:
+        draft.number(blocked)
+    open_count = sum(draft.open_count for draft in drafts)
+    now = clock.now()
+    period = plans.period_of(Resource.mails, now)
+    await reserve_mails(session, project.quota_owner_id, open_count, mail_limit, period)
+    await insert_rows(session, Mailing, [_mailing(draft, project, period, now, settings) for draft in drafts])
+    await _write_contents(session, drafts)
+    await _write_messages(session, project, drafts)
+    await _write_batches(session, drafts, now, settings.batch_size)
+    found = {id(item): posted for draft in drafts for item, posted in draft.posted()}
+    return [found[id(item)] for item in items]
+
+
+@dataclass(slots=True)
+class _Row:
+    seq: int
+    item: Item
+    place: int
+    """The item's place in its mailing."""
+    content: int
+    recipient: Recipient
+    outcome: Outcome
+    reason: str | None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A mailing that is being put together."""
+
+    origin: Origin
+    items: list[Item]
+    id: UUID = field(default_factory=ids.uuid7)
+    contents: list[tuple[Writing, Item]] = field(default_factory=list)
+    rows: list[_Row] = field(default_factory=list)
+
+    def number(self, blocked: "_Blocked") -> None:
+        """Gives each recipient a number: those that are due together one after the other, so that
+        batches stay ranges."""
+        known: dict[tuple[int, int], int] = {}
+        self.items.sort(key=lambda item: (item.due_at is not None, item.due_at or _NEVER))
+        for place, item in enumerate(self.items, 1):
+            # Several recipients are shown in the header, which nobody else's mail may have.
+            key = (id(item.writing), place if _shows_all(item) else 0)
+            if key not in known:
+                self.contents.append((item.writing, item))
+                known[key] = len(self.contents)
+            for recipient in item.recipients:
+                reason = blocked.get((self.origin, recipient.address.key))
+                outcome = Outcome.pending if reason is None else Outcome.suppressed
+                row = _Row(len(self.rows) + 1, item, place, known[key], recipient, outcome, reason)
+                self.rows.append(row)
+
+    @property
+    def open_count(self) -> int:
+        return sum(row.outcome is Outcome.pending for row in self.rows)
+
+    def posted(self) -> list[tuple[Item, list[Posted]]]:
+        public = queries.public_ids(self.id)
+        found: dict[int, tuple[Item, list[Posted]]] = {}
+        for row in self.rows:
+            posted = Posted(public(row.seq), row.recipient, row.outcome, row.item.due_at)
+            found.setdefault(row.place, (row.item, []))[1].append(posted)
+        return list(found.values())
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_Blocked = Mapping[tuple[Origin, str], str]
+
+
+def _arranged(items: Sequence[Item]) -> list[_Draft]:
+    """Items of one origin in one mailing, but each in one that does not know its addresses yet."""
+    drafts: dict[tuple[Origin, int], _Draft] = {}
+    times: Counter[tuple[Origin, str]] = Counter()
+    for item in items:
+        keys = [(item.origin, each.address.key) for each in item.recipients]
+        turn = max(times[key] for key in keys)
+        times.update({key: turn + 1 - times[key] for key in keys})
+        drafts.setdefault((item.origin, turn), _Draft(item.origin, [])).items.append(item)
+    return list(drafts.values())
+
+
+def _shows_all(item: Item) -> bool:
+    return len(item.recipients) > 1 or item.recipients[0].role is not Role.to
+
+
+async def _blocked(session: AsyncSession, project: Project, items: Sequence[Item]) -> _Blocked:
+    """Why which addresses may not be mailed, for each origin."""
+    by_origin: dict[Origin, set[str]] = {}
+    for item in items:
+        by_origin.setdefault(item.origin, set()).update(each.address.key for each in item.recipients)
+    found: dict[tuple[Origin, str], str] = {}
+    for origin, keys in by_origin.items():
+        domain = domain_of(origin.sender.from_email)
+        held = await suppressions.reasons(
+            session, project.id, None, domain, keys, is_marketing=origin.purpose is Purpose.marketing
+        )
+        found |= {(origin, key): f"{SUPPRESSED}: {reason}" for key, reason in held.items()}
+        if origin.purpose is Purpose.marketing:
+            for key in await audience.left_everything(session, project, keys):
+                found.setdefault((origin, key), f"{SUPPRESSED}: unsubscribe")
+    return found
+
+
+def _mailing(
+    draft: _Draft, project: Project, period: str, now: datetime, settings: DeliverySettings
+) -> dict[str, object]:
+    late = [item.due_at - now for item in draft.items if item.due_at]
+    return {
+        "id": draft.id,
+        "project_id": project.id,
+        "kind": MailingKind.transactional,
+        "purpose": draft.origin.purpose,
+        "source_id": draft.id,
+        "list_id": None,
+        "status": MailingStatus.running,
+        "policy": UnknownPolicy.resend_once,
+        "content": {},
+        "sender": asdict(draft.origin.sender),
+        "is_test": project.is_test,
+        "track_opens": draft.origin.track_opens,
+        "track_clicks": draft.origin.track_clicks,
+        "quota_owner_id": project.quota_owner_id,
+        "quota_period": period,
+        "recipient_count": len(draft.rows),
+        "sent": 0,
+        "failed": 0,
+        "suppressed": 0,
+        "skipped": 0,
+        "unknown": 0,
+        # What is due last has as long for its retries as what goes out at once.
+        "expires_at": now + timedelta(hours=settings.transactional_hours) + max([timedelta(0), *late]),
+        "created_at": now,
+    }
+
+
+async def _write_contents(session: AsyncSession, drafts: Sequence[_Draft]) -> None:
+    compiled: dict[int, dict[str, object]] = {}
+    contents: list[dict[str, object]] = []
+    files: list[dict[str, object]] = []
+    for draft in drafts:
+        for number, (writing, item) in enumerate(draft.contents, 1):
+            if id(writing) not in compiled:
+                compiled[id(writing)] = writing.compiled.to_json()
+            head: dict[str, object] = {"reply_to": writing.reply_to, "headers": writing.headers}
+            if _shows_all(item):
+                head |= {role.value: _shown(item, role) for role in (Role.to, Role.cc)}
+            contents.append(
+                {"mailing_id": draft.id, "number": number, "compiled": compiled[id(writing)], "head": head}
+            )
+            files += [
+                {"mailing_id": draft.id, "content": number, "position": position, **asdict(file)}
+                for position, file in enumerate(writing.files)
+            ]
+    await insert_rows(session, Content, contents)
+    await insert_rows(session, Attachment, files)
+
+
+def _shown(item: Item, role: Role) -> list[tuple[str, str | None]]:
+    return [(each.address.spelling, each.name) for each in item.recipients if each.role is role]
+
+
+async def _write_messages(session: AsyncSession, project: Project, drafts: Sequence[_Draft]) -> None:
+    now = clock.now()
+    rows = [(draft.id, row) for draft in drafts for row in draft.rows]
+    messages = [
+        {
+            "mailing_id": mailing_id,
+            "seq": row.seq,
+            "address": row.recipient.address.spelling,
+            "address_key": row.recipient.address.key,
+            "outcome": row.outcome,
+            "reason": row.reason,
+            "attempts": 0,
+            "next_attempt_at": row.item.due_at if row.outcome is Outcome.pending else None,
+            "decided_at": None if row.outcome is Outcome.pending else now,
+        }
+        for mailing_id, row in rows
+    ]
+    parts = [
+        {
+            "mailing_id": mailing_id,
+            "seq": row.seq,
+            "item": row.place,
+            "content": row.content,
+            "role": row.recipient.role,
+            "name": row.recipient.name,
+            "variables": dict(row.item.variables),
+            "tags": list(row.item.tags),
+        }
+        for mailing_id, row in rows
+    ]
+    tags = [
+        {"project_id": project.id, "tag": tag, "mailing_id": mailing_id, "seq": row.seq}
+        for mailing_id, row in rows
+        for tag in row.item.tags
+    ]
+    await insert_rows(session, Message, messages)
+    await insert_rows(session, MessagePart, parts)
+    await insert_rows(session, MessageTag, tags)
+
+
+async def _write_batches(session: AsyncSession, drafts: Sequence[_Draft], now: datetime, size: int) -> None:
+    batches: list[dict[str, object]] = []
+    due: dict[datetime | None, list[dict[str, str]]] = {}
+    over = []
+    for draft in drafts:
+        for _, wave in groupby(draft.rows, lambda row: row.item.due_at):
+            rows = list(wave)
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
+                is_open = any(row.outcome is Outcome.pending for row in part)
+                batch_id, due_at = ids.uuid7(), part[0].item.due_at
+                batches.append(
+                    {
+                        "id": batch_id,
+                        "mailing_id": draft.id,
+                        "first_seq": part[0].seq,
+                        "last_seq": part[-1].seq,
+                        "status": BatchStatus.waiting if is_open else BatchStatus.done,
+                        "due_at": due_at or now,
+                        "suppressed": sum(row.outcome is Outcome.suppressed for row in part),
+                        **_ZEROS,
+                    }
+                )
+                if is_open:
+                    due.setdefault(due_at, []).append({"batch_id": str(batch_id)})
+        if not draft.open_count:
+            over.append(draft.id)
+    await insert_rows(session, Batch, batches)
+    for due_at, payloads in due.items():
+        await jobs.enqueue_many(session, "delivery.send_batch", payloads, run_at=due_at)
+    for mailing_id in over:
+        await close_if_done(session, mailing_id)
+
+
+_ZEROS = dict.fromkeys(
+    (
+        "token",
+        "decided_before",
+        "crashes",
+        "outages",
+        "sent",
+        "failed",
+        "skipped",
+        "unknown",
+        "bounced",
+        "complained",
+    ),
+    0,
+)

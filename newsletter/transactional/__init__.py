@@ -1,0 +1,1 @@
+"""One message now: single mails, and what became of each."""

@@ -1,0 +1,221 @@
+"""``/send``: one mail now, or up to a thousand of them; ``/messages``: what became of each."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from pydantic import ValidationError
+
+from newsletter.accounts.project import Principal
+from newsletter.delivery import history
+from newsletter.delivery.history import Wanted
+from newsletter.delivery.models import Outcome
+from newsletter.delivery.posting import Item, Posted
+from newsletter.delivery.statuses import MessageStatus
+from newsletter.kit import address, ids, paging
+from newsletter.kit.db import Database
+from newsletter.kit.errors import NewsletterError, ValidationFailed
+from newsletter.kit.idempotency import Once
+from newsletter.kit.schema import CursorMeta, CursorPage, Data, bad_fields
+from newsletter.plans.catalogue import CallClass
+from newsletter.transactional import service, tracing
+from newsletter.transactional.schemas import (
+    Bulk,
+    BulkOut,
+    ItemError,
+    ItemOut,
+    MessageOut,
+    MessageSummary,
+    RecipientOut,
+    Send,
+    Sent,
+)
+from newsletter.transactional.service import Office, Prepared
+
+
+class SendController(Controller):
+    path = "/send"
+    tags = ("Single mails",)
+
+    @post(operation_id="send_mail", summary="Send one mail", opt={"scope": "send"}, status_code=202)
+    async def create(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        office: NamedDependency[Office],
+        once: NamedDependency[Once],
+        data: JSONBody[Send],
+    ) -> Data[Sent]:
+        """Takes it, and answers before it is on its way: `GET /messages/{id}` says what became of it. A
+        recipient who must not be mailed gets a message with the status `suppressed`, and no mail."""
+        (prepared,) = await service.prepare(db, principal, office, [data])
+        if isinstance(prepared, NewsletterError):
+            raise prepared
+        async with db.unit_of_work() as session:
+            (posted,) = await service.post(session, principal, [prepared], office.settings)
+            out = Data[Sent](data=_sent(posted))
+            await once.keep(session, 202, out)
+        return out
+
+    @post(
+        "/bulk",
+        operation_id="send_mails",
+        summary="Send up to 1,000 mails",
+        opt={"scope": "send", "calls": CallClass.batches},
+        status_code=202,
+    )
+    async def bulk(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        office: NamedDependency[Office],
+        once: NamedDependency[Once],
+        data: JSONBody[Bulk],
+    ) -> Data[BulkOut]:
+        """A bad item fails alone and says why; the others are taken together, or none of them when the
+        plan has fewer mails left than they need."""
+        limit = office.settings.limits.bulk_items
+        if not 1 <= len(data.messages) <= limit:
+            raise ValidationFailed.of("messages", f"must have 1 to {limit:,} items")
+        prepared = await _prepared(db, principal, office, data.messages)
+        items = [each for each in prepared if isinstance(each, Item)]
+        async with db.unit_of_work() as session:
+            posted = iter(await service.post(session, principal, items, office.settings))
+            results = [
+                _failed(index, each) if isinstance(each, NewsletterError) else _taken(index, next(posted))
+                for index, each in enumerate(prepared)
+            ]
+            out = Data[BulkOut](data=_summed(results))
+            await once.keep(session, 202, out)
+        return out
+
+
+class MessageController(Controller):
+    path = "/messages"
+    tags = ("Single mails",)
+
+    @get(operation_id="list_messages", summary="List messages", opt={"scope": "messages:read"})
+    async def index(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        status: FromQuery[MessageStatus | None] = None,
+        tag: FromQuery[str | None] = None,
+        email: FromQuery[str | None] = None,
+        campaign_id: FromQuery[str | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        cursor: FromQuery[str | None] = None,
+        per_page: FromQuery[int] = 20,
+    ) -> CursorPage[MessageSummary]:
+        """Of campaigns and of calls, the newest first."""
+        paging.check(1, per_page)
+        wanted = Wanted(
+            status=status,
+            tag=_text("tag", tag),
+            address_key=_key_of(email),
+            campaign_id=ids.in_query("cmp", "campaign_id", campaign_id),
+            since=_instant("since", since),
+            until=_instant("until", until),
+            list_ids=principal.list_ids,
+        )
+        async with db.read() as session:
+            found = await history.listed(session, principal.project, wanted, after=cursor, limit=per_page)
+        shown = [tracing.shown(entry) for entry in found]
+        more = shown[-1].id if len(shown) == per_page else None
+        return CursorPage(data=shown, meta=CursorMeta(per_page=per_page, next_cursor=more))
+
+    @get(
+        "/{message_id:str}",
+        operation_id="get_message",
+        summary="Read a message with its history",
+        opt={"scope": "messages:read"},
+    )
+    async def read(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        message_id: FromPath[str],
+    ) -> Data[MessageOut]:
+        async with db.read() as session:
+            return Data(data=await tracing.traced(session, principal, message_id))
+
+
+def _text(field: str, text: str | None) -> str | None:
+    if text is not None and "\0" in text:
+        raise ValidationFailed.of(field, "must not contain the NUL character")
+    return text
+
+
+def _key_of(email: str | None) -> str | None:
+    if email is None:
+        return None
+    try:
+        return address.parse(email).key
+    except ValueError as error:
+        raise ValidationFailed.of("email", str(error)) from None
+
+
+def _instant(field: str, at: datetime | None) -> datetime | None:
+    if at is not None and at.tzinfo is None:
+        raise ValidationFailed.of(field, "must have a zone, as in 2026-11-21T09:00:00Z")
+    return at
+
+
+async def _prepared(
+    db: Database, principal: Principal, office: Office, raw: Sequence[object]
+) -> list[Prepared]:
+    read = [_read(each) for each in raw]
+    bodies = [each for each in read if isinstance(each, Send)]
+    prepared = iter(await service.prepare(db, principal, office, bodies))
+    return [next(prepared) if isinstance(each, Send) else each for each in read]
+
+
+def _read(raw: object) -> Send | ValidationFailed:
+    try:
+        return Send.model_validate(raw)
+    except ValidationError as error:
+        return ValidationFailed(errors=bad_fields(error))
+
+
+def _status(posted: Posted) -> MessageStatus:
+    if posted.outcome is Outcome.suppressed:
+        return MessageStatus.suppressed
+    return MessageStatus.queued if posted.due_at is None else MessageStatus.scheduled
+
+
+def _sent(posted: Sequence[Posted]) -> Sent:
+    messages = [
+        RecipientOut(
+            id=each.id,
+            email=each.recipient.address.spelling,
+            role=each.recipient.role,
+            status=_status(each),
+        )
+        for each in posted
+    ]
+    open_ = (each.status for each in messages if each.status is not MessageStatus.suppressed)
+    return Sent(id=messages[0].id, status=next(open_, MessageStatus.suppressed), messages=messages)
+
+
+def _taken(index: int, posted: Sequence[Posted]) -> ItemOut:
+    sent = _sent(posted)
+    return ItemOut(index=index, id=sent.id, status=sent.status, messages=sent.messages)
+
+
+def _failed(index: int, error: NewsletterError) -> ItemOut:
+    shown = ItemError(code=error.code, message=error.message, errors=error.errors or None)
+    return ItemOut(index=index, error=shown)
+
+
+def _summed(results: Sequence[ItemOut]) -> BulkOut:
+    failed = sum(each.error is not None for each in results)
+    return BulkOut(
+        total=len(results),
+        accepted=len(results) - failed,
+        suppressed=sum(each.status is MessageStatus.suppressed for each in results),
+        failed=failed,
+        results=list(results),
+    )

@@ -1,0 +1,265 @@
+"""From bodies to mails: who they are from, what they say, and to whom, checked before one is written.
+
+One body and a thousand go the same way. What bodies have in common (a sender, a template, a text)
+is looked up and compiled once for all of them; what is wrong with one is returned in its place.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts import queries as accounts
+from newsletter.accounts.project import Principal, Profile
+from newsletter.audience import queries as audience
+from newsletter.delivery import headers, posting, senders
+from newsletter.delivery.headers import HeaderInvalid
+from newsletter.delivery.mime import File
+from newsletter.delivery.models import Role
+from newsletter.delivery.posting import Item, Origin, Posted, Recipient, Writing
+from newsletter.delivery.service import Sender
+from newsletter.domains import queries as domains
+from newsletter.kit import address
+from newsletter.kit.address import ascii_domain_of, domain_of
+from newsletter.kit.db import Database
+from newsletter.kit.errors import Forbidden, NewsletterError, ValidationFailed
+from newsletter.plans.catalogue import Resource
+from newsletter.providers.base import Purpose
+from newsletter.settings import LimitSettings, Settings
+from newsletter.templates import service as templates
+from newsletter.templates.compile import Compiled
+from newsletter.templates.expressions import as_text
+from newsletter.templates.queries import Shelf
+from newsletter.templates.service import Frame, TemplateMissing
+from newsletter.transactional.schemas import Send
+
+Prepared = Item | NewsletterError
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What single mails need besides the database."""
+
+    shelf: Shelf
+    settings: Settings
+
+
+async def prepare(
+    db: Database, principal: Principal, office: Office, bodies: Sequence[Send]
+) -> list[Prepared]:
+    """The mails, ready to be posted, each in the place of its body; or what is wrong with it."""
+    if principal.list_ids:
+        raise Forbidden("This key is restricted to lists, and single mails belong to none.")
+    async with db.read() as session:
+        common = await _common(session, principal, office, bodies)
+    return await asyncio.to_thread(_items, common, office.settings.limits, bodies)
+
+
+async def post(
+    session: AsyncSession, principal: Principal, items: Sequence[Item], settings: Settings
+) -> list[list[Posted]]:
+    """Writes the mails down; returns the messages of each. Raises `QuotaExceeded`."""
+    limit = principal.plan.limits[Resource.mails]
+    return await posting.post(session, principal.project, items, mail_limit=limit, settings=settings.delivery)
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What bodies share, looked up once; errors stand where they were found."""
+
+    profile: Profile
+    senders: Mapping[tuple[str | None, Purpose], Sender | NewsletterError]
+    frames: Mapping[UUID, Frame | NewsletterError]
+
+
+async def _common(
+    session: AsyncSession, principal: Principal, office: Office, bodies: Sequence[Send]
+) -> _Common:
+    profile = await accounts.profile(session, principal.project)
+    found: dict[tuple[str | None, Purpose], Sender | NewsletterError] = {}
+    frames: dict[UUID, Frame | NewsletterError] = {}
+    names: frozenset[str] | None = None
+    for body in bodies:
+        key = _sender_key(body)
+        if key not in found:
+            try:
+                found[key] = await _sender(session, principal, profile, key, office.settings)
+            except NewsletterError as error:
+                found[key] = error
+        template_id = body.template_id
+        if template_id is not None and template_id not in frames:
+            if names is None:
+                names = await audience.custom_field_names(session, principal.project)
+            try:
+                frames[template_id] = await templates.frame(
+                    session, principal.project, office.shelf, template_id, names
+                )
+            except TemplateMissing:
+                frames[template_id] = ValidationFailed.of("template_id", "is not a template of this project")
+    return _Common(profile, found, frames)
+
+
+def _sender_key(body: Send) -> tuple[str | None, Purpose]:
+    return body.from_.address.spelling if body.from_ else None, body.routing.purpose
+
+
+async def _sender(
+    session: AsyncSession,
+    principal: Principal,
+    profile: Profile,
+    key: tuple[str | None, Purpose],
+    settings: Settings,
+) -> Sender:
+    """Who a mail is from, when this key and project may send as them. Raises what stands against it."""
+    own, purpose = key
+    project = principal.project
+    from_email = own or profile.from_email
+    if from_email is not None and not principal.may_send_from(domain_of(from_email)):
+        raise Forbidden("This key may not send from that domain.")
+    is_projects = own is None or _is_same(own, profile.from_email)
+    # Nothing leaves a sandbox, so there any sender may be tried.
+    is_free = own is None or is_projects or project.is_test
+    if not is_free and await domains.by_name(session, project.id, ascii_domain_of(own or "")) is None:
+        raise ValidationFailed.of(
+            "from",
+            "must be the project's sender or an address of one of its sending domains; "
+            "register its domain with POST /sending-domains",
+        )
+    from_email = await senders.check(session, project, profile, own, settings, purpose)
+    try:
+        headers.mailbox("From", from_email)
+    except HeaderInvalid:
+        raise ValidationFailed.of("from", "must be an address that ASCII can write") from None
+    return Sender(
+        from_email=from_email,
+        from_name=profile.from_name if is_projects else None,
+        reply_to=profile.reply_to if is_projects else None,
+        list_name=None,
+    )
+
+
+def _is_same(one: str, other: str | None) -> bool:
+    return other is not None and address.parse(one).key == address.parse(other).key
+
+
+@dataclass(slots=True)
+class _Desk:
+    """Compiles each text once, and lets equal mails share what they say."""
+
+    common: _Common
+    limits: LimitSettings
+    compiled: dict[object, Compiled | NewsletterError] = field(default_factory=dict)
+    writings: dict[object, Writing] = field(default_factory=dict)
+    designs: int = 0
+
+    def writing(self, body: Send, names: frozenset[str]) -> Writing:
+        compiled_key = (body.subject, body.html, body.text, body.template_id, body.routing.purpose, names)
+        files = tuple(
+            File(each.filename, each.media_type, each.content, each.content_id) for each in body.attachments
+        )
+        fields = tuple(body.headers.items())
+        key = (compiled_key, body.reply_to, fields, files)
+        if key not in self.writings:
+            self.writings[key] = Writing(
+                self._compiled(body, compiled_key, names), body.reply_to, fields, files
+            )
+        return self.writings[key]
+
+    def _compiled(self, body: Send, key: object, names: frozenset[str]) -> Compiled:
+        if key not in self.compiled:
+            try:
+                self.compiled[key] = self._compile(body, names)
+            except NewsletterError as error:
+                self.compiled[key] = error
+        found = self.compiled[key]
+        if isinstance(found, NewsletterError):
+            raise found
+        return found
+
+    def _compile(self, body: Send, names: frozenset[str]) -> Compiled:
+        frame = None if body.template_id is None else self.common.frames[body.template_id]
+        if isinstance(frame, NewsletterError):
+            raise frame
+        if frame is not None:
+            # Some milliseconds of a processor for each, in a call that somebody waits for.
+            self.designs += 1
+            if self.designs > self.limits.bulk_designs:
+                raise ValidationFailed.of(
+                    "template_id",
+                    f"a call may hold at most {self.limits.bulk_designs} different texts in templates; "
+                    "use 'variables' for what differs",
+                )
+        is_marketing = body.routing.purpose is Purpose.marketing
+        branding = templates.branding_of(self.common.profile) if is_marketing else None
+        return templates.compile_single(body.subject, body.html, body.text, names, frame, branding)
+
+
+def _items(common: _Common, limits: LimitSettings, bodies: Sequence[Send]) -> list[Prepared]:
+    desk = _Desk(common, limits)
+    found: list[Prepared] = []
+    for body in bodies:
+        try:
+            found.append(_item(desk, body))
+        except NewsletterError as error:
+            found.append(error)
+    return found
+
+
+def _item(desk: _Desk, body: Send) -> Item:
+    _check_sizes(body, desk.limits)
+    sender = desk.common.senders[_sender_key(body)]
+    if isinstance(sender, NewsletterError):
+        raise sender
+    name = body.from_.name if body.from_ and body.from_.name else sender.from_name
+    profile, tracking = desk.common.profile, body.tracking
+    origin = Origin(
+        Sender(sender.from_email, name, sender.reply_to, None),
+        body.routing.purpose,
+        profile.track_opens if tracking.opens is None else tracking.opens,
+        profile.track_clicks if tracking.clicks is None else tracking.clicks,
+    )
+    variables = {name: as_text(value) for name, value in body.variables.items() if value is not None}
+    return Item(
+        origin,
+        _recipients(body),
+        desk.writing(body, frozenset(body.variables)),
+        variables,
+        tuple(body.tags),
+        body.scheduled_at,
+    )
+
+
+def _recipients(body: Send) -> tuple[Recipient, ...]:
+    """Each address once, where it is seen first."""
+    found: dict[str, Recipient] = {}
+    for role, people in ((Role.to, body.to), (Role.cc, body.cc), (Role.bcc, body.bcc)):
+        for each in people:
+            found.setdefault(each.address.key, Recipient(each.address, each.name, role))
+    return tuple(found.values())
+
+
+def _check_sizes(body: Send, limits: LimitSettings) -> None:
+    """Raises `ValidationFailed` with everything that no single field can know."""
+    errors: dict[str, list[str]] = {}
+    if not body.to:
+        errors["to"] = ["must have at least 1 address"]
+    elif len(body.to) + len(body.cc) + len(body.bcc) > limits.recipients:
+        errors["to"] = [f"to, cc and bcc must have at most {limits.recipients} addresses together"]
+    if body.html is None and body.text is None and body.template_id is None:
+        errors["html"] = ["is missing: send 'html', 'text' or 'template_id'"]
+    for name, text in (("html", body.html), ("text", body.text)):
+        if text is not None and len(text.encode(errors="replace")) > limits.html_bytes:
+            errors[name] = [f"must have at most {limits.html_bytes:,} bytes"]
+    if body.reply_to is not None:
+        try:
+            headers.mailbox("Reply-To", body.reply_to)
+        except HeaderInvalid:
+            errors["reply_to"] = ["must be an address that ASCII can write"]
+    if len(body.attachments) > limits.attachments:
+        errors["attachments"] = [f"must be at most {limits.attachments} files"]
+    elif sum(len(each.content) for each in body.attachments) > limits.attachment_bytes:
+        errors["attachments"] = [f"must have at most {limits.attachment_bytes:,} bytes together"]
+    if errors:
+        raise ValidationFailed(errors=errors)
