@@ -92,7 +92,8 @@ class Letter:
     ) -> None:
         """``signers`` share the signing of a block; without them the calling thread signs.
         ``enclosed`` stands for the mailing's own content."""
-        self._enclosed, self._is_marketing = enclosed, mailing.purpose is Purpose.marketing
+        self._enclosed = enclosed
+        self._is_marketing = mailing.purpose is not Purpose.transactional
         self._mailing_id, self._links = mailing.id, links
         self._signature, self._signers = signature, signers
         self._compiled = Compiled.from_json(enclosed.compiled if enclosed else mailing.content)

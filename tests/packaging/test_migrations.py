@@ -62,7 +62,8 @@ def _schema(connection: Connection) -> dict[str, Any]:
 
 def _index(row: Any) -> dict[str, Any]:
     """Conditions come as objects, whose texts are compared."""
-    return row | {"dialect_options": {name: str(value) for name, value in row.get("dialect_options", {}).items()}}
+    options = {name: str(value) for name, value in row.get("dialect_options", {}).items()}
+    return {**row, "dialect_options": options}
 
 
 async def _read(database: Database) -> dict[str, Any]:
