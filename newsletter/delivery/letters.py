@@ -48,7 +48,11 @@ class Letters:
             numbers = {part.content for part in parts.values()}
             contents = await sheaf.enclosed(session, mailing.id, numbers)
             signature = await self._signature(session, mailing)
-        return Sheaf(partial(Letter, mailing, self._links, self._return_paths, signature, self._signers), contents, parts)
+        return Sheaf(
+            partial(Letter, mailing, self._links, self._return_paths, signature, self._signers),
+            contents,
+            parts,
+        )
 
     async def of(self, mailing_id: UUID) -> Letter:
         """Signed for the domain of its From address, where the project has that domain.
