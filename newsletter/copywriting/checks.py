@@ -18,7 +18,7 @@ from newsletter.copywriting.characters import clean_body, clean_line, shorten
 from newsletter.copywriting.draft import Brief
 from newsletter.copywriting.links import WRITTEN_OUT, KnownLinks, without_trailing
 from newsletter.copywriting.prompts import Limits
-from newsletter.templates.merge import strip_unknown
+from newsletter.templates.merge import MergeTagInvalid, strip_unknown
 from newsletter.templates.sanitise import sanitise_body
 
 MAX_BODY_CHARS = 100_000
@@ -145,7 +145,10 @@ def _body(body: str, fields: Collection[str], known: KnownLinks, found: _Finding
         rewriter = _Rewriter(known, found)
         rewriter.feed(body)
         rewriter.close()
-        body = sanitise_body(_simple_tags(clean_body("".join(rewriter.pieces)), fields, found))
+        try:
+            body = sanitise_body(_simple_tags(clean_body("".join(rewriter.pieces)), fields, found))
+        except MergeTagInvalid as error:
+            raise Unusable(f"body_html: {error.message}.") from None
         if body == before:
             return body.strip()
     raise Unusable("body_html is not plain HTML; use the allowed tags and nothing else.")

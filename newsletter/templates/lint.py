@@ -87,10 +87,14 @@ def problems(root: etree._Element, markers: Markers) -> Iterator[Problem]:
         yield Problem(root.sourceline, f"a template has exactly one <mj-body>; there are {len(bodies)}")
     yield from _structure(root, markers)
     yield from _content_slot(root, markers)
+    selectors = 0
     for element in root.iter():
         yield from _attributes(element, markers)
         if element.tag == "mj-style":
             yield from _style(element, markers)
+            selectors += styles.selectors(element.text or "")
+    if selectors > styles.MAX_SELECTORS:
+        yield Problem(None, f"there are more than {styles.MAX_SELECTORS} selectors in <mj-style>")
 
 
 def _structure(parent: etree._Element, markers: Markers) -> Iterator[Problem]:

@@ -319,3 +319,8 @@ def test_no_mixture_of_pieces_gets_through(body: list[str], subject: list[str]) 
 
 def test_visible_text_has_a_line_for_each_block() -> None:
     assert checks.visible_text("<p>a<b>b</b></p><p>c &amp; d</p>").split() == ["ab", "c", "&", "d"]
+
+
+def test_an_answer_that_nests_too_deeply_is_sent_back() -> None:
+    with pytest.raises(Unusable, match="nest deeper than 100"):
+        check("<p>Hello</p>" + "<blockquote>" * 150 + "x" + "</blockquote>" * 150)

@@ -131,6 +131,15 @@ def test_deep_nesting_is_refused() -> None:
     assert "deeper than" in one(deep).message
 
 
+def test_what_would_take_minutes_to_compile_is_refused() -> None:
+    rules = "".join(f".a{number}, .b{number} {{ color: red }}" for number in range(130))
+    head = f"<mjml><mj-head>{f'<mj-style>{rules}</mj-style>' * 2}</mj-head>"
+    assert "more than 500 selectors" in one(LAYOUT.replace("<mjml>", head)).message
+    attributes = " ".join(f'a{number}="1"' for number in range(101))
+    found = one(at_line_5(f"<mj-text {attributes}>x</mj-text>"))
+    assert (found.line, found.message) == (5, "more than 100 attributes")
+
+
 def test_an_unknown_field_is_named_where_the_fields_are_known() -> None:
     source = at_line_5("<mj-text>{{ headline }} {{ citi }}</mj-text>")
     assert check(source) == []

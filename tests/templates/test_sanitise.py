@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from newsletter.templates.merge import MergeTagInvalid
 from newsletter.templates.sanitise import sanitise_body
 from tests.templates.samples import assert_harmless, corpus, html_of
 
@@ -47,6 +48,18 @@ def test_what_a_newsletter_needs_is_kept(body: str) -> None:
 )
 def test_what_it_must_not_hold_is_removed(body: str, kept: str) -> None:
     assert sanitise_body(body) == kept
+
+
+@pytest.mark.parametrize("body", ["<p>x</p>" * 20_001, "<div " * 20_001, "<div>" * 101, "<b><i>" * 60 + "x"])
+def test_a_body_whose_parsing_would_keep_others_waiting_or_lose_text_is_refused(body: str) -> None:
+    with pytest.raises(MergeTagInvalid):
+        sanitise_body(body)
+
+
+def test_a_body_may_nest_as_deep_as_old_layouts_do() -> None:
+    cells = "<table><tbody><tr><td>" * 25 + "x<br>" * 200 + "</td></tr></tbody></table>" * 25
+    assert sanitise_body(cells) == cells
+    assert sanitise_body('<p title="<div><div>">a</p>' * 101).count("<p ") == 101
 
 
 @pytest.mark.parametrize(
