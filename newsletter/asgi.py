@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
 from newsletter.api import errors, openapi, routers
+from newsletter.api.arrival import Arrival
 from newsletter.api.context import RequestContext
 from newsletter.api.errors import AnyRequest
 from newsletter.api.gate import Gate
@@ -77,7 +78,9 @@ def create_app(runtime: Runtime) -> ASGIApp:
         logging_config=None,
     )
     _resolve_in_turn(app)
-    described = RequestContext(gate.around(app), metrics)
+    limits = runtime.settings.limits
+    arriving = Arrival(gate.around(app), limits.body_bytes, limits.arrival_seconds)
+    described = RequestContext(arriving, metrics)
     return Tracking(described, runtime.links, runtime.sightings, metrics)
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import structlog
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from newsletter import migrations
 from newsletter.kit.broker import Broker, BrokerBell, make_broker
@@ -39,6 +40,41 @@ class _Server(uvicorn.Server):
         """Leaves signals to `ending`. Uvicorn would raise them again after a clean stop, which
         looks like a crash to whoever reads the exit status."""
         yield
+
+
+def _protocol(seconds: float) -> type[HttpToolsProtocol]:
+    """Uvicorn's protocol, which by itself waits for ever for the head of a request: a few hundred
+    callers who write a byte a minute would keep everyone else out."""
+
+    class Impatient(HttpToolsProtocol):
+        _due: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._expect_head()
+
+        def on_message_begin(self) -> None:
+            self._expect_head()
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._forget_head()
+            super().on_headers_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget_head()
+            super().connection_lost(exc)
+
+        def _expect_head(self) -> None:
+            if self._due is None:
+                self._due = self.loop.call_later(seconds, self.transport.close)
+
+        def _forget_head(self) -> None:
+            if self._due is not None:
+                self._due.cancel()
+                self._due = None
+
+    return Impatient
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -135,7 +171,7 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
         stack.callback(bell.close)
         config = uvicorn.Config(
             create_app(Runtime(settings, bell)),
-            http="httptools",
+            http=_protocol(settings.limits.arrival_seconds),
             lifespan="on",
             log_config=None,
             access_log=False,

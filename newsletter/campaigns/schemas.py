@@ -35,7 +35,9 @@ Name = Annotated[Line, Field(min_length=1, max_length=200)]
 
 def _moment(at: datetime | None, info: ValidationInfo) -> datetime | None:
     """The instant of a schedule: by its own zone, else by the one in ``scheduled_timezone``."""
-    zone = info.data.get("scheduled_timezone")
+    if "scheduled_timezone" not in info.data:  # It is wrong itself, which is told.
+        return at
+    zone = info.data["scheduled_timezone"]
     if at is None:
         if zone is not None:
             raise ValueError("must come with 'scheduled_timezone'")

@@ -79,11 +79,17 @@ async def test_without_a_zone_the_project_s_own_is_kept(client: Client, draft: M
             "must be the name of a time zone",
         ),
         (
+            # A name of the machine's own.
+            {"scheduled_at": "2099-07-01T09:00:00", "scheduled_timezone": "localtime"},
+            "scheduled_timezone",
+            "must be the name of a time zone",
+        ),
+        (
             {"scheduled_at": "2020-07-01T09:00:00", "scheduled_timezone": "Europe/Berlin"},
             "scheduled_at",
             "must be in the future",
         ),
-        ({"send_at_local_hour": 24}, "send_at_local_hour", "less than or equal to 23"),
+        ({"send_at_local_hour": 24}, "send_at_local_hour", "at most 23"),
         ({"send_at_local_hour": "9"}, "send_at_local_hour", "whole number"),
         ({"send_at_local_hour": True}, "send_at_local_hour", "whole number"),
     ],
@@ -98,6 +104,7 @@ async def test_a_time_that_nobody_can_be_sure_of_is_refused_with_what_to_send(
         calls.append(("POST", f"{path}/send", changes))
     for method, where, sent in calls:
         error = await client.expect_error(method, where, 422, "validation_failed", json=sent)
+        assert list(error["errors"]) == [field]
         assert text in error["errors"][field][0]
 
 

@@ -57,6 +57,41 @@ def test_a_signal_ends_the_service_within_ten_seconds_although_a_caller_never_fi
         assert '"event": "workers stopped"' in server.output
 
 
+def answer_to(server: Started, *parts: bytes) -> bytes:
+    """Writes everything before it reads anything, as most clients do."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as caller:
+        for part in parts:
+            caller.sendall(part)
+        return b"".join(iter(lambda: caller.recv(65536), b""))
+
+
+def test_who_sends_too_much_or_too_slowly_gets_an_answer_all_the_same(
+    tmp_path: Path, variables: dict[str, str], client: Client
+) -> None:
+    impatient = variables | {"NEWSLETTER_MAX_ARRIVAL_SECONDS": "1"}
+    with started(tmp_path, "serve", "--port", "0", env=impatient) as server:
+        head = b"POST /api/v1/lists HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        keyed = head + f"X-API-Key: {client.secret}\r\n".encode()
+        much = [b" " * 100_000] * 100
+        chunks = [b"186a0\r\n" + part + b"\r\n" for part in much] + [b"0\r\n\r\n"]
+        closing = b"Connection: close\r\n"
+        sized, chunked = b"Content-Length: 10000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
+
+        assert b" 413 " in answer_to(server, keyed + closing + sized, *much)[:20]
+        assert b" 413 " in answer_to(server, keyed + closing + chunked, *chunks)[:20]
+        assert b" 401 " in answer_to(server, head + closing + sized, *much)[:20]
+        # Who waits for leave to send is not made to send.
+        asking = answer_to(server, head + b"Expect: 100-continue\r\n" + closing + sized)
+        assert asking.startswith(b"HTTP/1.1 401 ")
+        late = answer_to(server, keyed + b"Content-Length: 99\r\n\r\n{")
+        assert late.startswith(b"HTTP/1.1 400 ")
+        assert b"malformed_json" in late
+        # The head of a request has its time, too; there is nothing to answer yet.
+        assert answer_to(server, b"GET /api/v1/lists HTTP/1.1\r\nHost:") == b""
+        assert answer_to(server) == b""
+
+
 @only_distributed
 def test_a_worker_of_its_own_ends_on_a_signal(tmp_path: Path, variables: dict[str, str]) -> None:
     with started(tmp_path, "worker", env=variables) as worker:

@@ -17,7 +17,7 @@ CREATE = ("accounts", "create", "--name", "Acme", "--email", "news@example.com",
     ("name", "value", "should_be"),
     [
         ("NEWSLETTER_AI_TIMEOUT", "fast", "must be a number"),
-        ("NEWSLETTER_AI_MAX_CALLS", "0", "greater than or equal to 1"),
+        ("NEWSLETTER_AI_MAX_CALLS", "0", "at least 1"),
         ("NEWSLETTER_SMTP_URL", "mail.example.com", "must look like smtp://user:password@host:587"),
         ("NEWSLETTER_DATABASE_URL", "mysql://db/x", "must begin with postgresql:// or sqlite:///"),
         ("NEWSLETTER_REDIS_URL", "localhost:6379", "must begin with redis://"),
