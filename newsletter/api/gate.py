@@ -125,14 +125,16 @@ def _limited(send: Send, verdict: Verdict) -> Send:
 
 
 def _is_taken(scope: Scope, wanted: str) -> bool:
-    """Whether the body, where there is one, says that it is what the route takes; saying nothing
-    counts as that."""
+    """Whether the body, where there is one, says that it is what the route takes, uncompressed; saying
+    nothing counts as that."""
     headers = {
         name: value for name, value in scope["headers"] if name.startswith((b"content-", b"transfer-"))
     }
     has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+    is_plain = headers.get(b"content-encoding", b"identity").lower() in (b"identity", b"")
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1") or wanted
-    return not has_body or kind == wanted or (wanted == _JSON and kind.endswith("+json"))
+    is_wanted = kind == wanted or (wanted == _JSON and kind.endswith("+json"))
+    return not has_body or (is_plain and is_wanted)
 
 
 def _presented_key(scope: Scope) -> tuple[str | None, bool]:

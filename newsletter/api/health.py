@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
-from litestar import Response, get
+from litestar import HttpMethod, Response, get, route
 from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import select
@@ -22,6 +22,8 @@ from newsletter.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+_ASKED: Final = (HttpMethod.GET, HttpMethod.HEAD)
+"""Many balancers and monitors ask for the status alone."""
 CHECK_SECONDS: Final = 3.0
 """After this time a part counts as away; balancers wait about as long."""
 SWEEPER: Final = "sweeper"
@@ -35,13 +37,13 @@ class NotReady(Exception):
     """A part answers, and what it says is no good; the text may be shown to anyone."""
 
 
-@get("/healthz", include_in_schema=False)
+@route("/healthz", http_method=_ASKED, include_in_schema=False)
 async def healthz() -> Mapping[str, str]:
     """The process runs. It asks no one else: a restart would not mend the database."""
     return {"status": "ok"}
 
 
-@get("/readyz", include_in_schema=False)
+@route("/readyz", http_method=_ASKED, include_in_schema=False)
 async def readyz(
     db: NamedDependency[Database], settings: NamedDependency[Settings]
 ) -> Response[dict[str, object]]:

@@ -89,7 +89,7 @@ class TooLarge(NewsletterError):
 
 class UnsupportedMedia(NewsletterError):
     code, status = "unsupported_media_type", 415
-    summary = "Send the body as 'Content-Type: application/json'."
+    summary = "Send the body as 'Content-Type: application/json', and uncompressed."
 
 
 class ValidationFailed(NewsletterError):

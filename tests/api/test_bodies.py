@@ -1,5 +1,7 @@
 """Bodies that no handler should ever see."""
 
+import gzip
+
 import pytest
 
 from newsletter.api.errors import MAX_NAME, MAX_NAMED
@@ -26,6 +28,17 @@ async def test_another_media_type_is_415(client: Client, kind: str) -> None:
         "unsupported_media_type",
         content=b'{"name": "x"}',
         headers={"Content-Type": kind},
+    )
+
+
+async def test_a_compressed_body_is_415(client: Client) -> None:
+    await client.expect_error(
+        "POST",
+        "/lists",
+        415,
+        "unsupported_media_type",
+        content=gzip.compress(b'{"name": "x"}'),
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
     )
 
 

@@ -38,6 +38,11 @@ async def test_a_healthy_installation_is_ready(client: Client, beating: Runtime)
     assert body == {"status": "ready", "checks": everything}
 
 
+async def test_a_balancer_may_ask_for_the_status_alone(client: Client, beating: Runtime) -> None:
+    for path in ("healthz", "readyz"):
+        assert (await client.head(f"http://news.test/{path}")).status_code == 200
+
+
 async def test_without_a_worker_it_is_not_ready(client: Client) -> None:
     body = await ready(client, 503)
     assert body["status"] == "unavailable"
