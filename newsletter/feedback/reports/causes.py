@@ -89,6 +89,11 @@ _AT_DATA = any_of(
         r"smtp command\W+DATA\b",
     ]
 )
+_AT_RCPT = any_of([r"\brcpt\b"])
+# A program that delivers locally speaks of a missing user where it cannot read its own files.
+_PROGRAM_FAILED = any_of(
+    [r"could(?:n'?t| not) (?:create|open|lock|read)\b", r"can(?:'?t|not| not) (?:create|open|lock)\b"]
+)
 # Cisco's gateways put their own guess in front of what the server said.
 _WRAPPED = re.compile(r"^[45]\.\d\.\d - [\w ]+ \d{3}-?'(?P<inner>.+)'")
 
@@ -103,28 +108,35 @@ def judge(text: str, status: str | None = None, *, transcript: str = "") -> Verd
     told = [code for code in statuses(flat) if not code.startswith("2")]
     best = _most_telling([*([status] if status else []), *told])
     reply = _REPLY.search(flat)
-    cause = _cause(flat, best, reply.group(1) if reply else None)
+    cause = _cause(flat, best, reply.group(1) if reply else None, is_told=best in told)
     if cause in HARD and best not in _ABOUT_THE_ADDRESS:
-        cause = _by_step(cause, f"{flat} {' '.join(transcript[:MAX_ANSWER].split())}")
+        cause = _by_step(cause, best, f"{flat} {' '.join(transcript[:MAX_ANSWER].split())}")
     return Verdict(cause, best)
 
 
-def _cause(flat: str, status: str | None, reply: str | None) -> Cause:
+def _cause(flat: str, status: str | None, reply: str | None, *, is_told: bool) -> Cause:
+    """``is_told``: the code stands in the words of the server, not only in a field beside them."""
     by_status = _by_status(status, reply)
-    if by_status is Cause.sender_refused:
-        return by_status
     words = next((cause for cause, pattern in _WORDS if pattern.search(flat)), Cause.unclear)
+    if by_status is Cause.sender_refused:
+        # Sendmail's own field says 5.7.27 where it is the recipient's host that takes no mail.
+        return words if words is Cause.no_mail and not is_told else by_status
+    if words is Cause.no_mailbox and _PROGRAM_FAILED.search(flat):
+        return Cause.system
     if words in _WEAK and by_status is not Cause.unclear:
         return by_status
     # 5.1.1 is about the address, whatever name the server has for what it lacks.
     return by_status if words is Cause.disabled and status == "5.1.1" else words
 
 
-def _by_step(cause: Cause, flat: str) -> Cause:
+def _by_step(cause: Cause, status: str | None, flat: str) -> Cause:
     """A server that took the address in RCPT and refuses the message does not lack the mailbox;
-    one that refuses MAIL speaks of the sender."""
+    one that refuses MAIL speaks of the sender. One whose code speaks of a policy and whose words of a
+    missing user is only believed about the user where it said so to RCPT."""
     if _AT_MAIL.search(flat):
         return Cause.sender_refused
+    if cause is Cause.no_mailbox and (status or "").startswith("5.7.") and not _AT_RCPT.search(flat):
+        return Cause.not_allowed
     return Cause.after_data if _AT_DATA.search(flat) else cause
 
 

@@ -3,7 +3,7 @@
 import re
 
 from newsletter.feedback.reports import causes
-from newsletter.feedback.reports.causes import Cause
+from newsletter.feedback.reports.causes import Cause, Verdict
 from newsletter.feedback.reports.opened import Fields, Opened
 from newsletter.feedback.reports.report import Kind, Report
 
@@ -11,6 +11,12 @@ _ADDRESS = re.compile(r"[^\s<>\"';,:()\[\]@]{1,64}@[^\s<>\"';,:()\[\]@]{1,255}")
 _IN_TEXT = re.compile(
     r"^[ \t>]*(?:Final-Recipient|Action|Diagnostic-Code|Status)[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
+# Dovecot, and what filters by Sieve (RFC 5429): the reason is that of the mailbox itself.
+_REJECTED = re.compile(r"was automatically rejected:\s*(?P<reason>.{1,500})", re.DOTALL)
+# KDDI's gateways and others say first what they know, and quote a server that says less.
+_FIRST = re.compile(r"^The user\(s\) account is .{1,60}$", re.MULTILINE)
+_KNOWN_BETTER = (Cause.disabled, Cause.mailbox_full)
+"""What such a writer says of a mailbox holds against a quoted "user unknown"."""
 _NOT_FAILED = {"delivered", "relayed", "expanded"}
 
 
@@ -58,9 +64,14 @@ def _of_recipient(group: Fields, opened: Opened) -> Report:
     diagnostic = _diagnostic(group)
     verdict = causes.judge(diagnostic, status, transcript=opened.text)
     if not diagnostic or verdict.cause in (Cause.unclear, Cause.system):
-        told = causes.judge(_words_about(recipient, opened.text), status)
+        # Where the diagnostic speaks of a fault, only words may say better, not the code beside it.
+        beside = None if verdict.cause is Cause.system else status
+        told = causes.judge(_words_about(recipient, opened.text), beside)
         if told.cause not in (Cause.unclear, Cause.system):
             verdict = told
+    own = causes.judge(_own_words(opened.text)).cause
+    if verdict.cause is Cause.no_mailbox and own in _KNOWN_BETTER:
+        verdict = Verdict(own, verdict.status)
     is_hard = verdict.is_hard and not _is_delay(action, verdict.status)
     return Report(
         Kind.hard if is_hard else Kind.soft,
@@ -90,6 +101,15 @@ def _address(group: Fields) -> str | None:
         if found:
             return found.group().strip("<>")
     return None
+
+
+def _own_words(text: str) -> str:
+    """What the writer says in a sentence of its own, in the forms that are known; else nothing."""
+    rejected = _REJECTED.search(text)
+    if rejected is not None:
+        return rejected["reason"]
+    first = _FIRST.search(text)
+    return first.group() if first else ""
 
 
 def _words_about(recipient: str | None, text: str) -> str:

@@ -39,6 +39,11 @@ def test_a_dsn_names_recipient_status_cause_and_the_message_it_is_about() -> Non
         ("4.1.1", "450 4.1.1 user unknown, greylisted", Kind.soft, Cause.blocked),
         ("4.1.1", "450 4.1.1 user unknown", Kind.soft, Cause.no_mailbox),
         ("5.0.0", "550", Kind.soft, Cause.unclear),
+        ("5.7.1", "550 5.7.1 User unknown", Kind.soft, Cause.not_allowed),
+        ("5.7.1", "550 5.7.1 User unknown (in reply to RCPT TO command)", Kind.hard, Cause.no_mailbox),
+        ("5.7.27", "550 host does not accept mail", Kind.hard, Cause.no_mail),
+        ("5.0.0", "550: : User unknown", Kind.soft, Cause.not_allowed),
+        ("5.1.1", "procmail: Couldn't create /var/mail/x: No such user", Kind.soft, Cause.system),
     ],
 )
 def test_words_decide_over_codes_and_only_an_address_makes_it_hard(
@@ -52,6 +57,23 @@ def test_a_server_that_took_the_address_and_refused_the_message_lacks_no_mailbox
     text = "<reader@example.org>: host mx said: 550 Unknown user (in reply to end of DATA command)"
     report = read(dsn("5.0.0", "smtp; 550 Unknown user", text=text))
     assert (report.kind, report.cause) == (Kind.soft, Cause.after_data)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("Your message to <reader> was automatically rejected:\nNot enough disk space", Cause.mailbox_full),
+        ("The user(s) account is temporarily limited.\n\n<reader@example.org>: 550 no such", Cause.disabled),
+    ],
+)
+def test_a_mailbox_that_explains_itself_knows_better_than_the_code_beside_it(text: str, cause: Cause) -> None:
+    report = read(dsn("5.1.1", "smtp; 550 5.1.1 User unknown", text=text))
+    assert (report.kind, report.cause) == (Kind.soft, cause)
+
+
+def test_a_report_of_a_delay_is_no_final_word() -> None:
+    assert not read(dsn("4.4.1", "smtp; connection timed out", action="delayed")).is_final
+    assert read(dsn("4.4.7", "smtp; expired", action="failed")).is_final
 
 
 def test_a_refusal_of_mail_from_is_about_the_sender() -> None:
