@@ -20,6 +20,8 @@ from newsletter import migrations
 from newsletter.kit.broker import Broker, BrokerBell, make_broker
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
+from newsletter.smtpd.listener import Listener
+from newsletter.smtpd.mailroom import Mailroom
 from workers.main import Workers
 
 T = TypeVar("T")
@@ -169,8 +171,9 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
         bell = BrokerBell(broker)
         stack.callback(broker.close)
         stack.callback(bell.close)
+        runtime = Runtime(settings, bell)
         config = uvicorn.Config(
-            create_app(Runtime(settings, bell)),
+            create_app(runtime),
             http=_protocol(settings.limits.arrival_seconds),
             lifespan="on",
             log_config=None,
@@ -186,7 +189,10 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
             if with_workers:
                 workers.append(await asyncio.to_thread(_start_workers, settings, broker))
             log.info("listening", url=url_of(listener), with_workers=with_workers)
-            yield
+            async with contextlib.AsyncExitStack() as beside:
+                if settings.smtpd.listen and not settings.is_distributed:
+                    await beside.enter_async_context(mail_intake(runtime))
+                yield
         finally:
             server.should_exit = True
             await asyncio.gather(task, *(asyncio.to_thread(each.stop) for each in workers))
@@ -209,6 +215,32 @@ async def work(settings: Settings) -> None:
         finally:
             await asyncio.to_thread(workers.stop)
             broker.close()
+
+
+async def take_mail(settings: Settings) -> None:
+    """Takes returned mail in, without API and workers, until SIGTERM or SIGINT."""
+    await prepare(settings)
+    async with ending() as ended:
+        broker = make_broker(settings.broker_url)
+        bell = BrokerBell(broker)
+        runtime = Runtime(settings, bell)
+        try:
+            async with mail_intake(runtime):
+                await ended.wait()
+        finally:
+            await runtime.aclose()
+            bell.close()
+            broker.close()
+
+
+@asynccontextmanager
+async def mail_intake(runtime: Runtime) -> AsyncIterator[None]:
+    """The listener of returned mail, for the length of the block. Raises `CannotStart`."""
+    settings = runtime.settings
+    mailroom = Mailroom(runtime.db, runtime.return_paths, settings.return_path)
+    with listen(*settings.smtpd.place) as listening:
+        async with Listener(listening, mailroom, settings.smtpd):
+            yield
 
 
 def _start_workers(settings: Settings, broker: Broker) -> Workers:

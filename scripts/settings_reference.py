@@ -35,6 +35,8 @@ TITLES = {
     "webhooks": "Webhooks",
     "events": "Event log",
     "return_path": "Return path",
+    "smtpd": "Taking mail in",
+    "imap": "Reading a mailbox",
     "bounces": "Bounces",
     "limits": "Limits",
 }

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from newsletter.delivery.models import Feedback
-from newsletter.feedback import inbound, returned, service
+from newsletter.feedback import inbound, mailbox, returned, service
 from newsletter.kit.jobs import Handler
 from newsletter.runtime import Runtime
 
@@ -25,6 +25,9 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
     async def read_mail(payload: Mapping[str, Any]) -> None:
         await returned.read_mail(runtime.db, bounces, UUID(payload["mail_id"]))
 
+    async def read_mailbox(payload: Mapping[str, Any]) -> None:
+        await mailbox.look(runtime.db, runtime.return_paths, runtime.settings.imap)
+
     async def confirm(payload: Mapping[str, Any]) -> None:
         await inbound.confirm(runtime.egress, payload["url"])
 
@@ -32,5 +35,6 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
         "feedback.apply": Handler(apply),
         "feedback.read_report": Handler(read_report),
         "feedback.read_mail": Handler(read_mail),
+        "feedback.read_mailbox": Handler(read_mailbox),
         "feedback.confirm": Handler(confirm),
     }

@@ -15,6 +15,7 @@ from newsletter.copywriting import service as copywriting
 from newsletter.delivery import batches
 from newsletter.delivery import queries as delivery
 from newsletter.events import parts
+from newsletter.feedback import mailbox
 from newsletter.kit import heartbeat, idempotency, jobs
 from newsletter.routing import throttle
 from newsletter.runtime import Runtime
@@ -56,6 +57,7 @@ class Sweeper:
             Chore("forget limits of domains", 600, self._forget),
             Chore("keep the event log in parts", 3600, self._divide),
             Chore("prune events", 60, self._prune_events),
+            Chore("look into the mailbox", runtime.settings.imap.poll_seconds / 2, self._look),
         ]
 
     async def start(self) -> None:
@@ -116,3 +118,11 @@ class Sweeper:
 
     async def _prune_events(self) -> None:
         await parts.prune(self._runtime.db, self._runtime.settings.events.keep_days)
+
+    async def _look(self) -> None:
+        settings = self._runtime.settings.imap
+        if settings.url is None:
+            return
+        async with self._runtime.db.unit_of_work() as session:
+            if await mailbox.claim(session, settings):
+                await jobs.enqueue(session, "feedback.read_mailbox", {}, key="feedback.read_mailbox")

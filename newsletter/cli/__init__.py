@@ -1,4 +1,4 @@
-"""The front door: ``newsletter serve | worker | demo | doctor | db | accounts | keys | feedback``."""
+"""The front door: ``newsletter serve | worker | smtpd | demo | doctor | db | accounts | keys | feedback``."""
 
 import os
 from importlib import import_module
@@ -14,6 +14,7 @@ from newsletter.settings import PREFIX, Settings, explain
 _HOMES = {
     "serve": "processes",
     "worker": "processes",
+    "smtpd": "processes",
     "demo": "demo",
     "doctor": "doctor",
     "db": "admin",

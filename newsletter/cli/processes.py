@@ -1,4 +1,4 @@
-"""``newsletter serve`` and ``newsletter worker``: the processes of an installation."""
+"""``newsletter serve | worker | smtpd``: the processes of an installation."""
 
 import click
 
@@ -38,3 +38,14 @@ def worker(settings: Settings) -> None:
             "'newsletter serve' already works in this mode. Workers of their own need NEWSLETTER_REDIS_URL."
         )
     plainly(serving.work(settings))
+
+
+@click.command()
+@click.pass_obj
+def smtpd(settings: Settings) -> None:
+    """Take in mail that comes back, by LMTP or SMTP; one process is enough, several share the work."""
+    if not settings.smtpd.listen:
+        raise click.ClickException("Set NEWSLETTER_SMTPD_LISTEN to an address such as lmtp://127.0.0.1:2424.")
+    if not settings.is_distributed:
+        raise click.ClickException("'newsletter serve' already listens there in this mode.")
+    plainly(serving.take_mail(settings))

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit.db import Base, text
@@ -86,3 +86,16 @@ class SoftBounces(Base):
     count: Mapped[int]
     since: Mapped[datetime]
     """When the first of them came."""
+
+
+class Mailbox(Base):
+    """Up to where a mailbox was read (IMAP)."""
+
+    __tablename__ = "mailboxes"
+
+    name: Mapped[str] = mapped_column(text(500), primary_key=True)
+    validity: Mapped[int] = mapped_column(BigInteger)
+    """UIDVALIDITY: where it changes, numbers begin anew (RFC 9051 §2.3.1.1)."""
+    last_uid: Mapped[int] = mapped_column(BigInteger)
+    looked_at: Mapped[datetime]
+    """When somebody began to look, last."""

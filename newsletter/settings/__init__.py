@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings
 from newsletter.kit.wording import plain
 from newsletter.settings.base import PREFIX, config
 from newsletter.settings.limits import LimitSettings
-from newsletter.settings.returning import BounceSettings, ReturnPathSettings
+from newsletter.settings.returning import BounceSettings, IMAPSettings, ReturnPathSettings, SMTPDSettings
 from newsletter.settings.sending import (
     CampaignSettings,
     DeliverySettings,
@@ -34,10 +34,12 @@ __all__ = [
     "CampaignSettings",
     "DeliverySettings",
     "EventSettings",
+    "IMAPSettings",
     "LimitSettings",
     "ProviderSettings",
     "ReturnPathSettings",
     "RoutingSettings",
+    "SMTPDSettings",
     "SMTPSettings",
     "Settings",
     "WebhookSettings",
@@ -97,6 +99,8 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     events: EventSettings = Field(default_factory=EventSettings)
     return_path: ReturnPathSettings = Field(default_factory=ReturnPathSettings)
+    smtpd: SMTPDSettings = Field(default_factory=SMTPDSettings)
+    imap: IMAPSettings = Field(default_factory=IMAPSettings)
     bounces: BounceSettings = Field(default_factory=BounceSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 

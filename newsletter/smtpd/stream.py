@@ -1,0 +1,71 @@
+"""Lines and bodies of a dialogue, read from a socket within bounds of size and time."""
+
+import asyncio
+from dataclasses import dataclass
+
+CHUNK = 65_536
+MAX_LINE = 2_000
+"""Octets of a command line; RFC 5321 §4.5.3.1.4 asks for 512, more with extensions."""
+_END = b"\r\n.\r\n"
+
+
+class LineTooLong(Exception):
+    """Nothing more is read after it."""
+
+
+class Gone(Exception):
+    """The client closed the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    content: bytes
+    """As far as it was kept, without the dots of RFC 5321 §4.5.2."""
+    size: int
+    """Octets that the client sent."""
+
+
+class Incoming:
+    """What a client sends. It may send several commands at once (RFC 2920)."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._held = bytearray()
+
+    async def line(self) -> str:
+        """The next command, without its end. Raises `LineTooLong` and `Gone`."""
+        while (end := self._held.find(b"\n")) < 0:
+            if len(self._held) > MAX_LINE:
+                raise LineTooLong
+            await self._read()
+        if end > MAX_LINE:
+            raise LineTooLong
+        line = bytes(self._held[:end])
+        del self._held[: end + 1]
+        return line.decode("utf-8", errors="replace").rstrip("\r")
+
+    async def body(self, keep: int) -> Body:
+        """A mail up to its final dot; all of it is read, and the first ``keep`` octets stay in memory.
+
+        Only a dot between two CRLF ends it. Servers that also took a bare LF there were made to read
+        one mail as two. Raises `Gone`.
+        """
+        window, self._held = self._held, bytearray()
+        window[:0] = b"\r\n"  # The end of the DATA line may begin the final dot.
+        kept, size = bytearray(), 0
+        while (end := window.find(_END)) < 0:
+            if (safe := len(window) - len(_END) + 1) > 0:
+                kept += window[: min(safe, max(0, keep + 2 - len(kept)))]
+                size += safe
+                del window[:safe]
+            self._held = window
+            await self._read()
+        kept += window[: min(end + 2, max(0, keep + 2 - len(kept)))]
+        self._held = window[end + len(_END) :]
+        return Body(bytes(kept.replace(b"\r\n.", b"\r\n")[2:]), size + end)
+
+    async def _read(self) -> None:
+        chunk = await self._reader.read(CHUNK)
+        if not chunk:
+            raise Gone
+        self._held += chunk
