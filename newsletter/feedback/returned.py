@@ -118,7 +118,15 @@ async def apply(
     match report.kind:
         case Kind.hard | Kind.soft if report.is_final:
             is_hard = report.kind is Kind.hard
-            return await service.bounce(session, message, settings, source=SOURCE, is_hard=is_hard)
+            return await service.bounce(
+                session,
+                message,
+                settings,
+                source=SOURCE,
+                is_hard=is_hard,
+                reason=report.diagnostic or report.reason,
+                enhanced_status=report.status,
+            )
         case Kind.complaint:
             return await service.complain(session, message, source=SOURCE)
         case Kind.auto_reply:
