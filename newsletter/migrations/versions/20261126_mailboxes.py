@@ -1,14 +1,14 @@
 """up to where mailboxes were read
 
 Revision ID: 20261126_mailboxes
-Revises: 20261126_event_listeners
+Revises: 20261126_single_mails
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "20261126_mailboxes"
-down_revision = "20261126_event_listeners"
+down_revision = "20261126_single_mails"
 branch_labels = None
 depends_on = None
 
