@@ -11,18 +11,20 @@ import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy import LargeBinary, any_, bindparam, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts.models import Account, APIKey, ProjectRow
+from newsletter.accounts.models import Account, APIKey, ProjectRow, Resubscribe
 from newsletter.accounts.project import Principal, Project
 from newsletter.kit import clock, ids
-from newsletter.kit.bulk import among
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
+from newsletter.kit.direct import spelled
 from newsletter.kit.errors import ValidationFailed
 from newsletter.kit.together import Together
 from newsletter.plans.catalogue import Catalogue
@@ -64,19 +66,36 @@ _PURPOSE = "api-key"
 _USED_EVERY = timedelta(minutes=1)
 _KEYS_AT_ONCE = 500
 _NOTED_KEYS = 10_000
-_PRINCIPAL = (
-    APIKey.digest,
-    APIKey.id,
-    APIKey.scopes,
-    APIKey.list_ids,
-    APIKey.from_domains,
-    APIKey.last_used_at,
-    APIKey.project_id,
-    ProjectRow.account_id,
-    ProjectRow.is_test,
-    ProjectRow.resubscribe,
-    Account.plan,
+
+
+class _Found(NamedTuple):
+    digest: bytes
+    id: UUID
+    scopes: list[str]
+    list_ids: list[str]
+    from_domains: list[str]
+    last_used_at: datetime | None
+    project_id: UUID
+    account_id: UUID
+    is_test: bool
+    resubscribe: str
+    plan: str
+
+
+_KEYS = (
+    select(
+        *(APIKey.digest, APIKey.id, APIKey.scopes, APIKey.list_ids, APIKey.from_domains, APIKey.last_used_at),
+        *(APIKey.project_id, ProjectRow.account_id, ProjectRow.is_test, ProjectRow.resubscribe, Account.plan),
+    )
+    .join(ProjectRow, ProjectRow.id == APIKey.project_id)
+    .join(Account, Account.id == ProjectRow.account_id)
+    .where(APIKey.revoked_at.is_(None))
 )
+_BY_DIGEST = _KEYS.where(APIKey.digest.in_(bindparam("digests", expanding=True)))
+_BY_DIGEST_DIRECT = spelled(
+    _KEYS.where(APIKey.digest == any_(bindparam("digests", type_=ARRAY(LargeBinary))))
+)
+"""The same for `Database.direct`: one parameter, so that any number of keys is one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +173,7 @@ class KeyRing:
         return principal
 
     async def _find(self, secrets: Sequence[str]) -> Sequence[Principal | Exception | None]:
-        async with self._db.look_up() as connection:
-            known = await authenticate(connection, self._vault, self._plans, secrets)
+        known = await authenticate(self._db, self._vault, self._plans, secrets)
         return [known.get(secret) for secret in secrets]
 
     def _may_note(self, key_id: UUID) -> bool:
@@ -170,16 +188,10 @@ class KeyRing:
 
 
 async def authenticate(
-    connection: AsyncConnection, vault: Vault, plans: Catalogue, secrets: Collection[str]
+    db: Database, vault: Vault, plans: Catalogue, secrets: Collection[str]
 ) -> Mapping[str, Principal]:
     """The principals of these keys; those that are unknown or revoked are missing."""
     asked = {digest: secret for secret in set(secrets) for digest in vault.digests(_PURPOSE, secret.encode())}
-    statement = (
-        select(*_PRINCIPAL)
-        .join(ProjectRow, ProjectRow.id == APIKey.project_id)
-        .join(Account, Account.id == ProjectRow.account_id)
-        .where(among(connection, APIKey.digest, list(asked)), APIKey.revoked_at.is_(None))
-    )
     used_before = clock.now() - _USED_EVERY
     return {
         asked[row.digest]: Principal(
@@ -189,11 +201,19 @@ async def authenticate(
             scopes=frozenset(row.scopes),
             list_ids=frozenset(UUID(list_id) for list_id in row.list_ids),
             from_domains=frozenset(row.from_domains),
-            resubscribe=row.resubscribe,
+            resubscribe=Resubscribe(row.resubscribe),
             is_use_due=row.last_used_at is None or row.last_used_at < used_before,
         )
-        for row in await connection.execute(statement)
+        for row in await _living(db, list(asked))
     }
+
+
+async def _living(db: Database, digests: list[bytes]) -> list[_Found]:
+    """The keys with these digests that are not revoked. The look-up stands before every call."""
+    if db.direct is not None:
+        return [_Found(*row) for row in await db.direct.rows(_BY_DIGEST_DIRECT, digests)]
+    async with db.look_up() as connection:
+        return [_Found(*row) for row in await connection.execute(_BY_DIGEST, {"digests": digests})]
 
 
 async def note_use(session: AsyncSession, key_id: UUID) -> None:

@@ -8,7 +8,8 @@ gets its own answer or its own error.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from newsletter.audience import single
+from newsletter.audience import single, straight
+from newsletter.audience.quota import SubscriberLimitReached
 from newsletter.audience.single import Asked
 from newsletter.audience.upsert import Result, Target
 from newsletter.kit.crypto import Vault
@@ -42,6 +43,10 @@ class Intake:
 
     async def carry_out(self, target: Target, calls: Sequence[Asked]) -> Sequence[Result | Exception]:
         try:
+            entries = [call.entry for call in calls]
+            done = await straight.subscribe_all(self._db, self._vault, target, entries, is_announced=True)
+            if done is not None:
+                return [each or SubscriberLimitReached() for each in done]
             # The next transaction needs the same counter of the plan. It does not wait for the disk:
             # the callers of this one do, at the same time.
             async with self._db.early_unit_of_work() as session:

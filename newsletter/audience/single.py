@@ -206,8 +206,9 @@ async def _bring_back(
     if evidence is None and needs_consent(before, policy):
         raise ValidationFailed.of("consent", _CONSENT_MISSING)
     await quota.take_one(session, project, limit)
-    upsert.reactivate(row)
-    row.updated_at = clock.now()
+    now = clock.now()
+    upsert.reactivate(row, now)
+    row.updated_at = now
     await rows.save(session, [row])
     if evidence is not None:
         await upsert.lift_tombstones(session, vault, project, [row.address_key])

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -87,7 +88,7 @@ class Result:
 
 
 @dataclass(slots=True)
-class _Work:
+class Work:
     """What is known, and what is to be written, gathered so that each table takes one statement."""
 
     known: dict[str, Row]
@@ -95,6 +96,8 @@ class _Work:
     reasons: Mapping[str, Reason]
     places: float
     """What is free in the plan."""
+    now: datetime
+    """When all of it happens."""
     counted: int = 0
     """What was taken of it."""
     new: dict[str, Row] = field(default_factory=dict)
@@ -145,13 +148,22 @@ async def apply(
     known = {row.address_key: row for row in found}
     unknown = [key for key in keys if key not in known]
     reasons = await suppressed.project_reasons(session, vault, project.id, unknown) if unknown else {}
-    work = _Work(known, reasons, math.inf if target.limit is None else target.limit - taken)
-    results = [_carry_out(work, target, entry) for entry in entries]
+    work = Work(known, reasons, places_left(target, taken), clock.now())
+    results = carry_out(work, target, entries)
     await _write(session, vault, target, work)
     return results
 
 
-def _carry_out(work: _Work, target: Target, entry: Entry) -> Result | None:
+def places_left(target: Target, taken: int) -> float:
+    return math.inf if target.limit is None else target.limit - taken
+
+
+def carry_out(work: Work, target: Target, entries: Sequence[Entry]) -> list[Result | None]:
+    """Decides what becomes of each entry and gathers what is to be written; writes nothing."""
+    return [_carry_out(work, target, entry) for entry in entries]
+
+
+def _carry_out(work: Work, target: Target, entry: Entry) -> Result | None:
     key = entry.address.key
     row, reason = work.known.get(key), work.reasons.get(key)
     status = _wanted(target, entry, row, reason)
@@ -179,8 +191,8 @@ def _wanted(target: Target, entry: Entry, row: Row | None, reason: Reason | None
     return entry.status
 
 
-def _create(work: _Work, target: Target, entry: Entry, status: Status, reason: Reason | None) -> Result:
-    now = clock.now()
+def _create(work: Work, target: Target, entry: Entry, status: Status, reason: Reason | None) -> Result:
+    now = work.now
     row = Row(
         id=ids.uuid7(),
         project_id=target.project.id,
@@ -210,24 +222,24 @@ def _create(work: _Work, target: Target, entry: Entry, status: Status, reason: R
     return Result(row, is_new=True, is_reactivated=False)
 
 
-def _update(work: _Work, target: Target, entry: Entry, row: Row, status: Status) -> Result:
+def _update(work: Work, target: Target, entry: Entry, row: Row, status: Status) -> Result:
     # An earlier entry of this address has its own result, which shows the row as it was then.
     row = copy(row)
     is_reactivated = status is not row.status
     if is_reactivated:
-        reactivate(row)
+        reactivate(row, work.now)
         evidence = entry.consent or Evidence("api", key_id=target.key_id)
         work.consents.append(Change(row, action_of(status), evidence))
         work.rejoined.append(row.address_key)
     if fill(row, entry.fields) or is_reactivated:
-        row.updated_at = clock.now()
+        row.updated_at = work.now
         work.known[row.address_key] = row
         written = work.new if row.address_key in work.new else work.changed
         written[row.address_key] = row
     return Result(row, is_new=False, is_reactivated=is_reactivated)
 
 
-async def _write(session: AsyncSession, vault: Vault, target: Target, work: _Work) -> None:
+async def _write(session: AsyncSession, vault: Vault, target: Target, work: Work) -> None:
     project = target.project
     await quota.take(session, project, work.counted)
     await rows.add(session, list(work.new.values()))
@@ -266,10 +278,10 @@ async def lift_tombstones(
     )
 
 
-def reactivate(row: Row) -> None:
+def reactivate(row: Row, now: datetime) -> None:
     """Only the row: its place in the plan, consent and suppression are the caller's."""
     row.status = Status.active
-    row.subscribed_at = clock.now()
+    row.subscribed_at = now
     row.unsubscribed_at = None
 
 

@@ -43,3 +43,11 @@ async def listened(session: AsyncSession, project_id: UUID) -> frozenset[EventTy
     if EVERYTHING in types:
         return frozenset(EventType)
     return frozenset(EventType(kind) for kind in types)
+
+
+def is_listened_sql(kind: EventType, *, project: str) -> str:
+    """Whether anybody listens to this kind, as text for a statement written by hand."""
+    return (
+        f"EXISTS (SELECT FROM event_listeners WHERE project_id = {project} "
+        f"AND type IN ('{kind.value}', '{EVERYTHING}'))"
+    )

@@ -1,5 +1,6 @@
 """Writes the event log."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,10 @@ from newsletter.events.models import Event
 from newsletter.events.vocabulary import EventType, Trace
 from newsletter.kit import bulk, clock, ids, jobs
 from newsletter.kit.db import JSONObject
+from newsletter.kit.jobs import Ring
+
+FAN_OUT = "webhooks.fan_out"
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,45 @@ async def record_many(
     ]
     await bulk.insert_rows(session, Event, events)
     if kind in await listening.listened(session, project_id):
-        await jobs.enqueue(session, "webhooks.fan_out", {"event_ids": [str(event["id"]) for event in events]})
+        await jobs.enqueue(session, FAN_OUT, {"event_ids": [str(event["id"]) for event in events]})
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What `record_sql` takes as parameters, and the job that is to be rung after the commit."""
+
+    rows: str | None
+    job_id: UUID | None
+    payload: str | None
+
+    @classmethod
+    def of(cls, rows: Sequence[JSONObject], *, is_listened: bool) -> "Recording":
+        """Of the ``data`` of each event, as `record_many` takes it; `listening.is_listened_sql` told
+        whether they are to be fanned out."""
+        if not rows:
+            return cls(None, None, None)
+        events = [(str(ids.uuid7()), row) for row in rows]
+        if not is_listened:
+            return cls(_JSON.encode(events), None, None)
+        payload = {"event_ids": [event_id for event_id, _ in events]}
+        return cls(_JSON.encode(events), ids.uuid7(), _JSON.encode(payload))
+
+    @property
+    def rings(self) -> list[Ring]:
+        return [] if self.job_id is None else [Ring(self.job_id, FAN_OUT)]
+
+
+def record_sql(kind: EventType, *, project: str, now: str, rows: str, job_id: str, payload: str) -> str:
+    """`record_many` as two parts of a WITH, for a statement written by hand; the arguments are its
+    parameters, the last three those of a `Recording`."""
+    return f"""
+recorded AS (
+    INSERT INTO events (id, project_id, type, data, created_at)
+    SELECT (e ->> 0)::uuid, {project}, '{kind.value}', (e -> 1)::jsonb, {now}
+    FROM json_array_elements({rows}::text::json) AS e
+),
+fanned AS ({jobs.enqueue_sql(id_=f"{job_id}::uuid", name=FAN_OUT, payload=f"{payload}::text::jsonb")})
+"""  # noqa: S608 - built from words of the code, at import
 
 
 async def blank(

@@ -1,17 +1,35 @@
 """Many rows in one statement.
 
-Postgres takes one array per column and unfolds them (``unnest``): the statement is the same for
-any number of rows, so it is prepared once, and 1,000 rows cost 8 to 16 ms where a statement
-per row costs 164 and ``executemany`` 20. SQLite has no arrays and needs none: its ``executemany``
-stays inside the process. Both write the same rows.
+Postgres takes one parameter per column and unfolds them (``unnest``): the statement is the same for
+any number of rows, so it is prepared once, and 1,000 rows cost 8 to 16 ms where a statement per row
+costs 164 and ``executemany`` 20. SQLite has no arrays and needs none: its ``executemany`` stays
+inside the process. Both write the same rows.
+
+A column is sent as one text, which the server parts again: asyncpg asks each element of an array
+what it is, which took half of the time of a batch. 1,000 rows of 12 columns as arrays took 9.0 ms of
+this process's time and 2.8 of the server's; as texts 2.7 and 3.6; as JSON 0.8 and 11.8. What cannot be
+sent so, as it holds the separator, goes as arrays.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Dialect, String, Table, bindparam, func, insert, select, update
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    CursorResult,
+    Dialect,
+    String,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -19,6 +37,33 @@ from sqlalchemy.orm import InstrumentedAttribute
 from newsletter.kit.db import Base, is_postgresql
 
 Rows = Sequence[Mapping[str, object]]
+
+_SEPARATOR, _NULL = "\x1f", "\x1e"
+"""Controls that no line of text holds, and that JSON escapes."""
+
+
+class Unfoldable(Exception):
+    """A text holds what stands between texts."""
+
+
+def fold(values: Sequence[str | None]) -> str | None:
+    """A column as one text, for `unfolded`; None for one of NULLs alone, which `unnest` fills up.
+
+    Raises `Unfoldable`.
+    """
+    missing = values.count(None)
+    if missing == len(values):
+        return None
+    # The first is empty and dropped again: a text of nothing would be no element in the place of one.
+    column = _SEPARATOR.join(["", *(_NULL if value is None else value for value in values)])
+    if column.count(_SEPARATOR) != len(values) or column.count(_NULL) != missing:
+        raise Unfoldable()
+    return column
+
+
+def unfolded(parameter: str, kind: str) -> str:
+    """SQL for the array of type ``kind[]`` that `fold` made a text of."""
+    return f"(string_to_array({parameter}::text, E'\\x1f', E'\\x1e'))[2:]::{kind}[]"
 
 
 async def insert_rows(session: AsyncSession, table: type[Base], rows: Rows) -> None:
@@ -30,9 +75,7 @@ async def insert_rows(session: AsyncSession, table: type[Base], rows: Rows) -> N
     if not is_postgresql(session):
         await connection.execute(insert(plain), rows)
         return
-    columns = tuple(rows[0])
-    statement = _insert_statement(plain, columns, connection.dialect)
-    await connection.exec_driver_sql(statement, _arrays(plain, columns, connection.dialect, rows))
+    await _execute(connection, _insert_statement, plain, rows)
 
 
 async def insert_missing(session: AsyncSession, table: type[Base], rows: Rows) -> set[UUID]:
@@ -49,9 +92,8 @@ async def insert_missing(session: AsyncSession, table: type[Base], rows: Rows) -
         if missing:
             await connection.execute(insert(plain), missing)
         return {row["id"] for row in missing if isinstance(row["id"], UUID)}
-    columns = tuple(rows[0])
-    statement = _insert_statement(plain, columns, connection.dialect) + " ON CONFLICT DO NOTHING RETURNING id"
-    written = await connection.exec_driver_sql(statement, _arrays(plain, columns, connection.dialect, rows))
+    ending = " ON CONFLICT DO NOTHING RETURNING id"
+    written = await _execute(connection, _insert_statement, plain, rows, ending)
     return {UUID(int=found.int) for found in written.scalars()}
 
 
@@ -70,10 +112,7 @@ async def update_rows(session: AsyncSession, table: type[Base], rows: Rows) -> N
             by_id, [{("row_id" if name == "id" else name): row[name] for name in columns} for row in rows]
         )
         return
-    statement = _update_statement(plain_table(table), columns, connection.dialect)
-    await connection.exec_driver_sql(
-        statement, _arrays(plain_table(table), columns, connection.dialect, rows)
-    )
+    await _execute(connection, _update_statement, plain_table(table), rows)
 
 
 def among(
@@ -96,36 +135,67 @@ def plain_table(table: type[Base]) -> Table:
     return plain
 
 
+async def _execute(
+    connection: AsyncConnection, spell: "Spelling", table: Table, rows: Rows, ending: str = ""
+) -> CursorResult[Any]:
+    columns, dialect = tuple(rows[0]), connection.dialect
+    values: list[object]
+    try:
+        values, is_folded = [_folded(table, name, dialect, rows) for name in columns], True
+    except Unfoldable:
+        values, is_folded = [_array(table, name, dialect, rows) for name in columns], False
+    statement = spell(table, columns, dialect, is_folded) + ending
+    return await connection.exec_driver_sql(statement, tuple(values))
+
+
+Spelling = Callable[[Table, tuple[str, ...], Dialect, bool], str]
+
+
 @cache
-def _insert_statement(table: Table, columns: tuple[str, ...], dialect: Dialect) -> str:
-    rows = _unfolded(table, columns, dialect)
+def _insert_statement(table: Table, columns: tuple[str, ...], dialect: Dialect, is_folded: bool) -> str:
+    rows = _unfolded(table, columns, dialect, is_folded)
     return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM {rows}"  # noqa: S608 - names of our models.
 
 
 @cache
-def _update_statement(table: Table, columns: tuple[str, ...], dialect: Dialect) -> str:
+def _update_statement(table: Table, columns: tuple[str, ...], dialect: Dialect, is_folded: bool) -> str:
     changes = ", ".join(f"{name} = new.{name}" for name in columns if name != "id")
-    rows = f"{_unfolded(table, columns, dialect)} AS new ({', '.join(columns)})"
+    rows = f"{_unfolded(table, columns, dialect, is_folded)} AS new ({', '.join(columns)})"
     return f"UPDATE {table.name} SET {changes} FROM {rows} WHERE {table.name}.id = new.id"  # noqa: S608 - as above.
 
 
-def _unfolded(table: Table, columns: tuple[str, ...], dialect: Dialect) -> str:
+def _unfolded(table: Table, columns: tuple[str, ...], dialect: Dialect, is_folded: bool) -> str:
     arrays = []
     for number, name in enumerate(columns, 1):
         kind = table.c[name].type
         # A cast to varchar(n) would cut a text that is too long without a word; INSERT refuses it.
         written = "text" if isinstance(kind, String) else kind.compile(dialect)
-        arrays.append(f"CAST(${number} AS {written}[])")
+        arrays.append(unfolded(f"${number}", written) if is_folded else f"CAST(${number} AS {written}[])")
     return f"unnest({', '.join(arrays)})"
 
 
-def _arrays(table: Table, columns: tuple[str, ...], dialect: Dialect, rows: Rows) -> tuple[list[object], ...]:
-    arrays = []
-    for name in columns:
-        to_driver = _processor(table, name, dialect)
-        values = [row[name] for row in rows]
-        arrays.append(values if to_driver is None else [to_driver(value) for value in values])
-    return tuple(arrays)
+def _array(table: Table, name: str, dialect: Dialect, rows: Rows) -> list[object]:
+    to_driver = _processor(table, name, dialect)
+    values = [row[name] for row in rows]
+    return values if to_driver is None else [to_driver(value) for value in values]
+
+
+def _folded(table: Table, name: str, dialect: Dialect, rows: Rows) -> str | None:
+    values = _array(table, name, dialect, rows)
+    if not isinstance(table.c[name].type, (String, JSON)):
+        values = [None if value is None else _written(value) for value in values]
+    return fold(cast(list[str | None], values))
+
+
+def _written(value: object) -> str:
+    """As Postgres reads it. Raises `Unfoldable` for what has no short spelling."""
+    if isinstance(value, UUID):
+        return value.hex
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, int):  # True and False are read as they are spelled.
+        return str(value)
+    raise Unfoldable()
 
 
 @cache

@@ -190,12 +190,11 @@ class Database:
         self._look_up = self.engine.execution_options(
             **({_NO_BEGIN: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"})
         )
+        self.info = dict(info or {})
         self._flush = Together(self._wait_for_disk, most=10_000)
         self._turn = Turnstile.of(url).turn if self.is_sqlite else nullcontext
         reader = self.engine.execution_options(**{_DEFERRED: True})
-        self._write = async_sessionmaker(
-            self.engine, expire_on_commit=False, autoflush=True, info=dict(info or {})
-        )
+        self._write = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=True, info=self.info)
         self._read = async_sessionmaker(reader, expire_on_commit=False, autoflush=False)
 
     @asynccontextmanager

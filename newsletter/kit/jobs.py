@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import structlog
@@ -142,6 +142,23 @@ async def enqueue(
     written = (await session.execute(statement)).scalar_one_or_none()
     if written is not None and run_at is None:
         _ring_after_commit(session, [Ring(written, name)])
+
+
+def enqueue_sql(*, id_: str, name: str, payload: str) -> str:
+    """`enqueue` as text, for a statement written by hand: due now, and without a key. No row is
+    written where the id is NULL. After the commit its job is to be rung: `ring`."""
+    return (
+        "INSERT INTO jobs (id, name, payload, status, run_at, rung_at, created_at, token, attempts) "
+        f"SELECT {id_}, '{name}', {payload}, '{JobStatus.queued}', clock_timestamp(), clock_timestamp(), "
+        f"clock_timestamp(), 0, 0 WHERE {id_} IS NOT NULL"
+    )
+
+
+def ring(db: Database, rings: Sequence[Ring]) -> None:
+    """For jobs that came into the database by `enqueue_sql`."""
+    bell = cast(Bell | None, db.info.get("bell"))
+    if bell is not None and rings:
+        bell(rings)
 
 
 async def enqueue_many(

@@ -74,6 +74,28 @@ async def hold(session: AsyncSession, owner_id: UUID, resource: Resource) -> int
     return int(taken)
 
 
+def hold_sql(owner_id: UUID, resource: Resource) -> str:
+    """The lock of `hold` as text without parameters, for what is held all the time. It finds no row
+    where nothing was ever counted."""
+    held = _held_sql(f"'{owner_id}'", resource)
+    return f"SELECT FROM plan_counters {held} FOR NO KEY UPDATE"
+
+
+def taken_sql(*, owner: str, resource: Resource) -> str:
+    """What `hold` returns, as text, for a statement that comes after the lock."""
+    return f"SELECT used + reserved FROM plan_counters {_held_sql(owner, resource)}"  # noqa: S608
+
+
+def use_sql(*, units: str, owner: str, resource: Resource) -> str:
+    """`use` as text, for who holds the counter and knows that there is room."""
+    return f"UPDATE plan_counters SET used = used + {units} {_held_sql(owner, resource)}"  # noqa: S608
+
+
+def _held_sql(owner: str, resource: Resource) -> str:
+    assert not resource.is_monthly
+    return f"WHERE owner_id = {owner} AND resource = '{resource.value}' AND period = ''"
+
+
 async def settle(
     session: AsyncSession, owner_id: UUID, resource: Resource, period: str, *, used: int, released: int
 ) -> None:

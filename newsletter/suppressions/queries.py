@@ -140,13 +140,29 @@ async def project_reasons(
     session: AsyncSession, vault: Vault, project_id: UUID, address_keys: Collection[str]
 ) -> Mapping[str, Reason]:
     """Why these addresses are suppressed in the whole project, erased ones included."""
-    stored = {address_key: address_key for address_key in address_keys}
-    for address_key in address_keys:
-        stored.update(dict.fromkeys(tombstones(vault, project_id, address_key), address_key))
+    stored = spellings(vault, project_id, address_keys)
     statement = select(Suppression.address_key, Suppression.reason).where(
         Suppression.scope == project_scope(project_id), among(session, Suppression.address_key, stored)
     )
     return {stored[key]: reason for key, reason in await session.execute(statement)}
+
+
+def spellings(vault: Vault, project_id: UUID, address_keys: Collection[str]) -> dict[str, str]:
+    """How each address may stand in the table: as it is, or as a tombstone of it."""
+    stored = {address_key: address_key for address_key in address_keys}
+    for address_key in address_keys:
+        for stone in tombstones(vault, project_id, address_key):
+            stored[stone] = address_key
+    return stored
+
+
+def project_reasons_sql(*, scope: str, spelled: str) -> str:
+    """The rows behind `project_reasons` as text, as one array of pairs in JSON: ``spelled`` is an
+    array of what `spellings` returns, ``scope`` what `project_scope` does."""
+    return (
+        "SELECT json_agg(json_build_array(address_key, reason)) FROM suppressions "  # noqa: S608
+        f"WHERE scope = {scope} AND address_key = ANY({spelled})"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from sqlalchemy.exc import OperationalError
 
 from newsletter.accounts.project import Project
 from newsletter.audience import announce as announcing
-from newsletter.audience import single
+from newsletter.audience import single, straight
 from newsletter.audience.intake import Intake
 from newsletter.audience.models import Consent, CustomField, Subscriber
+from newsletter.audience.rows import Row
 from newsletter.kit import address
 from newsletter.kit.db import Database
 from newsletter.kit.jobs import Job
@@ -133,14 +134,15 @@ async def test_one_bad_row_fails_alone(
     client: Client, list_id: str, monkeypatch: pytest.MonkeyPatch, counted: Counted, steps: list[int]
 ) -> None:
     """Whatever it is that the database refuses in it."""
-    announce = announcing.announce
+    described = announcing.described
 
-    async def refuse(session: Any, project: Project, kind: Any, rows: Sequence[Any]) -> None:
-        if any(row.email.startswith("bad") for row in rows):
+    def refuse(row: Row) -> Any:
+        if row.email.startswith("bad"):
             raise ValueError("the database refused it")
-        await announce(session, project, kind, rows)
+        return described(row)
 
-    monkeypatch.setattr(single, "announce", refuse)
+    for way in (announcing, straight):
+        monkeypatch.setattr(way, "described", refuse)
     emails = ["first", "u1", "u2", "bad", "u3"]
     answers = await all_at_once(client, list_id, *({"email": f"{name}@example.com"} for name in emails))
 
@@ -151,10 +153,11 @@ async def test_one_bad_row_fails_alone(
 async def test_an_outage_is_said_to_all_and_nothing_is_tried_again(
     client: Client, list_id: str, monkeypatch: pytest.MonkeyPatch, steps: list[int], counted: Counted
 ) -> None:
-    async def away(*arguments: Any) -> Any:
+    async def away(*arguments: Any, **named: Any) -> Any:
         raise OperationalError("INSERT", {}, Exception("away"))
 
-    monkeypatch.setattr(single, "subscribe_all", away)
+    for way in (single, straight):
+        monkeypatch.setattr(way, "subscribe_all", away)
     answers = await all_at_once(client, list_id, *({"email": f"u{n}@example.com"} for n in range(6)))
 
     assert [answer.status_code for answer in answers] == [503] * 6

@@ -56,6 +56,31 @@ async def test_they_are_what_a_statement_per_row_would_write(db: Database, proje
     assert await shown(db) == together
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [""],
+        [None],
+        ["", None, ""],
+        ["\x1f"],
+        ["\x1e", None],
+        ["a\x1fb", "c"],
+        ["\x1e\x1e", ""],
+        ["NULL", "null", "\\N"],
+    ],
+    ids=repr,
+)
+async def test_no_text_is_taken_for_what_stands_between_texts(
+    db: Database, project: Project, texts: list[str | None]
+) -> None:
+    rows = [consent(project, 1) | {"text": text} for text in texts]
+    async with db.unit_of_work() as session:
+        await bulk.insert_rows(session, Consent, rows)
+    async with db.read() as session:
+        found = await session.scalars(select(Consent.text).order_by(Consent.id))
+        assert list(found) == texts
+
+
 async def test_a_second_writing_is_refused_or_passed_over_as_asked(db: Database, project: Project) -> None:
     rows = [consent(project, number) for number in range(3)]
     async with db.unit_of_work() as session:

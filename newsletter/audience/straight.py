@@ -1,0 +1,243 @@
+"""The upserts of one step straight to PostgreSQL: three statements in the place of ten.
+
+What is decided is decided by `upsert.carry_out`, here as there; only the ways to read and to write
+are shorter. A step of 24 calls took 15 ms of this process's time through a session and takes
+0.6 ms so, and an API process had spent nearly two thirds of its time in such steps. What is rare
+is not written out twice: who comes back, who left before, who was erased, and a custom field's
+first value go the long way, and so does all of SQLite. Tests carry out the same calls both ways
+and compare what the database holds.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from newsletter.audience.announce import described
+from newsletter.audience.consents import Change
+from newsletter.audience.models import Status, Subscriber
+from newsletter.audience.rows import Row
+from newsletter.audience.transitions import FIRST_ACTION
+from newsletter.audience.upsert import Entry, Result, Target, Work, carry_out, places_left
+from newsletter.events import listening
+from newsletter.events import service as events
+from newsletter.events.service import Recording
+from newsletter.events.vocabulary import EventType
+from newsletter.kit import clock, ids, jobs
+from newsletter.kit.bulk import Unfoldable, fold, unfolded
+from newsletter.kit.crypto import Vault
+from newsletter.kit.db import Database
+from newsletter.kit.direct import Transaction
+from newsletter.plans import service as plans
+from newsletter.plans.catalogue import Resource
+from newsletter.suppressions import queries as suppressed
+from newsletter.suppressions.models import Reason
+
+_COLUMNS = tuple(column.key for column in Subscriber.__table__.columns)
+_STATUS = _COLUMNS.index("status")
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+# One row for each subscriber that is known, or one without; before it what holds for all of them.
+_STATE = f"""
+SELECT shared.*, {", ".join(f"known.{name}" for name in _COLUMNS)}
+FROM (
+    SELECT EXISTS (SELECT FROM lists WHERE project_id = $1 AND id = $2) AS has_list,
+        ({plans.taken_sql(owner="$3", resource=Resource.subscribers)}) AS taken,
+        (SELECT json_agg(name) FROM custom_fields WHERE project_id = $1) AS field_names,
+        ({suppressed.project_reasons_sql(scope="$4", spelled=unfolded("$5", "text"))}) AS reasons,
+        {listening.is_listened_sql(EventType.subscriber_created, project="$1")} AS is_listened
+) AS shared
+LEFT JOIN LATERAL (
+    SELECT * FROM subscribers
+    WHERE project_id = $1 AND list_id = $2 AND address_key = ANY({unfolded("$6", "text")})
+    ORDER BY id FOR UPDATE
+) AS known ON true
+"""  # noqa: S608 - built from words of the code, at import
+_SHARED = 5
+
+_NEW = {
+    "id": "uuid",
+    "consent_id": "uuid",
+    **dict.fromkeys(("email", "address_key", "status", "first_name", "last_name"), "text"),
+    **dict.fromkeys(("tags", "custom_fields"), "jsonb"),
+    **dict.fromkeys(("locale", "timezone", "source", "ip", "text"), "text"),
+    "at": "timestamptz",
+}
+"""The columns of a new subscriber and its consent, and how they are sent."""
+
+
+def _rows_sql(columns: Mapping[str, str], first: int) -> str:
+    arrays = ", ".join(unfolded(f"${number}", kind) for number, kind in enumerate(columns.values(), first))
+    return f"unnest({arrays}) AS new ({', '.join(columns)})"
+
+
+_FIRST_ACTION = " ".join(f"WHEN '{status}' THEN '{action}'" for status, action in FIRST_ACTION.items())
+_ADD = f"""
+WITH new AS (
+    -- A column of NULLs alone costs nothing, and most are: what is usual is filled in here.
+    SELECT id, consent_id, email, COALESCE(address_key, email) AS address_key,
+        COALESCE(status, '{Status.active}') AS status, first_name, last_name,
+        COALESCE(tags, '[]') AS tags, COALESCE(custom_fields, '{{}}') AS custom_fields, locale, timezone,
+        COALESCE(source, 'api') AS source, ip, text, COALESCE(at, $4) AS at
+    FROM {_rows_sql(_NEW, 10)}
+),
+added AS (
+    INSERT INTO subscribers (id, project_id, list_id, email, address_key, first_name, last_name, tags,
+        custom_fields, locale, timezone, status, subscribed_at, unsubscribed_at, created_at, updated_at)
+    SELECT id, $1, $2, email, address_key, first_name, last_name, tags, custom_fields, locale, timezone,
+        status, CASE WHEN status = '{Status.active}' THEN $4::timestamptz END, NULL, $4, $4
+    FROM new
+),
+agreed AS (
+    INSERT INTO consents (id, project_id, list_id, subscriber_id, address_key, action, source, ip, text,
+        key_id, at)
+    SELECT consent_id, $1, $2, id, address_key, CASE status {_FIRST_ACTION} END, source, ip, text, $3, at
+    FROM new
+),
+{
+    events.record_sql(
+        EventType.subscriber_created, project="$1", now="$4", rows="$5", job_id="$6", payload="$7"
+    )
+},
+counted AS ({plans.use_sql(units="$8::int", owner="$9", resource=Resource.subscribers)} AND $8::int > 0)
+SELECT
+"""  # noqa: S608 - as above
+
+_CHANGED = {
+    "id": "uuid",
+    **dict.fromkeys(("first_name", "last_name"), "text"),
+    **dict.fromkeys(("tags", "custom_fields"), "jsonb"),
+    **dict.fromkeys(("locale", "timezone"), "text"),
+}
+_CHANGE = f"""
+UPDATE subscribers AS s
+SET first_name = new.first_name, last_name = new.last_name, tags = COALESCE(new.tags, '[]'),
+    custom_fields = COALESCE(new.custom_fields, '{{}}'), locale = new.locale, timezone = new.timezone,
+    updated_at = $1
+FROM {_rows_sql(_CHANGED, 2)} WHERE s.id = new.id
+"""  # noqa: S608 - as above
+
+
+async def subscribe_all(
+    db: Database, vault: Vault, target: Target, entries: Sequence[Entry], *, is_announced: bool
+) -> list[Result | None] | None:
+    """As `upsert.apply`, in a transaction of its own, with an event for each new subscriber if wanted.
+
+    None when these entries must go the long way: nothing was written then. The commit is early:
+    nobody may be told of the data before `Database.on_disk` has returned.
+    """
+    if db.direct is None:
+        return None
+    stored = suppressed.spellings(
+        vault, target.project.id, dict.fromkeys(entry.address.key for entry in entries)
+    )
+    try:
+        async with db.direct.transaction(
+            plans.hold_sql(target.project.quota_owner_id, Resource.subscribers)
+        ) as transaction:
+            state = await _read(transaction, target, entries, stored)
+            if state is None:
+                return None
+            work, is_listened = state
+            results = carry_out(work, target, entries)
+            if _is_rare(work):
+                return None
+            # As each was when it was added; a later entry of the same address may have changed it.
+            told = [described(each.row) for each in results if each and each.is_new] if is_announced else []
+            recording = Recording.of(told, is_listened=is_listened)
+            await _write(transaction, target, work, recording)
+    except Unfoldable:
+        return None
+    jobs.ring(db, recording.rings)
+    return results
+
+
+async def _read(
+    transaction: Transaction, target: Target, entries: Sequence[Entry], stored: dict[str, str]
+) -> tuple[Work, bool] | None:
+    """What is known, and whether anybody is to be told of new subscribers. None where the counter or
+    the list is missing, or a custom field is new."""
+    if transaction.begun != "SELECT 1":
+        return None
+    project = target.project
+    keys = list(dict.fromkeys(entry.address.key for entry in entries))
+    rows = await transaction.rows(
+        _STATE,
+        *(project.id, target.list_id, project.quota_owner_id, suppressed.project_scope(project.id)),
+        *(fold(list(stored)), fold(keys)),
+    )
+    has_list, taken, field_names, reasons, is_listened = rows[0][:_SHARED]
+    wanted = {name for entry in entries for name in _fields_of(entry)}
+    if not has_list or not wanted.issubset(field_names or ()):
+        return None
+    work = Work(
+        known={row["address_key"]: _row(row) for row in rows if row["id"] is not None},
+        reasons={stored[key]: Reason(reason) for key, reason in reasons or ()},
+        places=places_left(target, taken),
+        now=clock.now(),
+    )
+    return work, is_listened
+
+
+def _row(record: asyncpg.Record) -> Row:
+    values = list(record)[_SHARED:]
+    values[_STATUS] = Status(values[_STATUS])
+    return Row(*values)
+
+
+def _fields_of(entry: Entry) -> list[str]:
+    values = entry.fields.get("custom_fields") or {}
+    return [name for name, value in values.items() if value is not None]
+
+
+def _is_rare(work: Work) -> bool:
+    """Whether suppressions change as well: somebody came back, or left, or was erased and agreed."""
+    was_erased = any(work.reasons.get(key) is Reason.erased for key in work.agreed)
+    return bool(work.rejoined or work.left or was_erased)
+
+
+async def _write(transaction: Transaction, target: Target, work: Work, recording: Recording) -> None:
+    """Raises `Unfoldable`."""
+    project, new, changed = target.project, list(work.new.values()), list(work.changed.values())
+    if new:
+        await transaction.rows(
+            _ADD,
+            *(project.id, target.list_id, target.key_id, work.now),
+            *(recording.rows, recording.job_id, recording.payload),
+            *(work.counted, project.quota_owner_id),
+            *_columns_of_new(new, work.consents),
+        )
+    if changed:
+        await transaction.rows(_CHANGE, work.now, *_columns_of_changed(changed))
+
+
+def _columns_of_new(rows: Sequence[Row], consents: Sequence[Change]) -> list[str | None]:
+    """In the order of `_NEW`. Each new row has its one consent, in the same order."""
+    shown = [change.evidence for change in consents]
+    return [
+        fold([row.id.hex for row in rows]),
+        fold([ids.uuid7().hex for _ in rows]),
+        fold([row.email for row in rows]),
+        fold([None if row.address_key == row.email else row.address_key for row in rows]),
+        fold([None if row.status is Status.active else row.status.value for row in rows]),
+        *_columns_of_fields(rows),
+        fold([None if evidence.source == "api" else evidence.source for evidence in shown]),
+        fold([evidence.ip for evidence in shown]),
+        fold([evidence.text for evidence in shown]),
+        fold([None if evidence.at is None else evidence.at.isoformat() for evidence in shown]),
+    ]
+
+
+def _columns_of_changed(rows: Sequence[Row]) -> list[str | None]:
+    return [fold([row.id.hex for row in rows]), *_columns_of_fields(rows)]
+
+
+def _columns_of_fields(rows: Sequence[Row]) -> list[str | None]:
+    return [
+        fold([row.first_name for row in rows]),
+        fold([row.last_name for row in rows]),
+        fold([_JSON.encode(row.tags) if row.tags else None for row in rows]),
+        fold([_JSON.encode(row.custom_fields) if row.custom_fields else None for row in rows]),
+        fold([row.locale for row in rows]),
+        fold([row.timezone for row in rows]),
+    ]
