@@ -31,10 +31,12 @@ from newsletter.plans.catalogue import Catalogue
 
 SCOPES = (
     "account:read",
+    "analytics:read",
     "campaigns:read",
     "campaigns:write",
     "domains:read",
     "domains:write",
+    "events:read",
     "lists:read",
     "lists:write",
     "messages:read",

@@ -5,6 +5,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from newsletter.accounts.keys import SCOPES
 from newsletter.accounts.routes import AccountController, ProjectController
+from newsletter.analytics.routes import AnalyticsController, ReportController, StatsController
 from newsletter.api.docs import docs, static
 from newsletter.api.health import expose, healthz, readyz
 from newsletter.audience.routes.lists import ListController
@@ -37,6 +38,9 @@ V1: tuple[type[Controller], ...] = (
     CampaignController,
     SendingController,
     RecipientController,
+    ReportController,
+    AnalyticsController,
+    StatsController,
     SendingDomainController,
     SendingServerController,
     RoutingController,

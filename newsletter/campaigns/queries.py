@@ -1,9 +1,9 @@
 """Reads campaigns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal, Project
@@ -13,13 +13,13 @@ from newsletter.delivery import progress
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.queries import Counts, FoundRecipient
 from newsletter.kit import ids
+from newsletter.kit.bulk import among
 from newsletter.kit.clock import rfc3339
 from newsletter.kit.db import JSONObject
 from newsletter.kit.errors import NotFound
 from newsletter.tallies import queries as tallies
 from newsletter.tallies.models import Metric
-
-Tallied = Mapping[Metric, int]
+from newsletter.tallies.queries import Tallied
 
 _NOTHING = Counts(0, 0, 0, 0, 0, 0)
 UNFINISHED = (
@@ -57,6 +57,19 @@ def listed(principal: Principal, status: CampaignStatus | None, list_id: UUID | 
     if list_id is not None:
         statement = statement.where(Campaign.list_id == list_id)
     return statement.order_by(Campaign.id.desc())
+
+
+async def count_by_status(session: AsyncSession, project: Project) -> Mapping[CampaignStatus, int]:
+    counted = select(Campaign.status, func.count()).where(Campaign.project_id == project.id)
+    return dict((await session.execute(counted.group_by(Campaign.status))).all())
+
+
+async def names(
+    session: AsyncSession, project: Project, campaign_ids: Collection[UUID]
+) -> Mapping[UUID, str]:
+    """Of those that are there."""
+    mine = select(Campaign.id, Campaign.name).where(Campaign.project_id == project.id)
+    return dict((await session.execute(mine.where(among(session, Campaign.id, campaign_ids)))).all())
 
 
 def recipient_shown(found: FoundRecipient) -> RecipientOut:

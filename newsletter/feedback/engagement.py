@@ -32,6 +32,7 @@ from newsletter.kit.db import JSONObject, insert, is_postgresql
 from newsletter.tallies import service as tallies
 from newsletter.tallies.models import Metric
 from newsletter.tallies.service import Count
+from newsletter.tallies.spans import quarter_of
 
 Key = tuple[UUID, int]
 """Of a message: its mailing and its number."""
@@ -99,9 +100,9 @@ async def record(session: AsyncSession, block: Sequence[Entry], *, too_soon: flo
         elif metric is Metric.clicks:
             mine.clicked.append(at)
         counted = tallied.setdefault(known[each.key].project_id, Counter())
-        counted[each.key, tallies.quarter_of(at), metric] += 1
+        counted[each.key, quarter_of(at), metric] += 1
     for key, metric, at in await _count(session, seen):
-        tallied[known[key].project_id][key, tallies.quarter_of(at), metric] += 1
+        tallied[known[key].project_id][key, quarter_of(at), metric] += 1
     for project_id, counted in tallied.items():
         await tallies.add(session, project_id, _summed(counted, known))
 

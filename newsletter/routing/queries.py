@@ -1,6 +1,6 @@
 """Reads sending servers and routing rules."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
@@ -27,6 +27,12 @@ async def server(
     if found is None:
         raise NotFound("There is no such sending server in this project.")
     return found
+
+
+async def names(session: AsyncSession, project: Project, server_ids: Collection[UUID]) -> Mapping[UUID, str]:
+    """Of those that are there."""
+    mine = select(SendingServer.id, SendingServer.name).where(SendingServer.project_id == project.id)
+    return dict((await session.execute(mine.where(SendingServer.id.in_(server_ids)))).all())
 
 
 async def count_servers(session: AsyncSession, project: Project) -> int:

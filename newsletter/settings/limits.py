@@ -43,3 +43,7 @@ class LimitSettings(BaseSettings):
     """The most files of one single mail."""
     attachment_bytes: int = Field(10_000_000, ge=0)
     """The largest sum of a mail's files; the body of a ``/send`` may be as much larger as base64 makes it."""
+    summary_days: int = Field(400, ge=31)
+    """The most days of one summary of what was sent and read."""
+    summary_rows: int = Field(1_000, ge=100)
+    """The most periods of one summary; of campaigns, tags, domains and servers, the ones most sent."""

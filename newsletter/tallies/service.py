@@ -8,7 +8,6 @@ the counts that the next call reads.
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +18,8 @@ from newsletter.kit import clock
 from newsletter.kit.bulk import plain_table
 from newsletter.kit.db import Database, insert
 from newsletter.tallies.models import Dimension, Metric, Rollup, Tally
+from newsletter.tallies.spans import QUARTER_SECONDS, quarter_of
 
-QUARTER_SECONDS = 900
 QUARTER_SQL = f"floor(extract(epoch FROM clock_timestamp()) / {QUARTER_SECONDS})::int"
 """The quarter of this moment, for statements on Postgres."""
 AT_ONCE = 2_000
@@ -53,10 +52,6 @@ Abouts = Callable[[AsyncSession, Collection[UUID]], Awaitable[Mapping[UUID, Abou
 """Tells of mailings what they count for; those of test sends are left out, as they count for nothing."""
 Sums = Mapping[tuple[Dimension, str, int], Counter[Metric]]
 """By dimension, value and quarter."""
-
-
-def quarter_of(at: datetime) -> int:
-    return int(at.timestamp()) // QUARTER_SECONDS
 
 
 async def add(session: AsyncSession, project_id: UUID, counts: Iterable[Count]) -> None:

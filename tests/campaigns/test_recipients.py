@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from newsletter.accounts.project import Project
 from newsletter.campaigns import export
-from newsletter.kit import ids
+from newsletter.kit import ids, sheets
 from newsletter.runtime import Runtime
 from tests.campaigns.conftest import Make, make_list
 from tests.client import Client
@@ -131,18 +131,18 @@ async def test_the_csv_is_read_in_pages(client: Client, sent: Any, monkeypatch: 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
 def test_no_cell_begins_a_formula_and_raw_cells_come_back(cells: list[str]) -> None:
-    safe = export._encoded([cells], is_raw=False).decode()
+    safe = sheets.encoded([cells], is_raw=False).decode()
     [row] = list(csv.reader(io.StringIO(safe, newline=""))) if cells else [[]]
-    assert not [cell for cell in row if cell.startswith(export.FORMULA)]
-    raw = export._encoded([cells], is_raw=True).decode()
+    assert not [cell for cell in row if cell.startswith(sheets.FORMULA)]
+    raw = sheets.encoded([cells], is_raw=True).decode()
     if cells:
         assert list(csv.reader(io.StringIO(raw, newline=""))) == [cells]
 
 
-@pytest.mark.parametrize("start", export.FORMULA)
+@pytest.mark.parametrize("start", sheets.FORMULA)
 def test_each_beginning_of_a_formula_is_defused(start: str) -> None:
-    assert export.harmless(start + HOSTILE) == "'" + start + HOSTILE
-    assert export.harmless("a" + start) == "a" + start
+    assert sheets.harmless(start + HOSTILE) == "'" + start + HOSTILE
+    assert sheets.harmless("a" + start) == "a" + start
 
 
 @pytest.mark.parametrize("suffix", ["recipients", "recipients.csv"])

@@ -1,0 +1,195 @@
+"""``/analytics/…``, ``/stats`` and ``/campaigns/{id}/report``."""
+
+from datetime import date
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from newsletter.accounts.project import Principal
+from newsletter.analytics import asked, export, queries
+from newsletter.analytics.schemas import DeliveryStats, Grouping, Report, Stats, Summary
+from newsletter.campaigns.access import campaign_of_path
+from newsletter.kit.db import Database
+from newsletter.kit.schema import Data
+from newsletter.settings import Settings
+
+
+class AnalyticsController(Controller):
+    path = "/analytics"
+    tags = ("Analytics",)
+
+    @get(
+        "/summary",
+        operation_id="get_summary",
+        summary="What was sent, came back and was read",
+        opt={"scope": "analytics:read"},
+    )
+    async def summary(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        settings: NamedDependency[Settings],
+        since: FromQuery[date | None] = None,
+        until: FromQuery[date | None] = None,
+        group_by: FromQuery[Grouping] = Grouping.day,
+        campaign_id: FromQuery[str | None] = None,
+        tag: FromQuery[str | None] = None,
+        domain: FromQuery[str | None] = None,
+        sending_server_id: FromQuery[str | None] = None,
+    ) -> Data[Summary]:
+        """Days, hours and months are those of the project's time zone; without dates, the last 30 days.
+        Of one campaign, tag, domain or server by period, or of all of them side by side."""
+        return Data(
+            data=await _summary(
+                *(db, principal, settings, since, until, group_by),
+                *(campaign_id, tag, domain, sending_server_id),
+            )
+        )
+
+    @get(
+        "/summary.csv",
+        operation_id="export_summary",
+        summary="The rows of a summary as a CSV file",
+        opt={"scope": "analytics:read", "media": "text/csv"},
+    )
+    async def summary_csv(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        settings: NamedDependency[Settings],
+        since: FromQuery[date | None] = None,
+        until: FromQuery[date | None] = None,
+        group_by: FromQuery[Grouping] = Grouping.day,
+        campaign_id: FromQuery[str | None] = None,
+        tag: FromQuery[str | None] = None,
+        domain: FromQuery[str | None] = None,
+        sending_server_id: FromQuery[str | None] = None,
+        raw: FromQuery[bool] = False,
+    ) -> Response[bytes]:
+        """In UTF-8 with a line of names. Cells that a spreadsheet would take for a formula begin with an
+        apostrophe, unless ``raw`` is true."""
+        found = await _summary(
+            *(db, principal, settings, since, until, group_by),
+            *(campaign_id, tag, domain, sending_server_id),
+        )
+        return _file(export.summary_csv(found.rows, is_raw=raw), "text/csv; header=present", "summary.csv")
+
+    @get(
+        "/summary.jsonl",
+        operation_id="export_summary_lines",
+        summary="The rows of a summary as JSON lines",
+        opt={"scope": "analytics:read", "media": "application/jsonl"},
+    )
+    async def summary_lines(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        settings: NamedDependency[Settings],
+        since: FromQuery[date | None] = None,
+        until: FromQuery[date | None] = None,
+        group_by: FromQuery[Grouping] = Grouping.day,
+        campaign_id: FromQuery[str | None] = None,
+        tag: FromQuery[str | None] = None,
+        domain: FromQuery[str | None] = None,
+        sending_server_id: FromQuery[str | None] = None,
+    ) -> Response[bytes]:
+        found = await _summary(
+            *(db, principal, settings, since, until, group_by),
+            *(campaign_id, tag, domain, sending_server_id),
+        )
+        lines = export.json_lines(row.model_dump(mode="json") for row in found.rows)
+        return _file(lines, "application/jsonl", "summary.jsonl")
+
+    @get(
+        "/delivery-stats",
+        operation_id="get_delivery_stats",
+        summary="What was sent and came back, day by day",
+        opt={"scope": "analytics:read"},
+    )
+    async def delivery_stats(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        settings: NamedDependency[Settings],
+        since: FromQuery[date | None] = None,
+        until: FromQuery[date | None] = None,
+    ) -> Data[DeliveryStats]:
+        asked.allow_everything(principal)
+        async with db.read() as session:
+            zone = await queries.zone_of(session, principal.project)
+            days = asked.days(since, until, zone, settings.limits)
+            return Data(data=await queries.delivery_stats(session, principal.project, days))
+
+
+class StatsController(Controller):
+    path = "/stats"
+    tags = ("Analytics",)
+
+    @get(
+        "/",
+        operation_id="get_stats",
+        summary="The numbers of the account at a glance",
+        opt={"scope": "analytics:read"},
+    )
+    async def read(self, db: NamedDependency[Database], principal: NamedDependency[Principal]) -> Data[Stats]:
+        asked.allow_everything(principal)
+        async with db.read() as session:
+            return Data(data=await queries.stats(session, principal.project))
+
+
+class ReportController(Controller):
+    path = "/campaigns"
+    tags = ("Campaigns",)
+
+    @get(
+        "/{campaign_id:str}/report",
+        operation_id="get_campaign_report",
+        summary="What became of a campaign",
+        opt={"scope": "campaigns:read"},
+    )
+    async def read(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        campaign_id: FromPath[str],
+    ) -> Data[Report]:
+        """Its outcomes, what came back, who opened and clicked, and all of it day by day."""
+        async with db.read() as session:
+            campaign = await campaign_of_path(session, principal, campaign_id)
+            return Data(data=await queries.report(session, principal.project, campaign))
+
+
+async def _summary(
+    db: Database,
+    principal: Principal,
+    settings: Settings,
+    since: date | None,
+    until: date | None,
+    group_by: Grouping,
+    campaign_id: str | None,
+    tag: str | None,
+    domain: str | None,
+    sending_server_id: str | None,
+) -> Summary:
+    asked.allow_everything(principal)
+    async with db.read() as session:
+        zone = await queries.zone_of(session, principal.project)
+        days = asked.days(since, until, zone, settings.limits)
+        asked.check_rows(group_by, days, settings.limits)
+        part = await asked.part(
+            session,
+            principal,
+            group_by,
+            campaign_id=campaign_id,
+            tag=tag,
+            domain=domain,
+            sending_server_id=sending_server_id,
+        )
+        most = settings.limits.summary_rows
+        return await queries.summary(session, principal.project, days, group_by, part, most=most)
+
+
+def _file(content: bytes, media_type: str, name: str) -> Response[bytes]:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=media_type, headers=headers)
