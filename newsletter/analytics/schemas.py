@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Self
 
 from newsletter.campaigns.models import CampaignStatus
-from newsletter.campaigns.schemas import CampaignId
+from newsletter.delivery.schemas import CampaignId
 from newsletter.kit.schema import Schema, Time
 from newsletter.tallies.models import Metric
 from newsletter.tallies.queries import Tallied
