@@ -24,7 +24,8 @@ from newsletter.analytics.schemas import (
     SummaryRow,
 )
 from newsletter.campaigns import queries as campaigns
-from newsletter.campaigns.models import Campaign, CampaignStatus
+from newsletter.campaigns.models import CampaignStatus
+from newsletter.campaigns.schemas import CampaignOut
 from newsletter.delivery import queries as delivery
 from newsletter.domains import queries as domains
 from newsletter.kit import clock, ids
@@ -110,15 +111,16 @@ async def delivery_stats(session: AsyncSession, project: Project, days: Days) ->
 _DAILY = ("sent", "delivered", "bounced", "complained", "unsubscribed")
 
 
-async def report(session: AsyncSession, project: Project, campaign: Campaign) -> Report:
+async def report(
+    session: AsyncSession, project: Project, shown: CampaignOut, mailing_id: UUID | None
+) -> Report:
     """The outcomes are those of the campaign's books, what came back is what was counted."""
     zone = await zone_of(session, project)
-    shown = await campaigns.shown(session, campaign)
     by_day: dict[date, Counter[Metric]] = {}
     if shown.started_at is not None:
         first = shown.started_at.astimezone(zone).date()
         last = min(clock.now().astimezone(zone).date(), first + timedelta(days=_REPORT_DAYS - 1))
-        part = Part(Dimension.campaign, campaign.id.hex)
+        part = Part(Dimension.campaign, shown.id.hex)
         by_day = await _by_day(session, project, Days(first, max(first, last), zone), part)
     counted_on = [day for day, numbers in by_day.items() if numbers.total()]
     books = {
@@ -128,15 +130,13 @@ async def report(session: AsyncSession, project: Project, campaign: Campaign) ->
         Metric.skipped: shown.emails_skipped,
         Metric.unknown: shown.emails_unknown,
     }
-    back = await tallies.of_campaigns(
-        session, project.id, {campaign.id: campaign.mailing_id} if campaign.mailing_id else {}
-    )
+    back = await tallies.of_campaigns(session, project.id, {shown.id: mailing_id} if mailing_id else {})
     return Report.of(
-        {**back.get(campaign.id, {}), **books},
-        campaign_id=campaign.id,
-        name=campaign.name,
-        subject=campaign.subject,
-        status=campaign.status,
+        {**back.get(shown.id, {}), **books},
+        campaign_id=shown.id,
+        name=shown.name,
+        subject=shown.subject,
+        status=shown.status,
         recipient_count=shown.recipient_count,
         pending=shown.emails_pending,
         started_at=shown.started_at,

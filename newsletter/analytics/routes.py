@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery
 from newsletter.accounts.project import Principal
 from newsletter.analytics import asked, export, queries
 from newsletter.analytics.schemas import DeliveryStats, Grouping, Report, Stats, Summary
+from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.access import campaign_of_path
 from newsletter.kit.db import Database
 from newsletter.kit.schema import Data
@@ -157,7 +158,8 @@ class ReportController(Controller):
         """Its outcomes, what came back, who opened and clicked, and all of it day by day."""
         async with db.read() as session:
             campaign = await campaign_of_path(session, principal, campaign_id)
-            return Data(data=await queries.report(session, principal.project, campaign))
+            shown = await campaigns.shown(session, campaign)
+            return Data(data=await queries.report(session, principal.project, shown, campaign.mailing_id))
 
 
 async def _summary(
