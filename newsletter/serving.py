@@ -17,6 +17,7 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from newsletter import migrations
+from newsletter.kit import memory
 from newsletter.kit.broker import Broker, BrokerBell, make_broker
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -201,6 +202,7 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
 async def serve(settings: Settings, listener: socket.socket, *, with_workers: bool) -> None:
     """Serves until SIGTERM or SIGINT."""
     async with ending() as ended, serving(settings, listener, with_workers=with_workers):
+        memory.settle_in()
         await ended.wait()
 
 
@@ -210,6 +212,7 @@ async def work(settings: Settings) -> None:
     async with ending() as ended:
         broker = make_broker(settings.broker_url)
         workers = await asyncio.to_thread(_start_workers, settings, broker)
+        memory.settle_in()
         try:
             await ended.wait()
         finally:

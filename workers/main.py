@@ -20,7 +20,7 @@ import uvloop
 
 from newsletter.delivery import batches
 from newsletter.kit import jobs
-from newsletter.kit.broker import BrokerBell, quieten
+from newsletter.kit.broker import BrokerBell, Listener, quieten
 from newsletter.kit.jobs import Ring, queues_of
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -54,7 +54,7 @@ class Workers:
         self._thread = threading.Thread(target=self._loop.run_forever, name="workers", daemon=True)
         self._in_flight: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._workers: list[dramatiq.Worker] = []
+        self._workers: list[Listener] = []
         self._handlers = registry.handlers(self._runtime)
         self._places: dict[str, asyncio.Semaphore] = {}
         self._rung_here: set[UUID] = set()
@@ -70,7 +70,7 @@ class Workers:
             self._places |= dict.fromkeys(queues, asyncio.Semaphore(threads))
             for queue in queues:
                 self._broker.declare_queue(queue)
-            worker = dramatiq.Worker(
+            worker = Listener(
                 self._broker, queues=set(queues), worker_threads=threads, worker_timeout=POLL_MILLISECONDS
             )
             worker.start()
@@ -109,7 +109,7 @@ class Workers:
         for thread in stopping:
             thread.join(max(0.0, end - time.monotonic()))
 
-    def _stop_worker(self, worker: dramatiq.Worker) -> None:
+    def _stop_worker(self, worker: Listener) -> None:
         try:
             worker.stop(timeout=int(CLOSE_SECONDS * 500))
         except Exception as error:

@@ -107,6 +107,19 @@ def _parameters(url: str, seconds: float) -> pika.URLParameters:
     return parameters
 
 
+class Listener(dramatiq.Worker):
+    """Threads that wait for rings, and nothing that rings do not need.
+
+    Nothing listens for delayed messages, of which there are none: what comes later is a row of ours.
+    Dramatiq asks Redis for them as often as for those of now, which was nearly half of the 8 % of a
+    processor that an idle worker took.
+    """
+
+    def _add_consumer(self, queue_name: str, *, delay: bool = False) -> None:
+        if not delay:
+            super()._add_consumer(queue_name)
+
+
 class BrokerBell:
     """Rings in a thread of its own, so that neither a request nor a commit waits for the broker.
 

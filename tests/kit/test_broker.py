@@ -8,7 +8,7 @@ import dramatiq
 from dramatiq.brokers.stub import StubBroker
 
 from newsletter.kit import ids
-from newsletter.kit.broker import BrokerBell
+from newsletter.kit.broker import BrokerBell, Listener
 from newsletter.kit.jobs import Ring
 
 
@@ -57,3 +57,15 @@ def test_an_api_has_no_other_way_and_carries_on() -> None:
     bell([Ring(ids.uuid7(), "tests.work")])
     bell.close()
     assert not bell._thread.is_alive()
+
+
+def test_a_listener_asks_for_rings_and_for_nothing_that_is_delayed() -> None:
+    broker = StubBroker(middleware=[])
+    for queue in ("delivery", "webhooks"):
+        broker.declare_queue(queue)
+    listener = Listener(broker, queues={"delivery"}, worker_threads=1, worker_timeout=10)
+    listener.start()
+    try:
+        assert set(listener.consumers) == {"delivery"}
+    finally:
+        listener.stop()
