@@ -116,7 +116,8 @@ class Listener(dramatiq.Worker):
     """
 
     def _add_consumer(self, queue_name: str, *, delay: bool = False) -> None:
-        if not delay:
+        # The broker in memory names them among the others.
+        if not delay and dramatiq.common.q_name(queue_name) == queue_name:
             super()._add_consumer(queue_name)
 
 
