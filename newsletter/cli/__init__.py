@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from newsletter import __version__
 from newsletter.kit.logging import configure
-from newsletter.settings import PREFIX, Settings, explain
+from newsletter.settings import PREFIX, Settings, explain, explain_unreadable
 
 _HOMES = {
     "serve": "processes",
@@ -50,6 +51,12 @@ def main(context: click.Context) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        raise click.ClickException("The settings are wrong:\n  " + "\n  ".join(explain(error))) from None
+        raise _wrong(explain(error)) from None
+    except SettingsError as error:
+        raise _wrong(explain_unreadable(error)) from None
     configure(settings.log_level, settings.log_format)
     context.obj = settings
+
+
+def _wrong(lines: list[str]) -> click.ClickException:
+    return click.ClickException("\n  ".join(["The settings are wrong:", *lines]))

@@ -3,13 +3,16 @@
 import json
 
 import click
+from pydantic import ValidationError
 
 from newsletter import migrations
 from newsletter.accounts import keys as api_keys
 from newsletter.accounts import queries, service
 from newsletter.accounts.project import Project
+from newsletter.accounts.schemas import ProjectUpdate
 from newsletter.cli.console import private_id, run, show
 from newsletter.kit import address, ids
+from newsletter.kit.wording import plain
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
 
@@ -54,6 +57,7 @@ def create_account(
         sender = address.parse(email).spelling
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--email") from None
+    _check_project(name, postal_address)
 
     async def create(runtime: Runtime) -> dict[str, str]:
         async with runtime.db.unit_of_work() as session:
@@ -74,6 +78,16 @@ def create_account(
         }
 
     show(run(settings, create), as_json=as_json)
+
+
+def _check_project(name: str, postal_address: str | None) -> None:
+    """Raises `click.BadParameter` for what the API would refuse: the name becomes the sender's."""
+    try:
+        ProjectUpdate(name=name, from_name=name, postal_address=postal_address)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        option = "--postal-address" if problem["loc"][0] == "postal_address" else "--name"
+        raise click.BadParameter(plain(problem["msg"]), param_hint=option) from None
 
 
 @accounts.command("plan")

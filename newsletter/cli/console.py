@@ -42,10 +42,15 @@ def plainly(work: Coroutine[Any, Any, T]) -> T:
     except serving.CannotStart as error:
         raise click.ClickException(str(error)) from None
     except (DBAPIError, OSError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise click.ClickException(
-            f"{type(reason).__name__}: {reason}\n  'newsletter doctor' looks for the cause."
-        ) from error
+        raise click.ClickException(f"{_reason(error)}\n  'newsletter doctor' looks for the cause.") from error
+
+
+def _reason(error: DBAPIError | OSError) -> str:
+    """In the words of the system or of the database, without the names of our exceptions."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"{cause.strerror}: {cause.filename}" if cause.filename else cause.strerror
+    return str(cause)
 
 
 def private_id(prefix: str, text: str) -> UUID:

@@ -5,13 +5,15 @@
 group and its name in capitals: `AISettings.timeout` is ``NEWSLETTER_AI_TIMEOUT``.
 """
 
+import json
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsError
 
 from newsletter.kit.wording import plain
 from newsletter.settings.base import PREFIX, config
@@ -188,3 +190,18 @@ def explain(error: ValidationError) -> list[str]:
         name = place if place.startswith("OPENAI_") else (prefix + place if place else "NEWSLETTER")
         lines.append(f"{name}: {plain(problem['msg'])}")
     return lines
+
+
+def explain_unreadable(error: SettingsError) -> list[str]:
+    """The same for a list or object that is no JSON: it stops the reading before any check."""
+    name = str(error).partition('"')[2].partition('"')[0]
+    lines = []
+    for group in BaseSettings.__subclasses__():
+        field = group.model_fields.get(name)
+        if field is not None:
+            variable = f"{group.model_config['env_prefix']}{name}".upper()
+            known = field.get_default(call_default_factory=True)
+            shown = f", for example {json.dumps(known)}" if known else ""
+            lines.append((variable in os.environ, f"{variable}: must be written as JSON{shown}"))
+    # Several groups may have a field of this name; the one that is set is meant, where it is known.
+    return [line for is_set, line in lines if is_set] or [line for _, line in lines]

@@ -27,6 +27,9 @@ def test_a_test_account_has_a_test_key(operator: Operator) -> None:
     ("options", "complaint"),
     [
         (("--email", "news@"), "is not a valid e-mail address"),
+        (("--email", "a@example.com", "--name", ""), "--name: must have at least 1 character"),
+        (("--email", "a@example.com", "--name", "A\r\nBcc: b@example.com"), "--name: must be one line"),
+        (("--email", "a@example.com", "--postal-address", "1 Way\nOslo"), "--postal-address: must be one"),
         (("--email", "a@example.com", "--plan", "gold"), "must be one of: free, starter, professional"),
     ],
 )

@@ -25,6 +25,9 @@ CREATE = ("accounts", "create", "--name", "Acme", "--email", "news@example.com",
         ("NEWSLETTER_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("NEWSLETTER_WEBHOOK_ALLOWED_RANGES", '["10.1.0.0/33"]', "must be a network such as 10.1.0.0/16"),
         ("NEWSLETTER_SECRET_KEY", "too-short", "at least 32 characters"),
+        ("NEWSLETTER_WEBHOOK_RETRY_SECONDS", "5,300", "must be written as JSON, for example [5, 300, 1800"),
+        ("NEWSLETTER_ROUTING_ALLOWED_RANGES", "10.1.0.0/16", "must be written as JSON"),
+        ("NEWSLETTER_PROVIDER_ENDPOINTS", "{", "must be written as JSON"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_it_should_be(name: str, value: str, should_be: str) -> None:
