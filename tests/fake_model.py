@@ -203,6 +203,16 @@ def slowly(seconds: float, then: Behaviour | None = None) -> Behaviour:
     return behave
 
 
+def after(moment: threading.Event, then: Behaviour) -> Behaviour:
+    """Answers once the test says so."""
+
+    async def behave(request: Request, writer: asyncio.StreamWriter) -> None:
+        await asyncio.to_thread(moment.wait)
+        await then(request, writer)
+
+    return behave
+
+
 def drips(seconds: float, every: float = 0.05) -> Behaviour:
     """Sends a byte at a time, so that no single read ever times out."""
 

@@ -37,6 +37,9 @@ class Receiver:
         self.called = asyncio.Event()
         self.replies: deque[Reply] = deque()
         self.otherwise = Reply()
+        self.go_on = asyncio.Event()
+        """While it is cleared nobody gets an answer."""
+        self.go_on.set()
         self.connections = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
@@ -88,6 +91,7 @@ class Receiver:
         self.called.set()
         reply = self.replies.popleft() if self.replies else self.otherwise
         await asyncio.sleep(reply.delay)
+        await self.go_on.wait()
         if reply.drop:
             return False
         fields = {**reply.headers, "Content-Length": str(len(reply.body))}

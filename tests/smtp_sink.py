@@ -158,7 +158,7 @@ class Sink:
         with self._lock:
             self._received.clear()
 
-    def wait_for(self, count: int, seconds: float = 10) -> list[Received]:
+    def wait_for(self, count: int, seconds: float = 60) -> list[Received]:
         """Blocks until so many messages are here. Raises `AssertionError` when they are not in time."""
         deadline = time.monotonic() + seconds
         while len(self.received) < count:

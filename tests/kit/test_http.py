@@ -247,7 +247,7 @@ async def test_an_endless_answer_is_cut() -> None:
 async def test_a_server_that_trickles_or_hangs_is_left_after_the_total_time(part: bytes) -> None:
     async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(part)
-        for _ in range(100):
+        for _ in range(600):
             # Each byte comes well within the limit; only their sum does not.
             writer.write(b"x" if part else b"")
             await asyncio.sleep(0.1)
@@ -256,7 +256,7 @@ async def test_a_server_that_trickles_or_hangs_is_left_after_the_total_time(part
         started = time.monotonic()
         with pytest.raises(EgressFailed, match=r"0\.4 seconds"):
             await client.post(f"http://127.0.0.1:{server.port}/", content=b"", headers={})
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 30
 
 
 async def test_a_resolver_that_hangs_counts_too() -> None:

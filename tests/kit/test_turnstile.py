@@ -51,7 +51,7 @@ async def test_who_is_cancelled_as_its_turn_comes_passes_it_on() -> None:
     unlucky.cancel()
     with pytest.raises(asyncio.CancelledError):
         await unlucky
-    await asyncio.wait_for(next_one, 5)
+    await asyncio.wait_for(next_one, 60)
 
 
 def test_loops_of_several_threads_share_it() -> None:

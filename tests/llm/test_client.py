@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -250,13 +251,15 @@ async def test_a_late_refusal_does_not_undo_what_was_learned_since(
     server: FakeModel, model: OpenAIModel
 ) -> None:
     knows_nothing = fakes.picky(formats=())
-    server.script(fakes.slowly(0.5, knows_nothing), knows_nothing)
+    others_are_done = threading.Event()
+    server.script(fakes.after(others_are_done, knows_nothing), knows_nothing)
     late = asyncio.create_task(ask(model))
     while not server.requests:
         await asyncio.sleep(0.01)
     for _ in range(2):
         with pytest.raises(Adapted):
             await ask(model)
+    others_are_done.set()
     with pytest.raises(Adapted):
         await late
     assert model.dialect.rung is Rung.PLAIN

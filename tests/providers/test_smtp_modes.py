@@ -282,6 +282,6 @@ async def test_an_error_of_the_caller_reaches_the_caller() -> None:
             async for _ in smtp.send_many([envelope(number) for number in range(9)], should_stop):
                 pass
         await smtp.aclose()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while server.open:
                 await asyncio.sleep(0.01)

@@ -1,7 +1,6 @@
 """Sending through a real server: what arrives, over which connections, and what is left open."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -239,10 +238,9 @@ async def test_closing_says_goodbye_and_leaves_nothing_open() -> None:
 
 async def test_a_server_that_never_says_goodbye_does_not_hold_us() -> None:
     async with scripted({"QUIT": HANG}) as server:
-        started = time.monotonic()
-        async with provider(server.port) as smtp:
-            await send(smtp, envelope())
-        assert time.monotonic() - started < 4
+        async with asyncio.timeout(60):  # The server hangs for an hour.
+            async with provider(server.port) as smtp:
+                await send(smtp, envelope())
 
 
 @pytest.mark.parametrize("step", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "DOT", "RSET"])
@@ -251,7 +249,7 @@ async def test_cancelling_at_any_step_leaves_nothing_open(step: str) -> None:
     async with scripted(script) as server, provider(server.port, connections=2) as smtp:
         call = asyncio.create_task(send(smtp, *many(5)))
         reached = {"GREETING": 0, "EHLO": 1, "MAIL": 2, "RCPT": 3, "DATA": 4, "DOT": 4, "RSET": 4}[step]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while server.connections == 0 or len(server.commands) < reached:
                 await asyncio.sleep(0.01)
         call.cancel()
@@ -293,6 +291,7 @@ async def test_a_lost_process_of_the_server_settles_every_message(smtp_sink: Sin
         async for index, result in smtp.send_many(many(20)):
             results.append((index, result))
             if len(results) == 4:
+                smtp_sink.delay = 60  # However long it takes to stop it: it takes no more mails.
                 await asyncio.to_thread(smtp_sink.stop)
     assert sorted(index for index, _ in results) == list(range(20))
     kinds = [type(result) for _, result in results]
@@ -320,6 +319,6 @@ async def test_the_provider_is_made_from_the_settings(smtp_sink: Sink) -> None:
 
 
 async def all_closed(server: ScriptedServer) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while server.open:
             await asyncio.sleep(0.01)

@@ -305,10 +305,11 @@ def test_filling_a_large_mail_is_quick() -> None:
     values = {**LINKS, "first_name": "Ann"}
     assert len(mail.merge(values).html) > 50_000
     best = min(_seconds(mail, values) for _ in range(20))
-    assert best < 0.001  # Measured at 40 µs; the bound leaves room for a busy machine.
+    assert best < 0.001  # Measured at 40 µs.
 
 
 def _seconds(mail: Compiled, values: dict[str, str]) -> float:
-    start = time.perf_counter()
+    """Of the processor, whatever else it does meanwhile."""
+    start = time.thread_time()
     mail.merge(values)
-    return time.perf_counter() - start
+    return time.thread_time() - start

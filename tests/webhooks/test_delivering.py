@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from newsletter.accounts.project import Project
 from newsletter.events.vocabulary import EventType
 from newsletter.runtime import Runtime
 from newsletter.settings import WebhookSettings
@@ -186,13 +185,13 @@ class TestTimeout:
         self, client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
     ) -> None:
         endpoint = await register()
-        receiver.otherwise = Reply(delay=30)
+        receiver.go_on.clear()
         await happen()
-        await asyncio.wait_for(run_due(runtime), timeout=5)
+        await asyncio.wait_for(run_due(runtime), timeout=60)
         delivery = await only_delivery(client, endpoint)
         [attempt] = delivery["attempts"]
         assert (delivery["status"], attempt["status_code"]) == ("retrying", None)
-        assert 250 <= attempt["elapsed_ms"] < 3000
+        assert attempt["elapsed_ms"] >= 250
 
 
 class TestPrivateAddresses:
@@ -223,14 +222,20 @@ class TestPrivateAddresses:
         assert receiver.connections == 0
 
 
-async def test_one_slow_endpoint_does_not_hold_the_database(
-    client: Client, runtime: Runtime, project: Project, register: Register, happen: Happen, receiver: Receiver
-) -> None:
-    await register()
-    receiver.otherwise = Reply(delay=1)
-    await happen()
-    running = asyncio.create_task(run_due(runtime))
-    await receiver.called.wait()
-    async with asyncio.timeout(0.5):
+class TestSlowEndpoint:
+    @pytest.fixture
+    def webhook_settings(self) -> WebhookSettings:
+        return WebhookSettings(allowed_ranges=("127.0.0.0/8",), timeout=60)
+
+    async def test_one_slow_endpoint_does_not_hold_the_database(
+        self, client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
+    ) -> None:
+        await register()
+        receiver.go_on.clear()
+        await happen()
+        running = asyncio.create_task(run_due(runtime))
+        await receiver.called.wait()
         await client.data("PATCH", "/project", json={"name": "Written meanwhile"})
-    await running
+        assert not running.done()
+        receiver.go_on.set()
+        await running
