@@ -38,6 +38,7 @@ TITLES = {
     "smtpd": "Taking mail in",
     "imap": "Reading a mailbox",
     "bounces": "Bounces",
+    "retention": "Retention",
     "limits": "Limits",
 }
 

@@ -17,6 +17,7 @@ from newsletter.delivery import queries as delivery
 from newsletter.events import parts
 from newsletter.feedback import mailbox
 from newsletter.kit import heartbeat, idempotency, jobs
+from newsletter.privacy import retention
 from newsletter.routing import throttle
 from newsletter.runtime import Runtime
 from newsletter.tallies import service as tallies
@@ -56,7 +57,7 @@ class Sweeper:
             Chore("prune idempotency keys", 600, self._prune),
             Chore("forget limits of domains", 600, self._forget),
             Chore("keep the event log in parts", 3600, self._divide),
-            Chore("prune events", 60, self._prune_events),
+            Chore("end what is old", 60, self._end_old),
             Chore("look into the mailbox", runtime.settings.imap.poll_seconds / 2, self._look),
         ]
 
@@ -116,8 +117,8 @@ class Sweeper:
         async with self._runtime.db.unit_of_work() as session:
             await parts.prepare(session)
 
-    async def _prune_events(self) -> None:
-        await parts.prune(self._runtime.db, self._runtime.settings.events.keep_days)
+    async def _end_old(self) -> None:
+        await retention.prune(self._runtime.db, self._runtime.settings)
 
     async def _look(self) -> None:
         settings = self._runtime.settings.imap

@@ -344,6 +344,19 @@ ANSWERS: Final[dict[str, JSON]] = {
         "meta": {"received": 2, "processed": 2},
     },
     "take_in_mail": {"data": {"status": "accepted"}},
+    "export_subscriber": {
+        "data": {
+            "email": "alice@example.com",
+            "exported_at": _AT,
+            "is_complete": True,
+            "subscribers": [_SUBSCRIBER_OUT],
+            "consents": [],
+            "suppressions": [],
+            "soft_bounces": 0,
+            "messages": [],
+            "events": [],
+        }
+    },
     "create_campaign": {"data": _CAMPAIGN_OUT},
     "get_campaign": {"data": _SENDING},
     "pause_campaign": {"data": _PAUSED},

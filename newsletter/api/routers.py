@@ -21,6 +21,7 @@ from newsletter.feedback.routes.links import broken_link
 from newsletter.feedback.routes.suppressions import SuppressionController
 from newsletter.feedback.routes.unsubscribe import UnsubscribeController
 from newsletter.feedback.routes.unsubscribes import UnsubscribeResourceController
+from newsletter.privacy.routes import PersonController
 from newsletter.routing.routes import RoutingController, SendingServerController
 from newsletter.sandbox.routes import SandboxController
 from newsletter.templates.routes import TemplateController
@@ -33,6 +34,7 @@ V1: tuple[type[Controller], ...] = (
     ListController,
     ListSubscriberController,
     SubscriberController,
+    PersonController,
     TemplateController,
     BrandVoiceController,
     CampaignController,

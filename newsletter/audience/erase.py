@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
-from newsletter.audience import consents, quota, rows
+from newsletter.audience import consents, person, quota, rows
 from newsletter.audience.announce import PERSONAL
 from newsletter.audience.consents import Change, Evidence
 from newsletter.audience.models import Consent, ConsentAction, Subscriber
@@ -19,7 +19,6 @@ from newsletter.audience.transitions import COUNTED
 from newsletter.events import service as events
 from newsletter.kit import ids, jobs
 from newsletter.kit.crypto import Vault
-from newsletter.kit.errors import NotFound
 from newsletter.suppressions import queries as suppressed
 from newsletter.suppressions import service as suppressions
 from newsletter.suppressions.models import Reason
@@ -34,7 +33,7 @@ async def erase(
     for one who never was. Messages and the sandbox's mails are erased by a job.
     """
     await quota.lock(session, project)
-    address_key = await _address_of(session, project, subscriber_id)
+    address_key = await person.address_of(session, project, subscriber_id)
     if "@" not in address_key:
         # Only its tombstone is left.
         return 0
@@ -61,16 +60,6 @@ async def erase(
     payload = {"project_id": str(project.id), "address_key": address_key, "replacement": stone}
     await jobs.enqueue(session, "delivery.forget", payload)
     return len(found)
-
-
-async def _address_of(session: AsyncSession, project: Project, subscriber_id: UUID) -> str:
-    """From the history where the subscriber is gone, as its list was deleted. Raises `NotFound`."""
-    for table, is_it in ((Subscriber, Subscriber.id), (Consent, Consent.subscriber_id)):
-        statement = select(table.address_key).where(table.project_id == project.id, is_it == subscriber_id)
-        address_key = (await session.execute(statement.limit(1))).scalar_one_or_none()
-        if address_key is not None:
-            return address_key
-    raise NotFound()
 
 
 async def _blank_history(session: AsyncSession, project: Project, address_key: str, stone: str) -> list[UUID]:

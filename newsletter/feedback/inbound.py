@@ -9,11 +9,10 @@ stored once, and the ledger takes each change once, whatever order they come in.
 
 import zlib
 from collections.abc import Mapping
-from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery import queries as delivery
@@ -36,10 +35,6 @@ from newsletter.settings import BounceSettings
 
 log = structlog.get_logger(__name__)
 
-KEPT = timedelta(days=3)
-"""How long a report cannot come twice; longer than any provider repeats one, or than its
-signature is good (25 hours)."""
-_DELETED_AT_ONCE = 500
 _HEADERS = ("svix-id", "webhook-id")
 
 
@@ -127,16 +122,6 @@ async def read_report(
             for event in made.parse(zlib.decompress(report.raw), report.headers):
                 await apply(session, settings, report.project_id, event, source=server.type.value)
         await session.execute(update(ProviderReport).where(ProviderReport.id == report_id).values(raw=None))
-        await _forget_old(session)
-
-
-async def _forget_old(session: AsyncSession) -> None:
-    applied_long_ago = (
-        select(ProviderReport.id)
-        .where(ProviderReport.received_at < clock.now() - KEPT, ProviderReport.raw.is_(None))
-        .limit(_DELETED_AT_ONCE)
-    )
-    await session.execute(delete(ProviderReport).where(ProviderReport.id.in_(applied_long_ago)))
 
 
 async def apply(

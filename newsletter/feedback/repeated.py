@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import case, delete
+from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.feedback.models import SoftBounces
@@ -43,3 +43,11 @@ async def forget(session: AsyncSession, project_id: UUID, address_key: str) -> N
             SoftBounces.project_id == project_id, SoftBounces.address_key == address_key
         )
     )
+
+
+async def counted(session: AsyncSession, project_id: UUID, address_key: str) -> int:
+    """How many there are in a row."""
+    statement = select(SoftBounces.count).where(
+        SoftBounces.project_id == project_id, SoftBounces.address_key == address_key
+    )
+    return (await session.scalars(statement)).one_or_none() or 0

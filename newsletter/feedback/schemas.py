@@ -11,7 +11,7 @@ from newsletter.kit.address import DomainName, EmailAddress
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Line, Schema, Time
 from newsletter.suppressions.models import Reason
-from newsletter.suppressions.queries import Level
+from newsletter.suppressions.queries import Held, Level
 
 SuppressionId = Annotated[UUID, IdField("sup")]
 Source = Annotated[Line, Field(min_length=1, max_length=200, examples=["preference page"])]
@@ -57,6 +57,19 @@ class SuppressionOut(Schema):
     reason: Reason
     source: str
     created_at: Time
+
+    @classmethod
+    def of(cls, held: Held) -> "SuppressionOut":
+        return cls(
+            id=held.id,
+            email=held.email,
+            level=held.reach.level,
+            list_id=held.reach.list_id,
+            domain=held.reach.domain,
+            reason=held.reason,
+            source=held.source,
+            created_at=held.created_at,
+        )
 
 
 class SuppressionBatchOut(Schema):

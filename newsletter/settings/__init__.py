@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsError
 
 from newsletter.kit.wording import plain
 from newsletter.settings.base import PREFIX, config
+from newsletter.settings.keeping import RetentionSettings
 from newsletter.settings.limits import LimitSettings
 from newsletter.settings.returning import BounceSettings, IMAPSettings, ReturnPathSettings, SMTPDSettings
 from newsletter.settings.sending import (
@@ -39,6 +40,7 @@ __all__ = [
     "IMAPSettings",
     "LimitSettings",
     "ProviderSettings",
+    "RetentionSettings",
     "ReturnPathSettings",
     "RoutingSettings",
     "SMTPDSettings",
@@ -103,6 +105,7 @@ class Settings(BaseSettings):
     return_path: ReturnPathSettings = Field(default_factory=ReturnPathSettings)
     smtpd: SMTPDSettings = Field(default_factory=SMTPDSettings)
     imap: IMAPSettings = Field(default_factory=IMAPSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     bounces: BounceSettings = Field(default_factory=BounceSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 

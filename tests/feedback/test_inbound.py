@@ -17,6 +17,7 @@ from newsletter.feedback import inbound
 from newsletter.feedback.models import ProviderReport
 from newsletter.kit import clock
 from newsletter.kit.http import Answer, EgressFailed
+from newsletter.privacy import retention
 from newsletter.providers.events import EventKind, ProviderEvent
 from newsletter.providers.registry import ServerType
 from newsletter.providers.sns import Certificates
@@ -233,9 +234,10 @@ async def test_an_applied_report_keeps_no_personal_data_and_old_ones_go(world: W
         (row,) = (await session.scalars(select(ProviderReport))).all()
     assert row.raw is None
     async with world.runtime.db.unit_of_work() as session:
-        long_ago = clock.now() - inbound.KEPT - timedelta(hours=1)
+        long_ago = clock.now() - timedelta(days=world.runtime.settings.retention.report_days, hours=1)
         await session.execute(update(ProviderReport).values(received_at=long_ago))
     await world.take(server, report(ServerType.postmark, "bounced", world.ids["Ada"], number=2))
+    await retention.prune(world.runtime.db, world.runtime.settings)
     assert await world.stored() == 1
 
 

@@ -49,7 +49,7 @@ class SuppressionController(Controller):
         async with db.unit_of_work() as session:
             pushed = await pushing.suppress(session, principal, data)
             status = 201 if pushed.is_new else 200
-            out = Data[SuppressionOut](data=shown(pushed.held))
+            out = Data[SuppressionOut](data=SuppressionOut.of(pushed.held))
             await once.keep(session, status, out)
         return Response(out, status_code=status)
 
@@ -105,7 +105,7 @@ class SuppressionController(Controller):
             cursor=cursor,
             per_page=per_page,
         )
-        return CursorPage(data=[shown(row) for row in rows], meta=meta)
+        return CursorPage(data=[SuppressionOut.of(row) for row in rows], meta=meta)
 
     @get(
         "/{id:str}",
@@ -119,7 +119,7 @@ class SuppressionController(Controller):
         async with db.read() as session:
             row = await queries.one(session, principal.project.id, ids.in_path("sup", id))
         allow(principal, row)
-        return Data(data=shown(row))
+        return Data(data=SuppressionOut.of(row))
 
     @delete(
         "/{id:str}",
@@ -165,19 +165,6 @@ async def page(
         )
     next_cursor = paging.next_cursor([row.id for row in rows], per_page)
     return rows, CursorMeta(per_page=per_page, next_cursor=next_cursor)
-
-
-def shown(held: Held) -> SuppressionOut:
-    return SuppressionOut(
-        id=held.id,
-        email=held.email,
-        level=held.reach.level,
-        list_id=held.reach.list_id,
-        domain=held.reach.domain,
-        reason=held.reason,
-        source=held.source,
-        created_at=held.created_at,
-    )
 
 
 def allow(principal: Principal, held: Held) -> None:
