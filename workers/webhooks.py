@@ -1,4 +1,4 @@
-"""Jobs of the webhooks: fan out events, and make one call of one delivery."""
+"""Jobs of the webhooks: fan out events, group them, make one call, deliver once more."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,21 +6,33 @@ from uuid import UUID
 
 from newsletter.kit.jobs import Handler
 from newsletter.runtime import Runtime
-from newsletter.webhooks import delivering
+from newsletter.webhooks import delivering, fanning, replaying
 
 
 def handlers(runtime: Runtime) -> dict[str, Handler]:
     async def fan_out(payload: Mapping[str, Any]) -> None:
-        await delivering.fan_out(runtime.db, [UUID(event_id) for event_id in payload["event_ids"]])
+        event_ids = [UUID(event_id) for event_id in payload["event_ids"]]
+        await fanning.fan_out(runtime.db, event_ids, runtime.settings.webhooks.group_seconds)
+
+    async def gather(payload: Mapping[str, Any]) -> None:
+        await fanning.gather(runtime.db, UUID(payload["endpoint_id"]))
+
+    async def replay(payload: Mapping[str, Any]) -> None:
+        await replaying.replay_next(runtime.db, payload)
 
     async def attempt(payload: Mapping[str, Any]) -> None:
         await delivering.attempt(
             runtime.db,
             runtime.egress,
             runtime.vault,
-            runtime.settings.webhooks.retry_seconds,
+            runtime.settings.webhooks,
             UUID(payload["delivery_id"]),
             payload["number"],
         )
 
-    return {"webhooks.fan_out": Handler(fan_out), "webhooks.attempt": Handler(attempt, max_errors=None)}
+    return {
+        "webhooks.fan_out": Handler(fan_out),
+        "webhooks.gather": Handler(gather, max_errors=None),
+        "webhooks.attempt": Handler(attempt, max_errors=None),
+        "webhooks.replay": Handler(replay),
+    }

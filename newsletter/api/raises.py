@@ -34,7 +34,8 @@ from newsletter.routing.rules import RuleLimitReached
 from newsletter.routing.service import ServerInUse, ServerLimitReached, ServerTestFailed
 from newsletter.sandbox.service import NotATestProject
 from newsletter.templates.service import TemplateIsSystem, TemplateMissing
-from newsletter.webhooks.service import DeliveryPending, EndpointInactive, EndpointLimitReached
+from newsletter.webhooks.replaying import DeliveryPending, EndpointInactive
+from newsletter.webhooks.service import EndpointLimitReached
 
 Errors: TypeAlias = tuple[type[NewsletterError], ...]
 
@@ -105,6 +106,7 @@ OWN: Final[Mapping[str, Errors]] = {
     "create_routing_rule": (RuleLimitReached,),
     "create_webhook": (EndpointLimitReached,),
     "replay_webhook_delivery": (DeliveryPending, EndpointInactive),
+    "replay_webhook_deliveries": (EndpointInactive,),
     "list_sandbox_messages": (NotATestProject,),
     "get_sandbox_message": (NotATestProject,),
     "clear_sandbox": (NotATestProject,),

@@ -14,7 +14,7 @@ from sqlalchemy import case, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.ledger import Decision
-from newsletter.delivery.models import Mailing, MailingKind, Message, Outcome
+from newsletter.delivery.models import Mailing, MailingKind, Message, MessagePart, Outcome
 from newsletter.delivery.queries import public_id
 from newsletter.delivery.statuses import status_of
 from newsletter.events import service as events
@@ -33,8 +33,8 @@ class Described:
     """A message as events show it, and whose it is."""
 
     project_id: UUID
-    subscriber_id: UUID | None
-    """None for who is on no list, and for who was erased."""
+    is_erased: bool
+    """Its reader was erased: nothing may name them."""
     message: JSONObject
 
 
@@ -63,10 +63,13 @@ async def described(session: AsyncSession, keys: Collection[MessageKey]) -> dict
         Message.outcome,
         Message.feedback,
         Message.server_id,
+        MessagePart.tags,
     ).where(
         among(session, Message.mailing_id, set(mailings)),
         among(session, Message.seq, {seq for _, seq in keys}),
     )
+    its_part = (MessagePart.mailing_id == Message.mailing_id) & (MessagePart.seq == Message.seq)
+    statement = statement.outerjoin(MessagePart, its_part)
     rows = [row for row in await session.execute(statement) if (row.mailing_id, row.seq) in keys]
     servers = await routing.types_of(session, {row.server_id for row in rows if row.server_id})
     found = {}
@@ -79,12 +82,12 @@ async def described(session: AsyncSession, keys: Collection[MessageKey]) -> dict
             "subscriber_id": row.subscriber_id and ids.public("sub", row.subscriber_id),
             "to": None if is_erased else row.address,
             "from": mailing.from_email,
-            "tags": [],
+            "tags": row.tags or [],
             "sending_server": row.server_id and ids.public("srv", row.server_id),
             "provider": servers.get(row.server_id),
             "status": status_of(row.outcome, row.feedback).value,
         }
-        found[row.mailing_id, row.seq] = Described(mailing.project_id, row.subscriber_id, message)
+        found[row.mailing_id, row.seq] = Described(mailing.project_id, is_erased, message)
     return found
 
 

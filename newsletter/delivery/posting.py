@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
 from newsletter.audience import queries as audience
-from newsletter.delivery import queries
+from newsletter.delivery import announcing, queries
+from newsletter.delivery.ledger import Decision
 from newsletter.delivery.mime import File
 from newsletter.delivery.models import (
     Attachment,
@@ -38,6 +39,7 @@ from newsletter.delivery.models import (
 )
 from newsletter.delivery.rounds import SUPPRESSED
 from newsletter.delivery.service import Sender, close_if_done, reserve_mails
+from newsletter.events import listening
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.address import Address, domain_of
 from newsletter.kit.bulk import insert_rows
@@ -125,8 +127,17 @@ async def post(
     await _write_contents(session, drafts)
     await _write_messages(session, project, drafts)
     await _write_batches(session, drafts, now, settings.batch_size)
+    await _tell_suppressed(session, project, drafts)
     found = {id(item): posted for draft in drafts for item, posted in draft.posted()}
     return [found[id(item)] for item in items]
+
+
+async def _tell_suppressed(session: AsyncSession, project: Project, drafts: Sequence["_Draft"]) -> None:
+    for draft in drafts:
+        held = [Decision(row.seq, row.outcome, row.reason) for row in draft.rows if row.reason is not None]
+        if held:
+            listened = await listening.listened(session, project.id)
+            await announcing.announce_outcomes(session, listened, draft.id, held)
 
 
 @dataclass(slots=True)

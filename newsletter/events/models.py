@@ -17,6 +17,7 @@ class Event(Base):
     __tablename__ = "events"
     __table_args__ = (
         Index("ix_events_project", "project_id", "id"),
+        Index("ix_events_message", "message_id", "id"),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 
@@ -26,6 +27,8 @@ class Event(Base):
     data: Mapped[dict[str, Any]]
     """The ``data`` of the webhook body, exactly as customers get it."""
     created_at: Mapped[datetime]
+    message_id: Mapped[str | None] = mapped_column(text(40))
+    """The public id of the message that it is about, of which others ask for the whole history."""
 
 
 class EventListener(Base):

@@ -32,9 +32,9 @@ class Noted:
 
 
 async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> set[UUID]:
-    """Writes traces, which nobody is told of, and returns the ids of those that it wrote. Safe to
-    repeat: those that are there stay."""
-    return await bulk.insert_missing(
+    """Writes what readers did, and returns the ids of those that it wrote. Safe to repeat: those that
+    are there stay, and are told once."""
+    written = await bulk.insert_missing(
         session,
         Event,
         [
@@ -44,10 +44,18 @@ async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> set[UUID]:
                 "type": row.kind.value,
                 "data": row.data,
                 "created_at": row.at,
+                "message_id": _message_of(row.data),
             }
             for row in rows
         ],
     )
+    told: dict[tuple[UUID, EventType], list[UUID]] = {}
+    for row in rows:
+        if row.id in written:
+            told.setdefault((row.project_id, EventType(row.kind.value)), []).append(row.id)
+    for (project_id, kind), event_ids in told.items():
+        await _tell(session, project_id, kind, event_ids)
+    return written
 
 
 async def record_many(
@@ -62,12 +70,30 @@ async def record_many(
         return
     now = clock.now()
     events = [
-        {"id": ids.uuid7(), "project_id": project_id, "type": kind.value, "data": row, "created_at": now}
+        {
+            "id": ids.uuid7(),
+            "project_id": project_id,
+            "type": kind.value,
+            "data": row,
+            "created_at": now,
+            "message_id": _message_of(row),
+        }
         for row in rows
     ]
     await bulk.insert_rows(session, Event, events)
+    await _tell(session, project_id, kind, [event["id"] for event in events])
+
+
+async def _tell(
+    session: AsyncSession, project_id: UUID, kind: EventType, event_ids: Sequence[object]
+) -> None:
     if kind in await listening.listened(session, project_id):
-        await jobs.enqueue(session, FAN_OUT, {"event_ids": [str(event["id"]) for event in events]})
+        await jobs.enqueue(session, FAN_OUT, {"event_ids": [str(each) for each in event_ids]})
+
+
+def _message_of(data: JSONObject) -> str | None:
+    message = data.get("message")
+    return str(message["id"]) if isinstance(message, Mapping) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +126,8 @@ def record_sql(kind: EventType, *, project: str, now: str, rows: str, job_id: st
     parameters, the last three those of a `Recording`."""
     return f"""
 recorded AS (
-    INSERT INTO events (id, project_id, type, data, created_at)
-    SELECT (e ->> 0)::uuid, {project}, '{kind.value}', (e -> 1)::jsonb, {now}
+    INSERT INTO events (id, project_id, type, data, created_at, message_id)
+    SELECT (e ->> 0)::uuid, {project}, '{kind.value}', (e -> 1)::jsonb, {now}, e -> 1 -> 'message' ->> 'id'
     FROM json_array_elements({rows}::text::json) AS e
 ),
 fanned AS ({jobs.enqueue_sql(id_=f"{job_id}::uuid", name=FAN_OUT, payload=f"{payload}::text::jsonb")})
@@ -135,13 +161,11 @@ async def blank(
 
 async def blank_messages(session: AsyncSession, project_id: UUID, message_ids: Collection[str]) -> None:
     """Takes out of all events of these messages who they went to, and what servers and requests
-    told of that person. Reads every such event of the project, as `blank` does."""
+    told of that person."""
     if not message_ids:
         return
     statement = select(Event.id, Event.data).where(
-        Event.project_id == project_id,
-        Event.type.startswith("message.", autoescape=True),
-        Event.data["message"]["id"].as_string().in_(message_ids),
+        Event.project_id == project_id, Event.message_id.in_(message_ids)
     )
     rows = [{"id": event_id, "data": anonymous(data)} for event_id, data in await session.execute(statement)]
     if rows:

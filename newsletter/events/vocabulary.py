@@ -23,7 +23,7 @@ class EventType(StrEnum):
 
 
 class Trace(StrEnum):
-    """What a reader's request left in the log, as it came: kept, and announced to nobody."""
+    """What a reader's request left in the log, with an id and a time that it had before."""
 
     opened = "message.opened"
     clicked = "message.clicked"

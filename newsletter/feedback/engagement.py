@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import product
 from math import inf
 from typing import Any, NamedTuple
@@ -17,7 +16,9 @@ from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
+from newsletter.delivery import announcing
 from newsletter.delivery import queries as delivery
+from newsletter.delivery.announcing import Described
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.queries import Tracked
 from newsletter.events import service as events
@@ -26,7 +27,6 @@ from newsletter.events.vocabulary import Trace
 from newsletter.feedback import classing
 from newsletter.feedback.classing import Request, Step, Verdict
 from newsletter.feedback.models import MessageEngagement
-from newsletter.kit import ids
 from newsletter.kit.bulk import plain_table
 from newsletter.kit.db import JSONObject, insert, is_postgresql
 from newsletter.tallies import service as tallies
@@ -80,11 +80,12 @@ async def record(session: AsyncSession, block: Sequence[Entry], *, too_soon: flo
     """Safe to repeat. Those of a message that is gone are dropped: there is no project that they
     would belong to. ``too_soon``: seconds after the sending within which nobody reads."""
     known = await delivery.tracked(session, {entry.key for entry in block})
-    found = [entry for entry in block if entry.key in known]
+    described = await announcing.described(session, known.keys())
+    found = [entry for entry in block if entry.key in described]
     bursts = classing.at_once(Step(each.key, each.at, each.url) for each in found if each.url is not None)
     judged = {each.id: _judge(each, known[each.key], bursts, too_soon) for each in found}
     written = await events.note_many(
-        session, [_event(each, known[each.key], judged[each.id]) for each in found]
+        session, [_event(each, described[each.key], judged[each.id]) for each in found]
     )
     seen: dict[Key, _Seen] = {}
     tallied: dict[UUID, Counter[tuple[Key, int, Metric]]] = {}
@@ -125,13 +126,7 @@ def _judge(entry: Entry, about: Tracked, bursts: Collection[Step], too_soon: flo
     return classing.judge(entry.request, seconds_after=after, too_soon=too_soon, is_burst=is_burst)
 
 
-def _event(entry: Entry, about: Tracked, verdict: Verdict) -> Noted:
-    message: JSONObject = {
-        "id": delivery.public_id(about.mailing_id, about.seq),
-        "campaign_id": _campaign(about.campaign_id) if about.campaign_id else None,
-        # As the row has it: of who was erased it names nobody, whatever the link says.
-        "subscriber_id": ids.public("sub", about.subscriber_id) if about.subscriber_id else None,
-    }
+def _event(entry: Entry, about: Described, verdict: Verdict) -> Noted:
     seen: dict[str, Any] = {
         "by": "human" if verdict.is_human else "machine",
         "reason": verdict.reason.value,
@@ -141,20 +136,15 @@ def _event(entry: Entry, about: Tracked, verdict: Verdict) -> Noted:
     if entry.url is not None:
         seen["url"] = entry.url
     kind, what = (Trace.opened, "open") if entry.url is None else (Trace.clicked, "click")
-    data: JSONObject = {"message": message, what: seen}
+    data: JSONObject = {"message": about.message, what: seen}
     return Noted(
         entry.id,
         about.project_id,
         kind,
-        data if about.subscriber_id else events.anonymous(data),
+        # As the row has it: of who was erased it names nobody, whatever the link says.
+        events.anonymous(data) if about.is_erased else data,
         datetime.fromtimestamp(entry.at, UTC),
     )
-
-
-@lru_cache(maxsize=1_000)
-def _campaign(campaign_id: UUID) -> str:
-    """A block is of a few campaigns, and an id takes longer to write than to find."""
-    return ids.public("cmp", campaign_id)
 
 
 def _summed(counted: Mapping[tuple[Key, int, Metric], int], known: Mapping[Key, Tracked]) -> list[Count]:

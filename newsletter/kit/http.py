@@ -7,10 +7,11 @@ cookies, no decompression.
 """
 
 import asyncio
+import ipaddress
 import ssl
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpcore
 import httpx
@@ -34,6 +35,9 @@ class Answer:
     body: bytes
     """The first bytes, up to the client's limit."""
     elapsed_ms: int
+    is_public: bool = False
+    """Whether it came from a public address, so that whoever named the URL may read it: what is in
+    a range that the operator allowed is none of a customer's business."""
 
 
 class GuardedClient:
@@ -84,19 +88,19 @@ class GuardedClient:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout):
-                status, kept, body = await self._exchange(method, target, content, headers)
+                answer = await self._exchange(method, target, content, headers)
         except (TimeoutError, httpcore.TimeoutException) as error:
             raise EgressFailed(f"No complete answer within {self._timeout:g} seconds.") from error
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             raise EgressFailed(_explain(error)) from error
-        return Answer(status, kept, body, round((time.perf_counter() - started) * 1000))
+        return replace(answer, elapsed_ms=round((time.perf_counter() - started) * 1000))
 
     async def aclose(self) -> None:
         await self._pool.aclose()
 
     async def _exchange(
         self, method: str, target: httpx.URL, content: bytes, headers: Mapping[str, str]
-    ) -> tuple[int, dict[str, str], bytes]:
+    ) -> Answer:
         sent = {
             "Host": target.netloc.decode("ascii"),
             "User-Agent": self._user_agent,
@@ -124,7 +128,8 @@ class GuardedClient:
                 for name, value in response.headers
                 if name.decode("ascii").lower() in _KEPT_HEADERS
             }
-        return response.status, kept, bytes(body[: self._max_answer_bytes])
+            is_public = _is_public(response.extensions["network_stream"])
+        return Answer(response.status, kept, bytes(body[: self._max_answer_bytes]), 0, is_public)
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -151,6 +156,11 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
             except (TimeoutError, httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
         return await self._network.connect_tcp(str(addresses[-1]), port, timeout, local_address)
+
+
+def _is_public(stream: httpcore.AsyncNetworkStream) -> bool:
+    address = stream.get_extra_info("server_addr")
+    return address is not None and egress.is_global(ipaddress.ip_address(address[0]))
 
 
 def _ascii(text: str) -> bytes:

@@ -39,7 +39,7 @@ def uuid7() -> UUID:
 
 def first_of(at: datetime) -> UUID:
     """No UUIDv7 of this millisecond or later is smaller: where a range of ids by time begins."""
-    return UUID(int=int(at.timestamp() * 1000) << 80)
+    return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)
 
 
 def encode(prefix: str, raw: bytes) -> str:

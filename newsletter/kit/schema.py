@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, Vali
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 from newsletter.kit.clock import rfc3339
+from newsletter.kit.errors import ValidationFailed
 from newsletter.kit.wording import plain
 
 T = TypeVar("T")
@@ -27,6 +28,18 @@ def in_utc(at: datetime) -> datetime:
         return at.astimezone(UTC)
     except OverflowError:
         raise ValueError("must be between the years 1 and 9999 in UTC") from None
+
+
+def instant(field: str, at: datetime | None) -> datetime | None:
+    """A time of the query string, in UTC. Raises `ValidationFailed` for one without a zone."""
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        raise ValidationFailed.of(field, "must be a date and time with zone, such as 2026-11-21T09:00:00Z")
+    try:
+        return in_utc(at)
+    except ValueError as error:
+        raise ValidationFailed.of(field, str(error)) from None
 
 
 Time = Annotated[

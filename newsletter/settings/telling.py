@@ -48,6 +48,15 @@ class WebhookSettings(BaseSettings):
     """Ports that endpoints may use, besides any port inside ``allowed_ranges``."""
     threads: int = Field(8, ge=1, le=64)
     """Calls that one worker process makes at the same time."""
+    kept_answer_bytes: int = Field(500, ge=0, le=4000)
+    """The first bytes of an answer that are kept and shown with the call. Those from
+    ``allowed_ranges`` never are: nobody may read a private network through us."""
+    group_seconds: float = Field(1, ge=0, le=60)
+    """Seconds that an event waits for others, where an endpoint gets several in one call."""
+    disable_after_days: float = Field(5, gt=0, le=90)
+    """Days of nothing but failures after which an endpoint is switched off, and its owner told."""
+    secret_overlap_hours: int = Field(24, ge=0, le=720)
+    """Hours that the old secret goes on to sign after it was rotated, where the call says nothing."""
 
     @field_validator("allowed_ranges")
     @classmethod

@@ -18,7 +18,7 @@ from newsletter.kit import address, ids, paging
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError, ValidationFailed
 from newsletter.kit.idempotency import Once
-from newsletter.kit.schema import CursorMeta, CursorPage, Data, bad_fields
+from newsletter.kit.schema import CursorMeta, CursorPage, Data, bad_fields, instant
 from newsletter.plans.catalogue import CallClass
 from newsletter.transactional import service, tracing
 from newsletter.transactional.schemas import (
@@ -117,8 +117,8 @@ class MessageController(Controller):
             tag=_text("tag", tag),
             address_key=_key_of(email),
             campaign_id=ids.in_query("cmp", "campaign_id", campaign_id),
-            since=_instant("since", since),
-            until=_instant("until", until),
+            since=instant("since", since),
+            until=instant("until", until),
             list_ids=principal.list_ids,
         )
         async with db.read() as session:
@@ -156,12 +156,6 @@ def _key_of(email: str | None) -> str | None:
         return address.parse(email).key
     except ValueError as error:
         raise ValidationFailed.of("email", str(error)) from None
-
-
-def _instant(field: str, at: datetime | None) -> datetime | None:
-    if at is not None and at.tzinfo is None:
-        raise ValidationFailed.of(field, "must have a zone, as in 2026-11-21T09:00:00Z")
-    return at
 
 
 async def _prepared(

@@ -1,7 +1,8 @@
 """One signed call of an endpoint: what is sent, and how it ended."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 from uuid import UUID
@@ -25,11 +26,15 @@ class Target:
     endpoint_id: UUID
     url: str
     style: SignatureStyle
-    sealed_secret: bytes
+    sealed_secrets: tuple[bytes, ...]
+    """Those that are valid now, the newest first."""
+    is_grouped: bool
 
     @classmethod
     def of(cls, row: Endpoint) -> Self:
-        return cls(row.id, row.url, row.signature_style, row.secret)
+        is_rotating = row.previous_secret_until is not None and row.previous_secret_until > clock.now()
+        older = (row.previous_secret,) if is_rotating and row.previous_secret is not None else ()
+        return cls(row.id, row.url, row.signature_style, (row.secret, *older), row.group_size > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,10 @@ class Call:
     error: str | None = None
     retry_after: float | None = None
     """Seconds that the endpoint asked us to wait."""
+    headers: JSONObject = field(default_factory=dict)
+    """What the call was made with, besides what every HTTP client sends."""
+    answer: str | None = None
+    """The first bytes of what it said; None from a private network."""
 
     @property
     def is_acknowledged(self) -> bool:
@@ -69,31 +78,30 @@ class TestedCall:
     call: Call
 
 
-async def call(egress: GuardedClient, vault: Vault, target: Target, notice: Notice) -> Call:
+async def call(
+    egress: GuardedClient, vault: Vault, target: Target, notices: Sequence[Notice], kept_bytes: int
+) -> Call:
     """Signs and posts; the client's guard, time limit and size limit apply. Never raises for
-    what the endpoint does."""
+    what the endpoint does. Several notices go in one body, where the endpoint wants that."""
     at, started = clock.now(), time.perf_counter()
+    headers: dict[str, str] = {}
 
     def failed(error: str) -> Call:
-        return Call(at, round((time.perf_counter() - started) * 1000), error=error[:500])
+        elapsed_ms = round((time.perf_counter() - started) * 1000)
+        return Call(at, elapsed_ms, error=error[:500], headers=headers)
 
-    body = signing.payload(
-        event_id=ids.public("evt", notice.event_id),
-        event_type=notice.event_type,
-        created_at=notice.created_at,
-        project_id=ids.public("prj", notice.project_id),
-        data=notice.data,
-    )
+    body = content(target, notices)
     try:
-        secret = service.open_secret(vault, target.endpoint_id, target.sealed_secret)
+        secrets = [service.open_secret(vault, target.endpoint_id, each) for each in target.sealed_secrets]
     except Undecryptable:
         return failed("The endpoint's secret cannot be read with the keys of this installation.")
-    headers = signing.sign(
+    lead = notices[0]
+    headers |= signing.sign(
         target.style,
-        [secret],
-        ids.public("evt", notice.event_id),
-        ids.public("whd", notice.delivery_id),
-        notice.event_type,
+        secrets,
+        _call_id(lead) if target.is_grouped else ids.public("evt", lead.event_id),
+        ids.public("whd", lead.delivery_id),
+        signing.GROUP if target.is_grouped else lead.event_type,
         int(at.timestamp()),
         body,
     )
@@ -101,13 +109,40 @@ async def call(egress: GuardedClient, vault: Vault, target: Target, notice: Noti
         answer = await egress.post(target.url, content=body, headers=headers)
     except (EgressRefused, EgressFailed) as error:
         return failed(str(error))
+    is_shown = answer.is_public and kept_bytes > 0
     return Call(
         at,
         answer.elapsed_ms,
         answer.status,
         _complaint(answer.status),
         schedule.read_retry_after(answer.headers.get("retry-after"), clock.now()),
+        headers,
+        # PostgreSQL's text holds no NUL, and an answer may.
+        answer.body[:kept_bytes].decode(errors="replace").replace("\0", "") if is_shown else None,
     )
+
+
+def content(target: Target, notices: Sequence[Notice]) -> bytes:
+    """The body of the call: the same for the same notices."""
+    bodies = [
+        signing.event(
+            event_id=ids.public("evt", each.event_id),
+            event_type=each.event_type,
+            created_at=each.created_at,
+            project_id=ids.public("prj", each.project_id),
+            data=each.data,
+        )
+        for each in notices
+    ]
+    if not target.is_grouped:
+        return signing.payload(bodies[0])
+    project_id = ids.public("prj", notices[0].project_id)
+    return signing.payload(signing.group(_call_id(notices[0]), project_id, bodies))
+
+
+def _call_id(lead: Notice) -> str:
+    """Of a call with several events: the same in each attempt."""
+    return ids.public("whg", lead.delivery_id)
 
 
 async def test(
@@ -117,6 +152,7 @@ async def test(
     project: Project,
     endpoint_id: UUID,
     kind: EventType | None,
+    kept_bytes: int,
 ) -> TestedCall:
     """Calls the endpoint now with a made-up event; nothing is recorded, retried or counted."""
     async with db.read() as session:
@@ -124,7 +160,7 @@ async def test(
         target, first = Target.of(endpoint), next(iter(endpoint.events), EventType.campaign_sent)
     kind = kind or EventType(first)
     notice = Notice(ids.uuid7(), ids.uuid7(), project.id, kind.value, clock.now(), samples.data(kind))
-    return TestedCall(notice.event_id, kind, await call(egress, vault, target, notice))
+    return TestedCall(notice.event_id, kind, await call(egress, vault, target, [notice], kept_bytes))
 
 
 def _complaint(status: int) -> str | None:

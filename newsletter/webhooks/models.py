@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
@@ -35,9 +36,16 @@ class Endpoint(Base):
     signature_style: Mapped[SignatureStyle] = mapped_column(status_type(SignatureStyle, "signature_style"))
     secret: Mapped[bytes]
     """Encrypted."""
+    previous_secret: Mapped[bytes | None]
+    """The one before it, encrypted, which signs as well until ``previous_secret_until``."""
+    previous_secret_until: Mapped[datetime | None]
+    group_size: Mapped[int] = mapped_column(default=1, server_default="1")
+    """Events of one call at most; 1: each has a call, and a body, of its own."""
     is_active: Mapped[bool] = mapped_column(default=True)
     disabled_reason: Mapped[str | None] = mapped_column(text(200))
     consecutive_failures: Mapped[int] = mapped_column(default=0)
+    failing_since: Mapped[datetime | None]
+    """When the first of these failed."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -50,6 +58,11 @@ class WebhookDelivery(Base):
         # A second fan-out of the same event changes nothing.
         UniqueConstraint("endpoint_id", "event_id"),
         Index("ix_webhook_deliveries_endpoint", "endpoint_id", "id"),
+        # Finds what is still open of one message before an event.
+        Index("ix_webhook_deliveries_message", "endpoint_id", "message_id", "event_id"),
+        # Finds what waits for its turn, which are few.
+        Index("ix_webhook_deliveries_waiting", "endpoint_id", "status", "next_attempt_at"),
+        Index("ix_webhook_deliveries_lead", "lead_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -57,19 +70,23 @@ class WebhookDelivery(Base):
     endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
     event_id: Mapped[UUID]
     event_type: Mapped[str] = mapped_column(text(40))
+    message_id: Mapped[str | None] = mapped_column(text(40))
+    """The message that the event is about: its events are delivered one after the other."""
+    lead_id: Mapped[UUID | None]
+    """The delivery in whose calls this one is made, where an endpoint gets several events in one."""
     status: Mapped[DeliveryStatus] = mapped_column(status_type(DeliveryStatus, "status"))
     attempt_count: Mapped[int] = mapped_column(default=0)
     """Calls made so far, in all."""
     attempts_before_replay: Mapped[int] = mapped_column(default=0)
     """Calls made before the newest replay: the retry schedule counts from there."""
     next_attempt_at: Mapped[datetime | None]
+    """None of one that is open: it waits for its turn, and has no job."""
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
 
 class Attempt(Base):
-    """One call of an endpoint and how it ended. What it said is not kept: nobody may read a
-    network through us."""
+    """One call of an endpoint and how it ended."""
 
     __tablename__ = "webhook_attempts"
 
@@ -79,5 +96,8 @@ class Attempt(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     status_code: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(text(500))
+    request_headers: Mapped[dict[str, Any] | None]
+    answer: Mapped[str | None] = mapped_column(text(4000))
+    """The first bytes of what it said, as text; none from a private network."""
     elapsed_ms: Mapped[int]
     at: Mapped[datetime]

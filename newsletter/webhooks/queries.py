@@ -1,14 +1,22 @@
 """Reads endpoints, deliveries and attempts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
+from newsletter.events.vocabulary import EventType
+from newsletter.kit import ids
+from newsletter.kit.bulk import among
 from newsletter.kit.errors import NotFound
 from newsletter.webhooks.models import Attempt, DeliveryStatus, Endpoint, WebhookDelivery
+
+OPEN = (DeliveryStatus.pending, DeliveryStatus.retrying)
+"""Not over yet."""
 
 
 def endpoints(project: Project) -> Select[Endpoint]:
@@ -16,10 +24,12 @@ def endpoints(project: Project) -> Select[Endpoint]:
     return select(Endpoint).where(Endpoint.project_id == project.id).order_by(Endpoint.id)
 
 
-async def endpoint(session: AsyncSession, project: Project, endpoint_id: UUID) -> Endpoint:
+async def endpoint(
+    session: AsyncSession, project: Project, endpoint_id: UUID, *, lock: bool = False
+) -> Endpoint:
     """Raises `NotFound`, also for an endpoint of another project."""
     mine = endpoints(project).where(Endpoint.id == endpoint_id)
-    found = (await session.scalars(mine)).one_or_none()
+    found = (await session.scalars(mine.with_for_update() if lock else mine)).one_or_none()
     if found is None:
         raise NotFound("There is no such webhook endpoint in this project.")
     return found
@@ -36,18 +46,34 @@ async def active(session: AsyncSession, project_id: UUID) -> Sequence[Endpoint]:
     return (await session.scalars(statement.order_by(Endpoint.id))).all()
 
 
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which deliveries; None does not filter."""
+
+    status: DeliveryStatus | None = None
+    event_type: EventType | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def of(self, endpoint_id: UUID) -> Select[WebhookDelivery]:
+        statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
+        if self.status is not None:
+            statement = statement.where(WebhookDelivery.status == self.status)
+        if self.event_type is not None:
+            statement = statement.where(WebhookDelivery.event_type == self.event_type.value)
+        # Ids begin with the time, and the index with the endpoint ends with them.
+        if self.since is not None:
+            statement = statement.where(WebhookDelivery.id >= ids.first_of(self.since))
+        if self.until is not None:
+            statement = statement.where(WebhookDelivery.id < ids.first_of(self.until))
+        return statement
+
+
 async def deliveries(
-    session: AsyncSession,
-    endpoint_id: UUID,
-    *,
-    status: DeliveryStatus | None,
-    before: UUID | None,
-    limit: int,
+    session: AsyncSession, endpoint_id: UUID, filters: Filters, *, before: UUID | None, limit: int
 ) -> Sequence[WebhookDelivery]:
     """Newest first, those older than ``before``. The caller has checked whose endpoint it is."""
-    statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
-    if status is not None:
-        statement = statement.where(WebhookDelivery.status == status)
+    statement = filters.of(endpoint_id)
     if before is not None:
         statement = statement.where(WebhookDelivery.id < before)
     return (await session.scalars(statement.order_by(WebhookDelivery.id.desc()).limit(limit))).all()
@@ -74,7 +100,7 @@ async def attempts(session: AsyncSession, delivery_id: UUID) -> Sequence[Attempt
 
 
 async def for_attempt(
-    session: AsyncSession, delivery_id: UUID, *, lock: bool = False
+    session: AsyncSession, delivery_id: UUID, *, lock: bool = False, lock_endpoint: bool = True
 ) -> tuple[WebhookDelivery, Endpoint] | None:
     """A delivery and its endpoint for the job that calls it; None when they were deleted.
 
@@ -85,7 +111,64 @@ async def for_attempt(
     one_endpoint = select(Endpoint).where(Endpoint.id == of_delivery.scalar_subquery())
     one_delivery = select(WebhookDelivery).where(WebhookDelivery.id == delivery_id)
     if lock:
-        one_endpoint, one_delivery = one_endpoint.with_for_update(), one_delivery.with_for_update()
+        one_delivery = one_delivery.with_for_update()
+    if lock and lock_endpoint:
+        one_endpoint = one_endpoint.with_for_update()
     target = (await session.scalars(one_endpoint)).one_or_none()
     row = (await session.scalars(one_delivery)).one_or_none()
     return (row, target) if row is not None and target is not None else None
+
+
+async def led_by(
+    session: AsyncSession, delivery_id: UUID, *, lock: bool = False
+) -> Sequence[WebhookDelivery]:
+    """The open deliveries that go in the calls of this one, in the order of their events."""
+    statement = select(WebhookDelivery).where(
+        WebhookDelivery.lead_id == delivery_id, WebhookDelivery.status.in_(OPEN)
+    )
+    statement = statement.order_by(WebhookDelivery.event_id)
+    return (await session.scalars(statement.with_for_update() if lock else statement)).all()
+
+
+async def open_before(session: AsyncSession, delivery: WebhookDelivery) -> UUID | None:
+    """An open delivery to the same endpoint of an earlier event of the same message."""
+    statement = (
+        select(WebhookDelivery.id)
+        .where(
+            WebhookDelivery.endpoint_id == delivery.endpoint_id,
+            WebhookDelivery.message_id == delivery.message_id,
+            WebhookDelivery.event_id < delivery.event_id,
+            WebhookDelivery.status.in_(OPEN),
+        )
+        .order_by(WebhookDelivery.event_id)
+        .limit(1)
+    )
+    return (await session.scalars(statement)).first()
+
+
+async def first_open(session: AsyncSession, endpoint_id: UUID, message_id: str) -> WebhookDelivery | None:
+    """The first of a message's events that the endpoint has still to get."""
+    statement = (
+        select(WebhookDelivery)
+        .where(
+            WebhookDelivery.endpoint_id == endpoint_id,
+            WebhookDelivery.message_id == message_id,
+            WebhookDelivery.status.in_(OPEN),
+        )
+        .order_by(WebhookDelivery.event_id)
+        .limit(1)
+    )
+    return (await session.scalars(statement)).first()
+
+
+async def known(
+    session: AsyncSession, endpoint_ids: Collection[UUID], event_ids: Collection[UUID]
+) -> set[tuple[UUID, UUID]]:
+    """Which of these events have a delivery to which of these endpoints."""
+    if not event_ids:
+        return set()
+    statement = select(WebhookDelivery.endpoint_id, WebhookDelivery.event_id).where(
+        among(session, WebhookDelivery.endpoint_id, endpoint_ids),
+        among(session, WebhookDelivery.event_id, event_ids),
+    )
+    return {(row[0], row[1]) for row in await session.execute(statement)}

@@ -1,27 +1,33 @@
 """``/webhooks``: endpoints, their deliveries, test calls and replays."""
 
+from datetime import datetime
+
 from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from newsletter.accounts.project import Principal
+from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids, paging
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.http import GuardedClient
 from newsletter.kit.idempotency import Once
-from newsletter.kit.schema import CursorMeta, CursorPage, Data, Page
+from newsletter.kit.schema import CursorMeta, CursorPage, Data, Page, instant
 from newsletter.settings import Settings
-from newsletter.webhooks import calls, queries, service
+from newsletter.webhooks import calls, queries, replaying, service, showing
 from newsletter.webhooks.models import DeliveryStatus
+from newsletter.webhooks.queries import Filters
 from newsletter.webhooks.schemas import (
-    AttemptOut,
     DeliveryOut,
     DeliverySummary,
     EndpointCreate,
     EndpointCreated,
     EndpointOut,
     EndpointUpdate,
+    ReplayingOut,
+    ReplayMany,
+    RotateSecret,
     TestCall,
     TestCallOut,
 )
@@ -112,6 +118,7 @@ class WebhookController(Controller):
         db: NamedDependency[Database],
         egress: NamedDependency[GuardedClient],
         vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
         principal: NamedDependency[Principal],
         once: NamedDependency[Once],
         id: FromPath[str],
@@ -119,19 +126,83 @@ class WebhookController(Controller):
     ) -> Data[TestCallOut]:
         """Signed like a real call and made at once, also where the endpoint is not active.
         It is neither recorded nor retried, and does not count as a failure."""
-        made = await calls.test(db, egress, vault, principal.project, ids.in_path("whe", id), data.event_type)
+        made = await calls.test(
+            db,
+            egress,
+            vault,
+            principal.project,
+            ids.in_path("whe", id),
+            data.event_type,
+            settings.webhooks.kept_answer_bytes,
+        )
         out = Data[TestCallOut](
             data=TestCallOut(
                 event_id=made.event_id,
                 event_type=made.event_type,
                 status_code=made.call.status_code,
                 error=made.call.error,
+                answer=made.call.answer,
                 elapsed_ms=made.call.elapsed_ms,
                 at=made.call.at,
             )
         )
         async with db.unit_of_work() as session:
             await once.keep(session, 200, out)
+        return out
+
+    @post(
+        "/{id:str}/rotate-secret",
+        operation_id="rotate_webhook_secret",
+        summary="Give the endpoint a new secret",
+        status_code=200,
+        opt={"scope": "webhooks:write"},
+    )
+    async def rotate_secret(
+        self,
+        db: NamedDependency[Database],
+        vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        id: FromPath[str],
+        data: JSONBody[RotateSecret],
+    ) -> Data[EndpointCreated]:
+        """The answer shows the new secret this once. Until ``previous_secret_until`` both sign each
+        call, so that receivers can change at any moment before."""
+        hours = data.overlap_hours
+        if hours is None:
+            hours = settings.webhooks.secret_overlap_hours
+        async with db.unit_of_work() as session:
+            made = await service.rotate(
+                session, vault, principal.project, ids.in_path("whe", id), overlap_hours=hours
+            )
+            shown = EndpointOut.model_validate(made.row)
+            out = Data[EndpointCreated](data=EndpointCreated(**dict(shown), secret=made.secret))
+            await once.keep(session, 200, out)
+        return out
+
+    @post(
+        "/{id:str}/replay",
+        operation_id="replay_webhook_deliveries",
+        summary="Deliver once more all of a time, a status or a type",
+        status_code=202,
+        opt={"scope": "webhooks:write"},
+    )
+    async def replay_many(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        id: FromPath[str],
+        data: JSONBody[ReplayMany],
+    ) -> Data[ReplayingOut]:
+        """Each with its event id, and with a new retry schedule. ``{"status": "exhausted"}`` is the
+        dead letters; deliveries that still wait for a call are left out."""
+        filters = Filters(data.status, data.event_type, data.since, data.until)
+        async with db.unit_of_work() as session:
+            found = await replaying.replay_many(session, principal.project, ids.in_path("whe", id), filters)
+            out = Data[ReplayingOut](data=ReplayingOut(deliveries=found))
+            await once.keep(session, 202, out)
         return out
 
     @get(
@@ -146,6 +217,9 @@ class WebhookController(Controller):
         principal: NamedDependency[Principal],
         id: FromPath[str],
         status: FromQuery[DeliveryStatus | None] = None,
+        event_type: FromQuery[EventType | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
         cursor: FromQuery[str | None] = None,
         per_page: FromQuery[int] = 20,
     ) -> CursorPage[DeliverySummary]:
@@ -153,9 +227,8 @@ class WebhookController(Controller):
         before = paging.read_cursor(cursor)
         async with db.read() as session:
             endpoint = await queries.endpoint(session, principal.project, ids.in_path("whe", id))
-            rows = await queries.deliveries(
-                session, endpoint.id, status=status, before=before, limit=per_page
-            )
+            filters = Filters(status, event_type, instant("since", since), instant("until", until))
+            rows = await queries.deliveries(session, endpoint.id, filters, before=before, limit=per_page)
             meta = CursorMeta(
                 per_page=per_page, next_cursor=paging.next_cursor([row.id for row in rows], per_page)
             )
@@ -175,12 +248,10 @@ class WebhookController(Controller):
         delivery_id: FromPath[str],
     ) -> Data[DeliveryOut]:
         async with db.read() as session:
-            row = await queries.delivery(
+            shown = await showing.delivery(
                 session, principal.project, ids.in_path("whe", id), ids.in_path("whd", delivery_id)
             )
-            made = [AttemptOut.model_validate(call) for call in await queries.attempts(session, row.id)]
-            shown = DeliverySummary.model_validate(row)
-            return Data(data=DeliveryOut(**dict(shown), attempts=made))
+            return Data(data=shown)
 
     @post(
         "/{id:str}/deliveries/{delivery_id:str}/replay",
@@ -200,7 +271,7 @@ class WebhookController(Controller):
         """A delivery that is over starts its retry schedule again; one that waits for a retry
         is tried now and keeps its place in the schedule."""
         async with db.unit_of_work() as session:
-            row = await service.replay(
+            row = await replaying.replay(
                 session, principal.project, ids.in_path("whe", id), ids.in_path("whd", delivery_id)
             )
             out = Data[DeliverySummary](data=DeliverySummary.model_validate(row))

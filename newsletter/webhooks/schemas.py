@@ -27,6 +27,7 @@ def _each_once(events: list[EventType]) -> list[EventType]:
 
 EndpointURL = Annotated[Line, Field(max_length=2000), AfterValidator(_endpoint_url)]
 Events = Annotated[list[EventType], Field(max_length=100), AfterValidator(_each_once)]
+GroupSize = Annotated[int, Field(ge=1, le=100)]
 Description = Annotated[Line, Field(max_length=500)]
 
 
@@ -39,6 +40,9 @@ class EndpointCreate(Body):
     """The events to get; empty: all, those to come included."""
     description: Description | None = None
     signature_style: SignatureStyle = SignatureStyle.standard
+    group_size: GroupSize = 1
+    """Events of one call at most. Above 1, each call's body is a group: ``{"type": "group",
+    "events": […]}``."""
     is_active: Switch = True
 
 
@@ -49,7 +53,28 @@ class EndpointUpdate(Body):
     events: Events = Field(default_factory=list)
     description: Description | None = None
     signature_style: SignatureStyle = SignatureStyle.standard
+    group_size: GroupSize = 1
     is_active: Switch = True
+
+
+class RotateSecret(Body):
+    overlap_hours: Annotated[int, Field(ge=0, le=720)] | None = None
+    """Hours that the old secret goes on to sign besides the new one; 0: it ends now. Default: 24."""
+
+
+class ReplayMany(Body):
+    """Which deliveries to make once more; what still waits for a call is left out."""
+
+    status: DeliveryStatus | None = None
+    """``exhausted``: the dead letters."""
+    event_type: EventType | None = None
+    since: Time | None = None
+    until: Time | None = None
+
+
+class ReplayingOut(Schema):
+    deliveries: int
+    """How many are delivered once more, in the order in which they were made."""
 
 
 class EndpointOut(Schema):
@@ -59,9 +84,12 @@ class EndpointOut(Schema):
     events: list[EventType]
     """Empty: all."""
     signature_style: SignatureStyle
+    group_size: int
+    previous_secret_until: Time | None
+    """While a rotated secret signs besides its successor."""
     is_active: bool
     disabled_reason: str | None
-    """``gone`` after the endpoint answered 410."""
+    """``gone`` after the endpoint answered 410, ``failing`` after days of nothing but failures."""
     consecutive_failures: int
     """Failed calls since the last one that was acknowledged."""
     created_at: Time
@@ -81,12 +109,14 @@ class TestCall(Body):
 
 
 class CallOut(Schema):
-    """One call and how it ended. What the endpoint said is neither kept nor shown."""
+    """One call and how it ended."""
 
     status_code: int | None
     """None when there was no answer; ``error`` says why."""
     error: str | None
     """None when the call was acknowledged (2xx)."""
+    answer: str | None
+    """The first bytes of what the endpoint said; None where it lives in a private network."""
     elapsed_ms: int
     at: Time
 
@@ -100,6 +130,8 @@ class TestCallOut(CallOut):
 
 class AttemptOut(CallOut):
     number: int
+    request_headers: dict[str, str] | None
+    """What this call was made with. The signature is that of its time."""
 
 
 class DeliverySummary(Schema):
@@ -117,5 +149,10 @@ class DeliverySummary(Schema):
 
 class DeliveryOut(DeliverySummary):
     """A delivery with each of its calls, oldest first."""
+
+    message_id: str | None
+    """The message that the event is about."""
+    request_body: str | None
+    """What the endpoint gets of this event; None when the event is no longer kept."""
 
     attempts: list[AttemptOut]

@@ -1,6 +1,7 @@
 """Writes endpoints, and has an event delivered once more."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import delete
@@ -14,23 +15,13 @@ from newsletter.kit import clock, ids, jobs
 from newsletter.kit.crypto import Vault
 from newsletter.kit.errors import Conflict
 from newsletter.webhooks import queries, signing
-from newsletter.webhooks.models import DeliveryStatus, Endpoint, WebhookDelivery
+from newsletter.webhooks.models import Endpoint, WebhookDelivery
 from newsletter.webhooks.schemas import EndpointCreate, EndpointUpdate
 
 
 class EndpointLimitReached(Conflict):
     code, status = "webhook_endpoint_limit_reached", 409
     summary = "The project has as many webhook endpoints as it may have. Delete one first."
-
-
-class EndpointInactive(Conflict):
-    code, status = "webhook_endpoint_inactive", 409
-    summary = "The endpoint is not active. Set is_active to true first."
-
-
-class DeliveryPending(Conflict):
-    code, status = "delivery_pending", 409
-    summary = "The delivery waits for its call already."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +47,7 @@ async def create(
         description=new.description,
         events=[kind.value for kind in new.events],
         signature_style=new.signature_style,
+        group_size=new.group_size,
         secret=vault.encrypt(secret.encode(), _context(endpoint_id)),
         is_active=new.is_active,
         disabled_reason=None,
@@ -95,9 +87,13 @@ async def update(
     if changes.sent("is_active"):
         row.disabled_reason = None
         row.consecutive_failures = 0 if changes.is_active else row.consecutive_failures
+        row.failing_since = None if changes.is_active else row.failing_since
     row.updated_at = clock.now()
     await session.flush()
     await listen(session, project)
+    if changes.sent("group_size"):
+        # What waits to be grouped is not what the new size would have let wait.
+        await gather_soon(session, row.id, 0)
     return row
 
 
@@ -108,28 +104,29 @@ async def remove(session: AsyncSession, project: Project, endpoint_id: UUID) -> 
     await listen(session, project)
 
 
-async def replay(
-    session: AsyncSession, project: Project, endpoint_id: UUID, delivery_id: UUID
-) -> WebhookDelivery:
-    """Calls once more now, with the same event id and body.
-
-    A delivery that is over starts its retry schedule again; one that waits for a retry keeps
-    its place in the schedule. Raises `DeliveryPending` or `EndpointInactive`.
-    """
-    endpoint = await queries.endpoint(session, project, endpoint_id)
-    if not endpoint.is_active:
-        raise EndpointInactive()
-    row = await queries.delivery(session, project, endpoint_id, delivery_id, lock=True)
-    if row.status is DeliveryStatus.pending:
-        raise DeliveryPending()
-    if row.status is DeliveryStatus.retrying:
-        await jobs.cancel(session, attempt_key(row))
-    else:
-        row.attempts_before_replay = row.attempt_count
-    row.status, row.next_attempt_at, row.finished_at = DeliveryStatus.pending, clock.now(), None
+async def rotate(
+    session: AsyncSession, vault: Vault, project: Project, endpoint_id: UUID, *, overlap_hours: int
+) -> NewEndpoint:
+    """A new secret; the old one signs as well for ``overlap_hours``, and whatever was before it no
+    longer does."""
+    row = await queries.endpoint(session, project, endpoint_id, lock=True)
+    secret = signing.new_secret()
+    is_kept = overlap_hours > 0
+    row.previous_secret = row.secret if is_kept else None
+    row.previous_secret_until = clock.now() + timedelta(hours=overlap_hours) if is_kept else None
+    row.secret = vault.encrypt(secret.encode(), _context(row.id))
+    row.updated_at = clock.now()
     await session.flush()
-    await jobs.enqueue(session, "webhooks.attempt", attempt_payload(row), key=attempt_key(row))
-    return row
+    return NewEndpoint(row, secret)
+
+
+async def gather_soon(session: AsyncSession, endpoint_id: UUID, seconds: float) -> None:
+    """Has what waits at the endpoint put into calls, once for all who ask within these seconds."""
+    run_at = clock.now() + timedelta(seconds=seconds) if seconds else None
+    payload = {"endpoint_id": str(endpoint_id)}
+    await jobs.enqueue(
+        session, "webhooks.gather", payload, run_at=run_at, key=f"webhooks.gather:{endpoint_id}"
+    )
 
 
 def attempt_payload(row: WebhookDelivery) -> dict[str, str | int]:

@@ -20,6 +20,8 @@ from newsletter.kit.clock import rfc3339
 from newsletter.kit.db import JSONObject, JSONValue
 from newsletter.webhooks.models import SignatureStyle
 
+GROUP = "group"
+"""The type of a call with several events."""
 _PREFIX = "whsec_"
 _SAFE = 2**53
 _ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -32,17 +34,11 @@ def new_secret() -> str:
     return _PREFIX + b64encode(os.urandom(32)).decode("ascii")
 
 
-def payload(
+def event(
     *, event_id: str, event_type: str, created_at: datetime, project_id: str, data: JSONObject
-) -> bytes:
-    """Compact UTF-8 JSON; equal arguments give equal bytes.
-
-    Receivers in JavaScript often verify over ``JSON.stringify(JSON.parse(body))``, so the text
-    is the one that gives back: its escapes, its order of keys, and only numbers that every
-    language writes alike. A fraction or an integer beyond 2^53 therefore becomes a string.
-    Raises `ValueError` for NaN and infinity.
-    """
-    body: JSONObject = {
+) -> JSONObject:
+    """What an endpoint is told of one event."""
+    return {
         "id": event_id,
         "type": event_type,
         "event": event_type,
@@ -50,6 +46,21 @@ def payload(
         "project_id": project_id,
         "data": data,
     }
+
+
+def group(call_id: str, project_id: str, events: Sequence[JSONObject]) -> JSONObject:
+    """Several events in one call, in the order in which they happened."""
+    return {"id": call_id, "type": GROUP, "event": GROUP, "project_id": project_id, "events": events}
+
+
+def payload(body: JSONObject) -> bytes:
+    """Compact UTF-8 JSON; equal arguments give equal bytes.
+
+    Receivers in JavaScript often verify over ``JSON.stringify(JSON.parse(body))``, so the text
+    is the one that gives back: its escapes, its order of keys, and only numbers that every
+    language writes alike. A fraction or an integer beyond 2^53 therefore becomes a string.
+    Raises `ValueError` for NaN and infinity.
+    """
     text = json.dumps(_portable(body), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).encode()
 

@@ -26,6 +26,8 @@ async def test_a_new_endpoint_shows_its_secret_once(client: Client) -> None:
         "description": None,
         "events": [],
         "signature_style": "standard",
+        "group_size": 1,
+        "previous_secret_until": None,
         "is_active": True,
         "disabled_reason": None,
         "consecutive_failures": 0,
@@ -222,6 +224,8 @@ def _operations(endpoint: str, delivery: str) -> list[tuple[str, str]]:
         ("GET", one),
         ("PATCH", one),
         ("POST", f"{one}/test"),
+        ("POST", f"{one}/rotate-secret"),
+        ("POST", f"{one}/replay"),
         ("GET", f"{one}/deliveries"),
         ("GET", f"{one}/deliveries/{delivery}"),
         ("POST", f"{one}/deliveries/{delivery}/replay"),
@@ -232,4 +236,5 @@ def _operations(endpoint: str, delivery: str) -> list[tuple[str, str]]:
 def _body(method: str, path: str) -> dict[str, object] | None:
     if method == "PATCH":
         return {"is_active": False}
-    return {} if path.endswith("/test") else None
+    is_empty = path.endswith(("/test", "/rotate-secret")) or path.count("/") == 3
+    return {} if method == "POST" and is_empty else None

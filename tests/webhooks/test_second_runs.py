@@ -9,7 +9,7 @@ from sqlalchemy import select
 from newsletter.kit import jobs
 from newsletter.kit.jobs import Job
 from newsletter.runtime import Runtime
-from newsletter.webhooks import delivering
+from newsletter.webhooks import fanning
 from newsletter.webhooks.models import WebhookDelivery
 from tests.client import Client
 from tests.jobs import make_due, run_due
@@ -29,7 +29,7 @@ async def test_a_second_fan_out_changes_nothing(
         event_ids = [UUID(text) for text in job.payload["event_ids"]]
     await run_due(runtime)
     before = await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries")
-    await delivering.fan_out(runtime.db, event_ids)
+    await fanning.fan_out(runtime.db, event_ids, 0)
     assert await run_due(runtime) == []
     assert await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries") == before
     assert len(receiver.calls) == 3

@@ -62,9 +62,10 @@ def node(program: str, given: object) -> str:
 
 
 def payload(data: Any = DATA) -> bytes:
-    return signing.payload(
+    told = signing.event(
         event_id="evt_1", event_type="subscriber.created", created_at=AT, project_id="prj_1", data=data
     )
+    return signing.payload(told)
 
 
 def sign(

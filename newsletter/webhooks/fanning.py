@@ -1,0 +1,180 @@
+"""From events to deliveries: who gets what, in whose turn, and which of them in one call.
+
+Events of one message reach an endpoint in the order in which they happened: each waits until
+the one before it is acknowledged or given up. A delivery that waits for its turn is open without
+a time of its next call, and has no job; whoever ends the one before it gives it one.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from newsletter.events import queries as events
+from newsletter.events.queries import Logged
+from newsletter.kit import clock, ids, jobs
+from newsletter.kit.db import Database, db_now, insert
+from newsletter.webhooks import queries, service
+from newsletter.webhooks.models import DeliveryStatus, Endpoint, WebhookDelivery
+from newsletter.webhooks.queries import OPEN
+
+EVENTS_AT_ONCE = 50
+"""Events of one transaction of a fan-out: times the endpoints of a project, a short one."""
+ROWS_AT_ONCE = 500
+"""Both databases limit the parameters of one statement."""
+LOOK_BACK = timedelta(hours=24)
+"""How late a fan-out may be and still be overtaken by none of a later event of its message."""
+
+
+async def fan_out(db: Database, event_ids: Sequence[UUID], group_seconds: float) -> None:
+    """One delivery per event and endpoint that wants it. A second run adds nothing."""
+    for start in range(0, len(event_ids), EVENTS_AT_ONCE):
+        async with db.unit_of_work() as session:
+            await _fan_out(session, event_ids[start : start + EVENTS_AT_ONCE], group_seconds)
+
+
+async def _fan_out(session: AsyncSession, event_ids: Sequence[UUID], group_seconds: float) -> None:
+    happened = await events.by_ids(session, event_ids)
+    endpoints = {
+        project_id: await queries.active(session, project_id)
+        for project_id in {event.project_id for event in happened}
+    }
+    wanted = [
+        (event, endpoint)
+        for event in happened
+        for endpoint in endpoints[event.project_id]
+        if not endpoint.events or event.type in endpoint.events
+    ]
+    wanted = [*await _overtaken(session, wanted), *wanted]
+    rows = [
+        {
+            "id": ids.uuid7(),
+            "project_id": event.project_id,
+            "endpoint_id": endpoint.id,
+            "event_id": event.id,
+            "event_type": event.type,
+            "message_id": event.message_id,
+            "status": DeliveryStatus.pending,
+            "attempt_count": 0,
+            "attempts_before_replay": 0,
+            "next_attempt_at": db_now() if endpoint.group_size == 1 else None,
+            "created_at": db_now(),
+        }
+        for event, endpoint in wanted
+    ]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        written = await session.scalars(
+            insert(session, WebhookDelivery)
+            .values(rows[start : start + ROWS_AT_ONCE])
+            .on_conflict_do_nothing(index_elements=["endpoint_id", "event_id"])
+            .returning(WebhookDelivery)
+        )
+        payloads = [service.attempt_payload(row) for row in written if row.next_attempt_at is not None]
+        await jobs.enqueue_many(session, "webhooks.attempt", payloads)
+    for endpoint_id in {endpoint.id for _, endpoint in wanted if endpoint.group_size > 1}:
+        await service.gather_soon(session, endpoint_id, group_seconds)
+
+
+async def _overtaken(
+    session: AsyncSession, wanted: Sequence[tuple[Logged, Endpoint]]
+) -> list[tuple[Logged, Endpoint]]:
+    """Earlier events of the same messages whose own fan-out has not come yet: it is a job as this
+    one, and jobs overtake each other. They get their deliveries here, before the later ones."""
+    newest = {event.message_id: event.id for event, _ in wanted if event.message_id is not None}
+    if not newest:
+        return []
+    since = clock.now() - LOOK_BACK
+    earlier = await events.of_messages(session, list(newest), since)
+    by_id = {endpoint.id: endpoint for event, endpoint in wanted if event.message_id is not None}
+    missing = [
+        (event, endpoint)
+        for event in earlier
+        for endpoint in by_id.values()
+        if event.id < newest[str(event.message_id)]
+        and event.project_id == endpoint.project_id
+        # What happened before the endpoint was there, or as it is now, is not for it.
+        and event.created_at >= endpoint.updated_at
+        and (not endpoint.events or event.type in endpoint.events)
+    ]
+    known = await queries.known(session, by_id, {event.id for event, _ in missing})
+    return [(event, endpoint) for event, endpoint in missing if (endpoint.id, event.id) not in known]
+
+
+async def gather(db: Database, endpoint_id: UUID) -> None:
+    """Puts what waits at an endpoint into calls of up to ``group_size`` events. Safe to repeat."""
+    is_more = True
+    while is_more:
+        async with db.unit_of_work() as session:
+            is_more = await _gather(session, endpoint_id)
+
+
+async def _gather(session: AsyncSession, endpoint_id: UUID) -> bool:
+    endpoint = await session.get(Endpoint, endpoint_id, with_for_update=True)
+    if endpoint is None:
+        return False
+    row, before = WebhookDelivery, aliased(WebhookDelivery)
+    is_blocked = (
+        select(before.id)
+        .where(
+            before.endpoint_id == row.endpoint_id,
+            before.message_id == row.message_id,
+            before.event_id < row.event_id,
+            before.status.in_(OPEN),
+            before.next_attempt_at.is_not(None),
+        )
+        .exists()
+    )
+    waiting = select(row).where(
+        row.endpoint_id == endpoint_id, row.status == DeliveryStatus.pending, row.next_attempt_at.is_(None)
+    )
+    if endpoint.is_active:
+        waiting = waiting.where(~is_blocked)
+    found = (await session.scalars(waiting.order_by(row.event_id).limit(endpoint.group_size))).all()
+    if not found:
+        return False
+    lead = found[0]
+    for each in found:
+        each.next_attempt_at = clock.now()
+        each.lead_id = None if each is lead else lead.id
+    await session.flush()
+    await jobs.enqueue(session, "webhooks.attempt", service.attempt_payload(lead))
+    return True
+
+
+async def has_to_wait(db: Database, delivery_id: UUID) -> bool:
+    """Whether an earlier event of its message is still open; the delivery then has no job from here
+    on, and gets one by `next_turn`."""
+    async with db.unit_of_work() as session:
+        mine = await session.get_one(WebhookDelivery, delivery_id)
+        while True:
+            before = await queries.open_before(session, mine)
+            if before is None:
+                return False
+            # Who ends it holds this lock, and looks for who waits under it: either they find this
+            # one waiting, or it is seen here that they were done.
+            locked = select(WebhookDelivery.id).where(
+                WebhookDelivery.id == before, WebhookDelivery.status.in_(OPEN)
+            )
+            if (await session.execute(locked.with_for_update())).first() is not None:
+                no_time = update(WebhookDelivery).where(WebhookDelivery.id == mine.id)
+                await session.execute(no_time.values(next_attempt_at=None))
+                return True
+
+
+async def next_turn(session: AsyncSession, endpoint: Endpoint, done: Collection[WebhookDelivery]) -> None:
+    """Gives those their turn that waited for these, which are over and locked."""
+    message_ids = sorted({row.message_id for row in done if row.message_id is not None})
+    if not message_ids:
+        return
+    if endpoint.group_size > 1:
+        await service.gather_soon(session, endpoint.id, 0)
+        return
+    for message_id in message_ids:
+        following = await queries.first_open(session, endpoint.id, message_id)
+        if following is not None and following.next_attempt_at is None:
+            following.next_attempt_at = clock.now()
+            await session.flush()
+            await jobs.enqueue(session, "webhooks.attempt", service.attempt_payload(following))

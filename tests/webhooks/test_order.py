@@ -1,0 +1,155 @@
+"""Events of one message arrive in their order; other messages do not wait."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from newsletter.accounts.project import Project
+from newsletter.events import service as events
+from newsletter.events.vocabulary import EventType
+from newsletter.kit.jobs import Job
+from newsletter.runtime import Runtime
+from newsletter.webhooks import delivering, fanning
+from newsletter.webhooks.models import WebhookDelivery
+from tests.client import Client
+from tests.jobs import make_due, run_due
+from tests.receiver import Receiver, Reply
+from tests.webhooks.conftest import Register
+from tests.webhooks.deliveries import jobs_left
+
+ACCEPTED, DELIVERED, BOUNCED = (
+    EventType.message_accepted,
+    EventType.message_delivered,
+    EventType.message_bounced,
+)
+
+
+class Story:
+    """What happens to messages, told one after the other."""
+
+    def __init__(self, runtime: Runtime, project: Project) -> None:
+        self._runtime, self._project = runtime, project
+
+    async def happen(self, kind: EventType, message: str) -> None:
+        async with self._runtime.db.unit_of_work() as session:
+            data = {"message": {"id": f"msg_{message}"}}
+            await events.record_many(session, self._project.id, kind, [data])
+
+
+@pytest.fixture
+def story(runtime: Runtime, project: Project) -> Story:
+    return Story(runtime, project)
+
+
+def told(receiver: Receiver) -> list[tuple[str, str]]:
+    """The calls: of which message, and what had happened."""
+    bodies = [json.loads(call.body) for call in receiver.calls]
+    return [(body["data"]["message"]["id"], body["type"].partition(".")[2]) for body in bodies]
+
+
+async def statuses(client: Client, endpoint: Any) -> list[str]:
+    """Of the deliveries, the oldest first."""
+    rows = await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries")
+    return [row["status"] for row in reversed(rows)]
+
+
+async def test_the_next_event_of_a_message_waits_for_the_one_before(
+    client: Client, runtime: Runtime, register: Register, story: Story, receiver: Receiver
+) -> None:
+    endpoint = await register()
+    receiver.replies.append(Reply(500))
+    for kind, message in (
+        (ACCEPTED, "a"),
+        (ACCEPTED, "b"),
+        (DELIVERED, "a"),
+        (DELIVERED, "b"),
+        (BOUNCED, "a"),
+    ):
+        await story.happen(kind, message)
+    await run_due(runtime)
+    # What befell b did not wait for a.
+    assert told(receiver) == [("msg_a", "accepted"), ("msg_b", "accepted"), ("msg_b", "delivered")]
+    assert await statuses(client, endpoint) == ["retrying", "succeeded", "pending", "succeeded", "pending"]
+
+    await make_due(runtime)
+    await run_due(runtime)
+    assert told(receiver)[3:] == [("msg_a", "accepted"), ("msg_a", "delivered"), ("msg_a", "bounced")]
+    assert await statuses(client, endpoint) == ["succeeded"] * 5
+    assert await jobs_left(runtime) == 0
+
+
+async def test_one_that_is_given_up_lets_the_next_one_go(
+    client: Client, runtime: Runtime, register: Register, story: Story, receiver: Receiver
+) -> None:
+    endpoint = await register()
+    receiver.replies.extend([Reply(500)] * 10)
+    await story.happen(ACCEPTED, "a")
+    await story.happen(DELIVERED, "a")
+    for _ in range(10):
+        await run_due(runtime)
+        await make_due(runtime)
+    await run_due(runtime)
+    assert await statuses(client, endpoint) == ["exhausted", "succeeded"]
+    assert await jobs_left(runtime) == 0
+
+
+async def test_what_waits_for_its_turn_at_an_endpoint_that_is_gone_ends_as_well(
+    client: Client, runtime: Runtime, register: Register, story: Story, receiver: Receiver
+) -> None:
+    endpoint = await register()
+    receiver.otherwise = Reply(410)
+    for kind in (ACCEPTED, DELIVERED, BOUNCED):
+        await story.happen(kind, "a")
+    await run_due(runtime)
+    assert len(receiver.calls) == 1
+    assert await statuses(client, endpoint) == ["exhausted"] * 3
+    assert await jobs_left(runtime) == 0
+
+
+async def test_a_fan_out_that_overtakes_another_delivers_the_earlier_event_first(
+    client: Client, runtime: Runtime, register: Register, story: Story, receiver: Receiver
+) -> None:
+    endpoint = await register()
+    await story.happen(ACCEPTED, "a")
+    await story.happen(DELIVERED, "a")
+    async with runtime.db.read() as session:
+        fan_outs = select(Job).where(Job.name == "webhooks.fan_out").order_by(Job.id)
+        first, second = [
+            [UUID(each) for each in job.payload["event_ids"]] for job in await session.scalars(fan_outs)
+        ]
+    await fanning.fan_out(runtime.db, second, 0)
+    await fanning.fan_out(runtime.db, first, 0)
+    await run_due(runtime)
+    assert told(receiver) == [("msg_a", "accepted"), ("msg_a", "delivered")]
+    assert await statuses(client, endpoint) == ["succeeded"] * 2
+
+
+async def test_an_endpoint_hears_nothing_of_before_it_was_there(
+    client: Client, runtime: Runtime, register: Register, story: Story, receiver: Receiver
+) -> None:
+    await register(events=["message.bounced"])
+    await story.happen(ACCEPTED, "a")
+    newcomer = await register()
+    await story.happen(BOUNCED, "a")
+    await run_due(runtime)
+    assert await statuses(client, newcomer) == ["succeeded"]
+    assert told(receiver) == [("msg_a", "bounced")] * 2
+
+
+async def test_a_second_run_of_one_that_waits_makes_no_call(
+    client: Client, runtime: Runtime, register: Register, story: Story, receiver: Receiver
+) -> None:
+    await register()
+    receiver.otherwise = Reply(500)
+    await story.happen(ACCEPTED, "a")
+    await story.happen(DELIVERED, "a")
+    await run_due(runtime)
+    async with runtime.db.read() as session:
+        waiting = select(WebhookDelivery.id).where(WebhookDelivery.next_attempt_at.is_(None))
+        delivery_id = (await session.scalars(waiting)).one()
+    settings = runtime.settings.webhooks
+    await delivering.attempt(runtime.db, runtime.egress, runtime.vault, settings, delivery_id, 1)
+    assert told(receiver) == [("msg_a", "accepted")]
