@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field
 
 from newsletter.accounts.models import Resubscribe
-from newsletter.kit.address import EmailAddress
+from newsletter.kit.address import SenderAddress
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Line, Schema, Switch, Time
 
@@ -88,9 +88,9 @@ class ProjectUpdate(Body):
     """Fields that are left out stay as they are; null clears what may be empty."""
 
     name: Name = ""
-    from_email: EmailAddress | None = None
+    from_email: SenderAddress | None = None
     from_name: ShownName | None = None
-    reply_to: EmailAddress | None = None
+    reply_to: SenderAddress | None = None
     website_url: WebURL | None = None
     postal_address: Annotated[Line, Field(max_length=500)] | None = None
     branding: Branding | None = None

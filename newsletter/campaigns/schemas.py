@@ -13,7 +13,7 @@ from newsletter.campaigns.models import CampaignStatus, CreationMethod
 from newsletter.delivery.models import Feedback, Outcome
 from newsletter.delivery.schemas import CampaignId, MessageId
 from newsletter.kit import clock
-from newsletter.kit.address import EmailAddress
+from newsletter.kit.address import EmailAddress, SenderAddress
 from newsletter.kit.schema import Body, Line, LocalTime, Schema, Switch, Time, in_utc
 from newsletter.routing.schemas import ServerId
 from newsletter.templates.schemas import TemplateId
@@ -91,9 +91,9 @@ class CampaignCreate(Scheduled):
     preheader: Preheader | None = None
     template_id: TemplateId | None = None
     """The project's default template when left out."""
-    from_email: EmailAddress | None = None
+    from_email: SenderAddress | None = None
     from_name: ShownName | None = None
-    reply_to: EmailAddress | None = None
+    reply_to: SenderAddress | None = None
     send: Switch = False
     """Send at once, unless ``scheduled_at`` says when."""
     send_at_local_hour: LocalHour | None = None
@@ -122,9 +122,9 @@ class CampaignUpdate(Scheduled):
     subject: Subject | None = None
     preheader: Preheader | None = None
     template_id: TemplateId | None = None
-    from_email: EmailAddress | None = None
+    from_email: SenderAddress | None = None
     from_name: ShownName | None = None
-    reply_to: EmailAddress | None = None
+    reply_to: SenderAddress | None = None
     html: Annotated[str, Field(min_length=1)] | None = None
     send_at_local_hour: LocalHour | None = None
 

@@ -57,7 +57,7 @@ def create_account(
         sender = address.parse(email).spelling
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--email") from None
-    _check_project(name, postal_address)
+    _check_project(name, sender, postal_address)
 
     async def create(runtime: Runtime) -> dict[str, str]:
         async with runtime.db.unit_of_work() as session:
@@ -80,13 +80,15 @@ def create_account(
     show(run(settings, create), as_json=as_json)
 
 
-def _check_project(name: str, postal_address: str | None) -> None:
+def _check_project(name: str, sender: str, postal_address: str | None) -> None:
     """Raises `click.BadParameter` for what the API would refuse: the name becomes the sender's."""
     try:
-        ProjectUpdate(name=name, from_name=name, postal_address=postal_address)
+        ProjectUpdate(name=name, from_name=name, from_email=sender, postal_address=postal_address)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        option = "--postal-address" if problem["loc"][0] == "postal_address" else "--name"
+        option = {"postal_address": "--postal-address", "from_email": "--email"}.get(
+            str(problem["loc"][0]), "--name"
+        )
         raise click.BadParameter(plain(problem["msg"]), param_hint=option) from None
 
 

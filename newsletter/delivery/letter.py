@@ -30,7 +30,7 @@ from newsletter.delivery.signers import Signers
 from newsletter.delivery.stencil import Stencil
 from newsletter.domains.dkim import Signature
 from newsletter.kit import clock, ids
-from newsletter.kit.address import domain_of
+from newsletter.kit.address import ascii_domain_of
 from newsletter.providers.base import Envelope, Purpose
 from newsletter.templates.compile import Compiled, Merged
 
@@ -59,7 +59,7 @@ class Writer(Protocol):
     """Writes the mails of one mailing."""
 
     def write_block(self, copies: Sequence[Copy]) -> list[Envelope]:
-        """The mails in the order of ``copies``."""
+        """The mails in the order of ``copies``. Raises `newsletter.delivery.headers.HeaderInvalid`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Letter:
         self._compiled = Compiled.from_json(enclosed.compiled if enclosed else mailing.content)
         self._sender: Mapping[str, str | None] = mailing.sender
         self._from_email = str(mailing.sender["from_email"])
-        self._domain = domain_of(self._from_email)
+        self._domain = ascii_domain_of(self._from_email)
         self._public_id = public_ids(mailing.id)
         self._names = return_paths.of(self._from_email)
         self._list_id = _list_id(links.public_url, mailing.list_id)

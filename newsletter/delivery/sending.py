@@ -13,7 +13,7 @@ may follow which in `newsletter.delivery.ledger`, who owns a batch in `newslette
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from newsletter.delivery import announcing, batches, brake, halting, ledger, rea
 from newsletter.delivery.answers import Answers
 from newsletter.delivery.batches import Claim
 from newsletter.delivery.halting import Halt
+from newsletter.delivery.headers import HeaderInvalid
 from newsletter.delivery.lanes import Lanes
 from newsletter.delivery.ledger import Decision
 from newsletter.delivery.letter import Copy, Writer
@@ -237,7 +238,11 @@ class _BatchRun:
                 continue
             ref = MessageRef(self._mailing.id, each.seq, each.subscriber_id)
             copies[each.seq] = Copy(ref, each.address, each.person, each.attempts + 1)
-        envelopes = dict(zip(copies, letter.write_block(list(copies.values())), strict=True))
+        try:
+            envelopes = dict(zip(copies, letter.write_block(list(copies.values())), strict=True))
+        except HeaderInvalid:
+            envelopes, unwritten = _one_by_one(letter, copies)
+            skipped += unwritten
         return Block({each.seq: each for each in recipients}, envelopes, skipped)
 
     async def _turn(self, results: Sequence[Decision], block: Block | None) -> Block | None:
@@ -310,3 +315,14 @@ class _BatchRun:
             return None
         await batches.release(session, books, due_in=next_in)
         return Again(next_in)
+
+
+def _one_by_one(letter: Writer, copies: Mapping[int, Copy]) -> tuple[dict[int, Envelope], list[Decision]]:
+    """A value that no header may hold fails its own recipient, and keeps nobody else waiting."""
+    envelopes, failed = {}, []
+    for seq, copy in copies.items():
+        try:
+            [envelopes[seq]] = letter.write_block([copy])
+        except HeaderInvalid as error:
+            failed.append(Decision(seq, Outcome.failed, f"cannot be written: {error}"))
+    return envelopes, failed

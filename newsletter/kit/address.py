@@ -91,9 +91,22 @@ DomainName = Annotated[
 ]
 """A field that holds one domain, kept as A-label in lower case."""
 
+
+def _answerable(text: str) -> str:
+    spelling = parse(text).spelling
+    local = spelling.rpartition("@")[0]
+    if not local.isascii() or "=?" in local:
+        raise ValueError("must have ASCII letters before the @, and no '=?'")
+    return spelling
+
+
+_EMAIL = Field(max_length=320, json_schema_extra={"format": "email", "examples": ["alice@example.com"]})
 EmailAddress = Annotated[
     str,
-    Field(max_length=320, json_schema_extra={"format": "email", "examples": ["alice@example.com"]}),
+    _EMAIL,
     AfterValidator(lambda text: parse(text).spelling),
 ]
 """A field that holds one address, kept as it was spelled."""
+SenderAddress = Annotated[str, _EMAIL, AfterValidator(_answerable)]
+"""The same for those that stand in From and Reply-To, where a header has no way to write letters
+of other scripts before the @ that every server would take (RFC 6532). The domain may have them."""

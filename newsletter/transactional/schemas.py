@@ -24,7 +24,7 @@ from newsletter.delivery.models import MailingKind, Outcome, Role
 from newsletter.delivery.schemas import CampaignId, MessageId
 from newsletter.delivery.statuses import MessageStatus
 from newsletter.kit import address, clock
-from newsletter.kit.address import Address, EmailAddress
+from newsletter.kit.address import Address, SenderAddress
 from newsletter.kit.schema import Body, Line, Schema, Switch, Time
 from newsletter.providers.base import Purpose
 from newsletter.routing.schemas import ServerId
@@ -230,7 +230,7 @@ class Send(Body):
     cc: People = []  # noqa: RUF012 - pydantic copies it.
     bcc: People = []  # noqa: RUF012
     """Get the mail and are named in nobody's."""
-    reply_to: EmailAddress | None = None
+    reply_to: SenderAddress | None = None
     subject: Annotated[Line, Field(min_length=1, max_length=300, examples=["Welcome to Acme"])]
     html: Annotated[str, Field(min_length=1, examples=["<p>Thanks for joining.</p>"])] | None = None
     text: Annotated[str, Field(min_length=1)] | None = None

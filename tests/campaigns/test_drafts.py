@@ -37,6 +37,8 @@ async def test_a_campaign_is_a_draft_by_default(draft: Make) -> None:
         ({"from_name": "Acme\nBcc: x@example.com"}, "from_name"),
         ({"from_name": "{{ first_name }}"}, "from_name"),
         ({"from_email": "not an address"}, "from_email"),
+        ({"from_email": "ü@example.com"}, "from_email"),
+        ({"reply_to": "=?x?q?y?=@example.com"}, "reply_to"),
         ({"scheduled_at": "2020-01-01T00:00:00Z"}, "scheduled_at"),
         ({"scheduled_at": "2099-01-01T00:00:00"}, "scheduled_at"),
         ({"scheduled_at": "tomorrow"}, "scheduled_at"),

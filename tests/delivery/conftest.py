@@ -1,6 +1,6 @@
 """A live project that sends through a recording SMTP server, in small batches and blocks."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,18 +106,23 @@ Launch = Callable[..., Awaitable[Sent]]
 
 @pytest.fixture
 async def launch(live_client: Client, runtime: Runtime) -> Launch:
-    """``await launch(25)``: a campaign to u1@…, u2@… whose jobs wait to be run."""
+    """``await launch(25)``: a campaign to u1@…, u2@… and ``more``, whose jobs wait to be run; further
+    ``fields`` are those of the campaign."""
 
-    async def start(count: int, *, html: str = "<p>Hello {{ first_name }}</p>") -> Sent:
+    async def start(
+        count: int, *, html: str = "<p>Hello {{ first_name }}</p>", more: Sequence[str] = (), **fields: Any
+    ) -> Sent:
         made = await live_client.data("POST", "/lists", 201, json={"name": "Readers"})
         rows = [
             {"email": f"u{number}@example.com", "first_name": f"Name{number}"}
             for number in range(1, count + 1)
         ]
+        rows += [{"email": email} for email in more]
         if rows:
             body: dict[str, Any] = {"list_id": made["id"], "subscribers": rows}
             await live_client.data("POST", "/subscribers/batch", 200, json=body)
         body = {"list_id": made["id"], "subject": "Hi {{ first_name }}", "html": html, "send": True}
+        body |= fields
         campaign = await live_client.data("POST", "/campaigns", 201, json=body)
         return Sent(campaign["id"], made["id"], runtime)
 

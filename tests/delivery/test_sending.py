@@ -79,6 +79,36 @@ async def test_a_permanent_refusal_fails_that_recipient_alone(
     assert (usage["mails"]["used"], usage["mails"]["reserved"]) == (4, 0)
 
 
+async def test_a_value_that_no_header_may_hold_fails_that_recipient_alone(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    sent = await launch(4, more=["=?x?q?y?=@example.com"])
+    await run_due(runtime)
+
+    assert smtp_sink.recipients == [f"u{number}@example.com" for number in (1, 2, 3, 4)]
+    [failed] = [message for message in await sent.messages() if message.outcome is Outcome.failed]
+    assert (failed.address, failed.reason) == (
+        "=?x?q?y?=@example.com",
+        "cannot be written: To: not a valid address",
+    )
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    assert (campaign["status"], campaign["emails_sent"], campaign["emails_failed"]) == ("sent", 4, 1)
+
+
+async def test_a_sender_and_readers_of_every_script_are_no_obstacle(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    sent = await launch(1, more=["a@例え.example"], from_email="news@münchen.example")
+    await run_due(runtime)
+
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    assert (campaign["status"], campaign["emails_sent"]) == ("sent", 2)
+    for received in smtp_sink.received:
+        assert received.sender == "news@xn--mnchen-3ya.example"
+        assert received.parsed["From"] == "Acme <news@xn--mnchen-3ya.example>"
+        assert received.message_id.endswith("@xn--mnchen-3ya.example>")
+
+
 async def test_a_refused_address_is_suppressed_and_its_subscriber_bounces(
     launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
 ) -> None:
