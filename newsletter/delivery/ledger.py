@@ -248,7 +248,7 @@ async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -
 async def apply_feedback(session: AsyncSession, mailing_id: UUID, seq: int, feedback: Feedback) -> bool:
     """Notes what came back; False when it changes nothing (late, repeated, or no such message)."""
     counter = _COUNTERS.get(feedback)
-    if counter is not None:
+    if counter is not None or await _may_be_unknown(session, mailing_id, seq):
         # The batch before its message, as workers go: the other way round, each would wait for the other.
         await session.execute(select(Batch.id).where(_batch_of(mailing_id, seq)).with_for_update())
     allowed = [earlier for earlier, later in FEEDBACK_AFTER.items() if feedback in later]
@@ -275,6 +275,12 @@ async def apply_feedback(session: AsyncSession, mailing_id: UUID, seq: int, feed
     project_id = (await session.scalars(select(Mailing.project_id).where(Mailing.id == mailing_id))).one()
     await tallies.add_now(session, project_id, mailing_id, changed.server_id, counted)
     return True
+
+
+async def _may_be_unknown(session: AsyncSession, mailing_id: UUID, seq: int) -> bool:
+    """Whether the message is ``unknown``, or may become so before this transaction is through."""
+    outcome = select(Message.outcome).where(Message.mailing_id == mailing_id, Message.seq == seq)
+    return (await session.scalars(outcome)).one_or_none() in {Outcome.unknown, *OPEN}
 
 
 _COUNTERS = {Feedback.bounced: "bounced", Feedback.complained: "complained"}

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 
 from sqlalchemy import select, update
+from sqlalchemy.event import listens_for, remove
 
 from newsletter.accounts import service as accounts
 from newsletter.accounts.project import Project
@@ -153,6 +154,33 @@ async def test_what_proved_to_be_sent_is_not_sent_again(
     campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
     assert (campaign["status"], campaign["emails_sent"], campaign["emails_unknown"]) == ("sent", 4, 0)
     assert await sent.tallied() == {Metric.sent: 4, Metric.delivered: 1}
+
+
+async def test_proof_takes_the_batch_before_its_message_as_a_resend_does(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink
+) -> None:
+    """In one order neither can hold what the other waits for."""
+    sent = await launch(4)
+    await lose(sent, 0, 1)
+    await run_due(runtime)
+    mailing = await sent.mailing()
+    said: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        said.append(statement)
+
+    engine = runtime.db.engine.sync_engine
+    listens_for(engine, "before_cursor_execute")(note)
+    try:
+        async with runtime.db.unit_of_work() as session:
+            assert await ledger.apply_feedback(session, mailing.id, 1, Feedback.delivered)
+    finally:
+        remove(engine, "before_cursor_execute", note)
+    batch, message = (
+        next(place for place, statement in enumerate(said) if words in statement)
+        for words in ("FROM batches", "UPDATE messages")
+    )
+    assert batch < message
 
 
 async def test_a_late_word_of_the_first_closing_does_not_end_the_second_sending(
