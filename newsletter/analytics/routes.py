@@ -1,19 +1,25 @@
 """``/analytics/…``, ``/stats`` and ``/campaigns/{id}/report``."""
 
-from datetime import date
+from datetime import date, datetime
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
+from litestar.response import Stream
 
 from newsletter.accounts.project import Principal
-from newsletter.analytics import asked, export, queries
-from newsletter.analytics.schemas import DeliveryStats, Grouping, Report, Stats, Summary
+from newsletter.analytics import asked, export, history, queries
+from newsletter.analytics.history import Asked
+from newsletter.analytics.schemas import DeliveryStats, EventOut, Grouping, Report, Stats, Summary
 from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.access import campaign_of_path
+from newsletter.events.vocabulary import EventType
+from newsletter.kit import paging
 from newsletter.kit.db import Database
-from newsletter.kit.schema import Data
+from newsletter.kit.schema import CursorMeta, CursorPage, Data
 from newsletter.settings import Settings
+
+JSON_LINES = "application/jsonl"
 
 
 class AnalyticsController(Controller):
@@ -80,7 +86,7 @@ class AnalyticsController(Controller):
         "/summary.jsonl",
         operation_id="export_summary_lines",
         summary="The rows of a summary as JSON lines",
-        opt={"scope": "analytics:read", "media": "application/jsonl"},
+        opt={"scope": "analytics:read", "media": JSON_LINES},
     )
     async def summary_lines(
         self,
@@ -100,7 +106,7 @@ class AnalyticsController(Controller):
             *(campaign_id, tag, domain, sending_server_id),
         )
         lines = export.json_lines(row.model_dump(mode="json") for row in found.rows)
-        return _file(lines, "application/jsonl", "summary.jsonl")
+        return _file(lines, JSON_LINES, "summary.jsonl")
 
     @get(
         "/delivery-stats",
@@ -121,6 +127,84 @@ class AnalyticsController(Controller):
             zone = await queries.zone_of(session, principal.project)
             days = asked.days(since, until, zone, settings.limits)
             return Data(data=await queries.delivery_stats(session, principal.project, days))
+
+    @get(
+        "/events",
+        operation_id="list_events",
+        summary="Single events, the newest first",
+        opt={"scope": "events:read"},
+    )
+    async def events(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        type: FromQuery[list[EventType] | None] = None,
+        campaign_id: FromQuery[str | None] = None,
+        message_id: FromQuery[str | None] = None,
+        email: FromQuery[str | None] = None,
+        tag: FromQuery[str | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        cursor: FromQuery[str | None] = None,
+        per_page: FromQuery[int] = 20,
+    ) -> CursorPage[EventOut]:
+        """As webhooks send them, with who opened and clicked. Where types or a tag are asked for, a page
+        may hold fewer than ``per_page``, or none: go on for as long as there is a ``next_cursor``."""
+        paging.check(1, per_page)
+        history.allow(principal)
+        wanted = Asked(type, campaign_id, message_id, email, tag, since, until)
+        async with db.read() as session:
+            sought = await history.wanted(session, principal, wanted)
+            before = paging.read_cursor(cursor)
+            shown, more = await history.page(
+                session, principal.project, sought, before=before, limit=per_page
+            )
+        return CursorPage(data=shown, meta=CursorMeta(per_page=per_page, next_cursor=more))
+
+    @get(
+        "/events.csv",
+        operation_id="export_events",
+        summary="Single events as a CSV file",
+        opt={"scope": "events:read", "media": "text/csv"},
+    )
+    async def events_csv(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        type: FromQuery[list[EventType] | None] = None,
+        campaign_id: FromQuery[str | None] = None,
+        message_id: FromQuery[str | None] = None,
+        email: FromQuery[str | None] = None,
+        tag: FromQuery[str | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        raw: FromQuery[bool] = False,
+    ) -> Stream:
+        """All that match, the newest first, in UTF-8 with a line of names. Cells that a spreadsheet would
+        take for a formula begin with an apostrophe, unless ``raw`` is true."""
+        wanted = Asked(type, campaign_id, message_id, email, tag, since, until)
+        return await _events_file(db, principal, wanted, as_csv=True, is_raw=raw)
+
+    @get(
+        "/events.jsonl",
+        operation_id="export_event_lines",
+        summary="Single events as JSON lines",
+        opt={"scope": "events:read", "media": JSON_LINES},
+    )
+    async def event_lines(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        type: FromQuery[list[EventType] | None] = None,
+        campaign_id: FromQuery[str | None] = None,
+        message_id: FromQuery[str | None] = None,
+        email: FromQuery[str | None] = None,
+        tag: FromQuery[str | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+    ) -> Stream:
+        wanted = Asked(type, campaign_id, message_id, email, tag, since, until)
+        return await _events_file(db, principal, wanted, as_csv=False)
 
 
 class StatsController(Controller):
@@ -190,6 +274,20 @@ async def _summary(
         )
         most = settings.limits.summary_rows
         return await queries.summary(session, principal.project, days, group_by, part, most=most)
+
+
+async def _events_file(
+    db: Database, principal: Principal, wanted: Asked, *, as_csv: bool, is_raw: bool = False
+) -> Stream:
+    history.allow(principal)
+    async with db.read() as session:
+        sought = await history.wanted(session, principal, wanted)
+    name, media = ("events.csv", "text/csv; header=present") if as_csv else ("events.jsonl", JSON_LINES)
+    return Stream(
+        history.lines(db, principal.project, sought, as_csv=as_csv, is_raw=is_raw),
+        media_type=media,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
 
 
 def _file(content: bytes, media_type: str, name: str) -> Response[bytes]:

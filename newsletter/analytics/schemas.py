@@ -2,13 +2,18 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Any, Self
+from uuid import UUID
 
 from newsletter.campaigns.models import CampaignStatus
 from newsletter.delivery.schemas import CampaignId
+from newsletter.events.vocabulary import EventType
+from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Schema, Time
 from newsletter.tallies.models import Metric
 from newsletter.tallies.queries import Tallied
+
+EventId = Annotated[UUID, IdField("evt")]
 
 
 class Grouping(StrEnum):
@@ -148,6 +153,16 @@ class CampaignNumbers(Schema):
     """On their way, paused ones included."""
     completed: int
     """Sent."""
+
+
+class EventOut(Schema):
+    """One event of the log, in the form in which webhooks send it."""
+
+    id: EventId
+    type: EventType
+    created_at: Time
+    """When it happened. The log is in the order in which it came in, a moment later as a rule."""
+    data: dict[str, Any]
 
 
 class Stats(Schema):

@@ -62,6 +62,8 @@ _PARAMETERS: Final = {
     "since": "Not before this: a day of the project's time zone in summaries, else a moment (RFC 3339).",
     "until": "Up to this day, and with it, in summaries; else before this moment (RFC 3339).",
     "campaign_id": "Only what belongs to this campaign.",
+    "type": "Only events of this type; several times for several.",
+    "message_id": "Only what is about this message.",
     "group_by": "What each row is of.",
     "domain": "Only mail whose From address has this domain.",
     "sending_server_id": "Only mail by this sending server (`srv_…`); `default` is the operator's own.",

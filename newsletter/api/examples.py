@@ -277,6 +277,36 @@ ANSWERS: Final[dict[str, JSON]] = {
             "rows": [_COUNTS | {"key": _CAMPAIGN, "name": "Weekly roundup"}],
         }
     },
+    "list_events": {
+        "data": [
+            {
+                "id": "evt_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                "type": "message.clicked",
+                "created_at": _AT,
+                "data": {
+                    "message": {
+                        "id": "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001",
+                        "campaign_id": _CAMPAIGN,
+                        "subscriber_id": _SUBSCRIBER,
+                        "to": "alice@example.com",
+                        "from": "news@example.com",
+                        "tags": [],
+                        "sending_server": None,
+                        "provider": None,
+                        "status": "sent",
+                    },
+                    "click": {
+                        "by": "human",
+                        "reason": "no_sign_of_a_machine",
+                        "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0",
+                        "network": "192.0.2.0/24",
+                        "url": "https://shop.example.com/beans",
+                    },
+                },
+            }
+        ],
+        "meta": {"per_page": 20, "next_cursor": None},
+    },
     "get_delivery_stats": {
         "data": {
             "time_zone": "Europe/Berlin",

@@ -7,6 +7,7 @@ error which no operation names here is noticed.
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
+from newsletter.analytics.history import EventHistoryNotAvailable
 from newsletter.audience.lists import ListInUse
 from newsletter.audience.quota import SubscriberLimitReached
 from newsletter.campaigns import errors as campaigns
@@ -66,6 +67,9 @@ _SEND: Final[Errors] = (
 )
 
 OWN: Final[Mapping[str, Errors]] = {
+    "list_events": (EventHistoryNotAvailable,),
+    "export_events": (EventHistoryNotAvailable,),
+    "export_event_lines": (EventHistoryNotAvailable,),
     "delete_list": (ListInUse,),
     "add_subscriber_to_list": (SubscriberLimitReached,),
     "create_subscriber": (SubscriberLimitReached,),

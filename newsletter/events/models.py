@@ -18,6 +18,7 @@ class Event(Base):
     __table_args__ = (
         Index("ix_events_project", "project_id", "id"),
         Index("ix_events_message", "message_id", "id"),
+        Index("ix_events_mailing", "mailing_id", "id"),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 
@@ -29,6 +30,8 @@ class Event(Base):
     created_at: Mapped[datetime]
     message_id: Mapped[str | None] = mapped_column(text(40))
     """The public id of the message that it is about, of which others ask for the whole history."""
+    mailing_id: Mapped[UUID | None]
+    """That of the message: a campaign's events are read by pages."""
 
 
 class EventListener(Base):

@@ -6,12 +6,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, cast, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from newsletter.events.models import Event
 from newsletter.kit import ids
 from newsletter.kit.bulk import among
+from newsletter.kit.db import is_postgresql
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +77,70 @@ async def _read(
         select(*columns).where(*conditions).order_by(Event.id.desc() if newest else Event.id).limit(limit)
     )
     return [Logged(*row) for row in await session.execute(statement)]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events to show; None does not filter."""
+
+    kinds: Collection[str] | None = None
+    mailing_id: UUID | None = None
+    message_ids: Collection[str] | None = None
+    tag: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    events: Sequence[Logged]
+    next_before: UUID | None
+    """Where the next page begins; None when there is none."""
+
+
+async def page(
+    session: AsyncSession, project_id: UUID, wanted: Wanted, *, before: UUID | None, limit: int, look_at: int
+) -> Found:
+    """Newest first, those before the event ``before``. By time, mailing and message it reads what it
+    shows; of anything else it reads ``look_at`` events at most, so a page may be short, or empty,
+    and not the last."""
+    narrow = select(Event).where(*_indexed(session, project_id, wanted, before)).order_by(Event.id.desc())
+    looked_at = narrow.limit(look_at).subquery()
+    if wanted.kinds is None and wanted.tag is None:
+        looked_at = narrow.limit(limit).subquery()
+    each = aliased(Event, looked_at)
+    columns = (each.id, each.project_id, each.type, each.data, each.created_at, each.message_id)
+    statement = select(*columns).order_by(each.id.desc()).limit(limit)
+    if wanted.kinds is not None:
+        statement = statement.where(each.type.in_(wanted.kinds))
+    if wanted.tag is not None:
+        statement = statement.where(_has_tag(session, each.data, wanted.tag))
+    rows = [Logged(*row) for row in await session.execute(statement)]
+    if len(rows) == limit:
+        return Found(rows, rows[-1].id)
+    last = select(looked_at.c.id).order_by(looked_at.c.id.desc()).offset(look_at - 1).limit(1)
+    return Found(rows, (await session.execute(last)).scalar_one_or_none())
+
+
+def _indexed(
+    session: AsyncSession, project_id: UUID, wanted: Wanted, before: UUID | None
+) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [Event.project_id == project_id]
+    if before is not None:
+        conditions.append(Event.id < before)
+    if wanted.since is not None:
+        conditions.append(Event.id >= ids.first_of(wanted.since))
+    if wanted.until is not None:
+        conditions.append(Event.id < ids.first_of(wanted.until))
+    if wanted.mailing_id is not None:
+        conditions.append(Event.mailing_id == wanted.mailing_id)
+    if wanted.message_ids is not None:
+        conditions.append(among(session, Event.message_id, wanted.message_ids))
+    return conditions
+
+
+def _has_tag(session: AsyncSession, data: Any, tag: str) -> ColumnElement[bool]:
+    if is_postgresql(session):
+        return cast(data["message"]["tags"], JSONB).contains([tag])
+    each = func.json_each(data, "$.message.tags").table_valued("value")
+    return select(each.c.value).where(each.c.value == tag).exists()

@@ -44,7 +44,7 @@ async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> set[UUID]:
                 "type": row.kind.value,
                 "data": row.data,
                 "created_at": row.at,
-                "message_id": _message_of(row.data),
+                **_subject(row.data),
             }
             for row in rows
         ],
@@ -76,7 +76,7 @@ async def record_many(
             "type": kind.value,
             "data": row,
             "created_at": now,
-            "message_id": _message_of(row),
+            **_subject(row),
         }
         for row in rows
     ]
@@ -91,9 +91,13 @@ async def _tell(
         await jobs.enqueue(session, FAN_OUT, {"event_ids": [str(each) for each in event_ids]})
 
 
-def _message_of(data: JSONObject) -> str | None:
+def _subject(data: JSONObject) -> dict[str, object]:
+    """The message that an event is about, in the columns by which it is found."""
     message = data.get("message")
-    return str(message["id"]) if isinstance(message, Mapping) else None
+    if not isinstance(message, Mapping):
+        return {"message_id": None, "mailing_id": None}
+    message_id = str(message["id"])
+    return {"message_id": message_id, "mailing_id": UUID(bytes=ids.decode("msg", message_id, 20)[:16])}
 
 
 @dataclass(frozen=True, slots=True)
