@@ -10,7 +10,9 @@ import pytest
 
 from newsletter.accounts.project import Project
 from newsletter.analytics import history
-from newsletter.events import service as events
+from newsletter.delivery import announcing
+from newsletter.delivery import queries as delivery
+from newsletter.delivery.announcing import Happened
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids
 from newsletter.kit.db import Database, JSONObject
@@ -29,9 +31,10 @@ class Log:
         self.messages: dict[str, str] = {}
 
     async def happen(self, kind: EventType, name: str, **details: JSONObject) -> None:
-        message = {"id": self.messages[name], "campaign_id": self.campaign["id"], "to": f"{name}@example.com"}
         async with self.db.unit_of_work() as session:
-            await events.record_many(session, self.project.id, kind, [{"message": message, **details}])
+            found = await delivery.by_public_id(session, self.messages[name])
+            assert found is not None
+            await announcing.announce(session, kind, [Happened(found.mailing_id, found.seq, details)])
 
     async def pages(self, per_page: int = 2, **asked: str | Sequence[str]) -> list[tuple[str, str | None]]:
         """All that match, page by page, by type and reader."""
