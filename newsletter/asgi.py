@@ -30,7 +30,14 @@ def create_app(runtime: Runtime) -> ASGIApp:
     gate = Gate(KeyRing(runtime.db, runtime.vault, runtime.plans), runtime.plans, runtime.limiter)
     v1 = Router(
         "/api/v1",
-        route_handlers=list(routers.V1),
+        route_handlers=[
+            *routers.V1,
+            Router(
+                "/",
+                route_handlers=list(routers.WITH_FILES),
+                request_max_body_size=runtime.settings.limits.mail_body_bytes,
+            ),
+        ],
         middleware=[gate, Idempotency(runtime.db, runtime.vault)],
         dependencies={"principal": Provide(_principal, sync_to_thread=False), "once": Provide(provide_once)},
         security=[{"bearer": []}, {"header": []}],

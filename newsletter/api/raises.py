@@ -14,6 +14,7 @@ from newsletter.campaigns import errors as campaigns
 from newsletter.copywriting.service import AINotAvailable, AIQuotaExceeded
 from newsletter.copywriting.writer import AIFailed, AINotConfigured
 from newsletter.delivery import senders
+from newsletter.delivery.cancelling import NotScheduled
 from newsletter.delivery.service import QuotaExceeded
 from newsletter.domains.service import DomainKnown, DomainLimitReached
 from newsletter.feedback.pushing import SuppressionPermanent
@@ -102,6 +103,7 @@ OWN: Final[Mapping[str, Errors]] = {
     "test_campaign": (*_CAMPAIGN, TemplateMissing),
     "preview_campaign": (TemplateMissing,),
     "send_mail": _SENDER,
+    "cancel_message": (NotScheduled,),
     "send_mails": (QuotaExceeded,),
     "create_sending_server": (ServerLimitReached,),
     "delete_sending_server": (ServerInUse,),

@@ -46,7 +46,6 @@ V1: tuple[type[Controller], ...] = (
     SendingDomainController,
     SendingServerController,
     RoutingController,
-    SendController,
     MessageController,
     SuppressionController,
     UnsubscribeResourceController,
@@ -55,6 +54,9 @@ V1: tuple[type[Controller], ...] = (
     SandboxController,
 )
 """Controllers under ``/api/v1``: behind the gate, with idempotency."""
+
+WITH_FILES: tuple[type[Controller], ...] = (SendController,)
+"""Those under ``/api/v1`` whose bodies may hold the files of a mail, and be as large."""
 
 PUBLIC: tuple[type[Controller] | HTTPRouteHandler, ...] = (
     UnsubscribeController,

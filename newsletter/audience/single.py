@@ -228,7 +228,7 @@ async def _bring_back(
 
 
 _KEPT_BY: dict[Status, list[Reason]] = {
-    Status.unsubscribed: [],
+    Status.unsubscribed: [Reason.unsubscribe],
     Status.bounced: [Reason.hard_bounce],
     Status.complained: [Reason.hard_bounce, Reason.complaint],
 }

@@ -219,6 +219,8 @@ def _create(work: Work, target: Target, entry: Entry, status: Status, reason: Re
     work.consents.append(Change(row, FIRST_ACTION[status], evidence))
     if status is Status.unsubscribed:
         work.left.append(row.address_key)
+    elif reason is Reason.unsubscribe:
+        work.rejoined.append(row.address_key)
     return Result(row, is_new=True, is_reactivated=False)
 
 
@@ -253,13 +255,15 @@ async def _write(session: AsyncSession, vault: Vault, target: Target, work: Work
         reason=Reason.unsubscribe,
         source="api",
     )
-    await suppressions.lift(
-        session,
-        project_id=project.id,
-        scope=suppressed.list_scope(target.list_id),
-        address_keys=work.rejoined,
-        reasons=[Reason.unsubscribe],
-    )
+    # Who left by a single mail's link left the project.
+    for scope in (suppressed.list_scope(target.list_id), suppressed.project_scope(project.id)):
+        await suppressions.lift(
+            session,
+            project_id=project.id,
+            scope=scope,
+            address_keys=work.rejoined,
+            reasons=[Reason.unsubscribe],
+        )
     await lift_tombstones(session, vault, project, work.agreed)
 
 

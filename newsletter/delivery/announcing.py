@@ -14,7 +14,7 @@ from sqlalchemy import case, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.ledger import Decision
-from newsletter.delivery.models import Mailing, MailingKind, Message, MessagePart, Outcome
+from newsletter.delivery.models import Mailing, MailingKind, Message, Outcome
 from newsletter.delivery.queries import public_id
 from newsletter.delivery.statuses import status_of
 from newsletter.events import service as events
@@ -63,13 +63,10 @@ async def described(session: AsyncSession, keys: Collection[MessageKey]) -> dict
         Message.outcome,
         Message.feedback,
         Message.server_id,
-        MessagePart.tags,
     ).where(
         among(session, Message.mailing_id, set(mailings)),
         among(session, Message.seq, {seq for _, seq in keys}),
     )
-    its_part = (MessagePart.mailing_id == Message.mailing_id) & (MessagePart.seq == Message.seq)
-    statement = statement.outerjoin(MessagePart, its_part)
     rows = [row for row in await session.execute(statement) if (row.mailing_id, row.seq) in keys]
     servers = await routing.types_of(session, {row.server_id for row in rows if row.server_id})
     found = {}
@@ -82,7 +79,7 @@ async def described(session: AsyncSession, keys: Collection[MessageKey]) -> dict
             "subscriber_id": row.subscriber_id and ids.public("sub", row.subscriber_id),
             "to": None if is_erased else row.address,
             "from": mailing.from_email,
-            "tags": row.tags or [],
+            "tags": list(mailing.tags),
             "sending_server": row.server_id and ids.public("srv", row.server_id),
             "provider": servers.get(row.server_id),
             "status": status_of(row.outcome, row.feedback).value,
@@ -140,13 +137,16 @@ class _Mailing:
     project_id: UUID
     campaign_id: str | None
     from_email: str
+    tags: Sequence[str]
 
 
 async def _mailings(session: AsyncSession, mailing_ids: Collection[UUID]) -> dict[UUID, _Mailing]:
     campaign = case((Mailing.kind == MailingKind.campaign, Mailing.source_id))
-    statement = select(Mailing.id, Mailing.project_id, campaign, Mailing.sender)
+    statement = select(Mailing.id, Mailing.project_id, campaign, Mailing.sender, Mailing.tags)
     rows = await session.execute(statement.where(Mailing.id.in_(mailing_ids)))
     return {
-        mailing_id: _Mailing(project_id, campaign_id and ids.public("cmp", campaign_id), sender["from_email"])
-        for mailing_id, project_id, campaign_id, sender in rows
+        mailing_id: _Mailing(
+            project_id, campaign_id and ids.public("cmp", campaign_id), sender["from_email"], tags
+        )
+        for mailing_id, project_id, campaign_id, sender, tags in rows
     }

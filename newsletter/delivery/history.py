@@ -20,10 +20,10 @@ from newsletter.delivery.models import (
     Mailing,
     MailingKind,
     MailingStatus,
+    MailingTag,
     Message,
     MessageAttempt,
     MessagePart,
-    MessageTag,
     Outcome,
     Role,
 )
@@ -79,7 +79,7 @@ class Entry:
     expires_at: datetime
     role: Role | None
     item: int | None
-    tags: Sequence[str] | None
+    tags: Sequence[str]
     variables: Mapping[str, str] | None
     own_subject: Any
     mailing_subject: Any
@@ -144,7 +144,7 @@ _COLUMNS = (
     Mailing.expires_at,
     MessagePart.role,
     MessagePart.item,
-    MessagePart.tags,
+    Mailing.tags,
     MessagePart.variables,
     Content.compiled["subject"],
     Mailing.content["subject"],
@@ -193,13 +193,16 @@ async def listed(
     behind = _cursor(after)
     conditions, inside = _of_mailing(project, wanted, behind), _of_message(wanted, behind)
     if wanted.tag is not None:
-        ways: list[Keys] = [_by_tag(project, wanted.tag).where(*inside)]
-    elif wanted.address_key is not None:
+        conditions += [MailingTag.project_id == project.id, MailingTag.tag == wanted.tag]
+    ways: list[Keys]
+    if wanted.address_key is not None:
         ways = [_single_ones().where(*inside), _in_campaigns().where(*inside)]
     elif is_postgresql(session):
         ways = [_mailing_by_mailing(inside, limit)]
     else:
         ways = [_KEYS.join(Mailing, Mailing.id == Message.mailing_id).where(*inside)]
+    if wanted.tag is not None:
+        ways = [keys.join(MailingTag, MailingTag.mailing_id == Mailing.id) for keys in ways]
     found: list[MessageKey] = []
     for keys in ways:
         rows = await session.execute(keys.where(*conditions).limit(limit))
@@ -217,16 +220,6 @@ def _cursor(after: str | None) -> MessageKey | None:
 
 
 _KEYS = select(Message.mailing_id, Message.seq).order_by(Message.mailing_id.desc(), Message.seq.desc())
-
-
-def _by_tag(project: Project, tag: str) -> Keys:
-    found = and_(Message.mailing_id == MessageTag.mailing_id, Message.seq == MessageTag.seq)
-    keys = select(MessageTag.mailing_id, MessageTag.seq).join(Message, found)
-    return (
-        keys.join(Mailing, Mailing.id == MessageTag.mailing_id)
-        .where(MessageTag.project_id == project.id, MessageTag.tag == tag)
-        .order_by(MessageTag.mailing_id.desc(), MessageTag.seq.desc())
-    )
 
 
 def _single_ones() -> Keys:

@@ -91,6 +91,8 @@ class Mailing(Base):
     their own (`Content`)."""
     sender: Mapped[dict[str, Any]]
     """``from_email``, ``from_name``, ``reply_to``, ``list_name``."""
+    tags: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
+    """What its sender files it under: for filters, events and statistics."""
     is_test: Mapped[bool]
     track_opens: Mapped[bool] = mapped_column(default=False, server_default=false())
     track_clicks: Mapped[bool] = mapped_column(default=False, server_default=false())
@@ -268,15 +270,13 @@ class MessagePart(Base):
     """How the sender calls the recipient."""
     variables: Mapped[dict[str, Any]]
     """Texts for the merge tags."""
-    tags: Mapped[list[str]]
 
 
-class MessageTag(Base):
-    """Finds messages by their tags, the newest first."""
+class MailingTag(Base):
+    """Finds mailings by their tags, the newest first."""
 
-    __tablename__ = "message_tags"
+    __tablename__ = "mailing_tags"
 
     project_id: Mapped[UUID] = mapped_column(primary_key=True)
     tag: Mapped[str] = mapped_column(text(200), primary_key=True)
     mailing_id: Mapped[UUID] = mapped_column(primary_key=True)
-    seq: Mapped[int] = mapped_column(primary_key=True)

@@ -30,9 +30,9 @@ from newsletter.delivery.models import (
     Mailing,
     MailingKind,
     MailingStatus,
+    MailingTag,
     Message,
     MessagePart,
-    MessageTag,
     Outcome,
     Role,
     UnknownPolicy,
@@ -48,6 +48,8 @@ from newsletter.plans.catalogue import Resource
 from newsletter.providers.base import Purpose
 from newsletter.settings import DeliverySettings
 from newsletter.suppressions import queries as suppressions
+from newsletter.tallies import service as tallies
+from newsletter.tallies.models import Metric
 from newsletter.templates.compile import Compiled
 
 
@@ -74,6 +76,7 @@ class Origin:
 
     sender: Sender
     purpose: Purpose
+    tags: tuple[str, ...] = ()
     track_opens: bool = False
     track_clicks: bool = False
 
@@ -86,7 +89,6 @@ class Item:
     recipients: tuple[Recipient, ...]
     writing: Writing
     variables: Mapping[str, str] = field(default_factory=dict)
-    tags: tuple[str, ...] = ()
     due_at: datetime | None = None
     """Not before this moment; None: at once."""
 
@@ -124,8 +126,15 @@ async def post(
     period = plans.period_of(Resource.mails, now)
     await reserve_mails(session, project.quota_owner_id, open_count, mail_limit, period)
     await insert_rows(session, Mailing, [_mailing(draft, project, period, now, settings) for draft in drafts])
+    tags = [
+        {"project_id": project.id, "tag": tag, "mailing_id": draft.id}
+        for draft in drafts
+        for tag in draft.origin.tags
+    ]
+    await insert_rows(session, MailingTag, tags)
     await _write_contents(session, drafts)
-    await _write_messages(session, project, drafts)
+    await _write_messages(session, drafts)
+    await _tell_of_suppressed(session, project, drafts)
     await _write_batches(session, drafts, now, settings.batch_size)
     await _tell_suppressed(session, project, drafts)
     found = {id(item): posted for draft in drafts for item, posted in draft.posted()}
@@ -245,6 +254,7 @@ def _mailing(
         "policy": UnknownPolicy.resend_once,
         "content": {},
         "sender": asdict(draft.origin.sender),
+        "tags": list(draft.origin.tags),
         "is_test": project.is_test,
         "track_opens": draft.origin.track_opens,
         "track_clicks": draft.origin.track_clicks,
@@ -288,7 +298,7 @@ def _shown(item: Item, role: Role) -> list[tuple[str, str | None]]:
     return [(each.address.spelling, each.name) for each in item.recipients if each.role is role]
 
 
-async def _write_messages(session: AsyncSession, project: Project, drafts: Sequence[_Draft]) -> None:
+async def _write_messages(session: AsyncSession, drafts: Sequence[_Draft]) -> None:
     now = clock.now()
     rows = [(draft.id, row) for draft in drafts for row in draft.rows]
     messages = [
@@ -314,18 +324,27 @@ async def _write_messages(session: AsyncSession, project: Project, drafts: Seque
             "role": row.recipient.role,
             "name": row.recipient.name,
             "variables": dict(row.item.variables),
-            "tags": list(row.item.tags),
         }
         for mailing_id, row in rows
     ]
-    tags = [
-        {"project_id": project.id, "tag": tag, "mailing_id": mailing_id, "seq": row.seq}
-        for mailing_id, row in rows
-        for tag in row.item.tags
-    ]
     await insert_rows(session, Message, messages)
     await insert_rows(session, MessagePart, parts)
-    await insert_rows(session, MessageTag, tags)
+
+
+async def _tell_of_suppressed(session: AsyncSession, project: Project, drafts: Sequence[_Draft]) -> None:
+    """Counts and announces them as a worker does, who finds out later."""
+    quarter = tallies.quarter_of(clock.now())
+    counts = []
+    listened = await listening.listened(session, project.id)
+    for draft in drafts:
+        suppressed = [
+            Decision(row.seq, row.outcome, row.reason)
+            for row in draft.rows
+            if row.outcome is Outcome.suppressed
+        ]
+        counts.append(tallies.Count(draft.id, None, quarter, Metric.suppressed, len(suppressed)))
+        await announcing.announce_outcomes(session, listened, draft.id, suppressed)
+    await tallies.add(session, project.id, counts)
 
 
 async def _write_batches(session: AsyncSession, drafts: Sequence[_Draft], now: datetime, size: int) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery import ledger
+from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import (
     Batch,
     Feedback,
@@ -22,6 +23,7 @@ from newsletter.kit import ids
 from newsletter.kit.address import ascii_domain_of
 from newsletter.kit.bulk import among
 from newsletter.kit.errors import ValidationFailed
+from newsletter.providers.base import Purpose
 from newsletter.tallies.service import About
 
 PREFIX = "msg"
@@ -131,6 +133,20 @@ async def by_key(session: AsyncSession, mailing_id: UUID, seq: int) -> FoundMess
     return FoundMessage(*row) if row else None
 
 
+async def single_marketing(session: AsyncSession, ref: MessageRef) -> FoundMessage | None:
+    """The message of a link in marketing that was sent by a call; None for any other, and for who was
+    erased."""
+    statement = select(Mailing.id).where(
+        Mailing.id == ref.mailing_id,
+        Mailing.kind == MailingKind.transactional,
+        Mailing.purpose == Purpose.marketing,
+    )
+    if ref.subscriber_id is not None or (await session.execute(statement)).first() is None:
+        return None
+    message = await by_key(session, ref.mailing_id, ref.seq)
+    return message if message is not None and "@" in message.address else None
+
+
 @dataclass(frozen=True, slots=True)
 class Tracked:
     """A message that somebody opened or clicked, and whose it is."""
@@ -177,14 +193,16 @@ async def tracked(
 async def abouts(session: AsyncSession, mailing_ids: Collection[UUID]) -> Mapping[UUID, About]:
     """What the counts of these mailings are added to; test sends are left out, as nobody asked how
     their own copy was received."""
-    statement = select(Mailing.id, Mailing.kind, Mailing.source_id, Mailing.sender).where(
+    statement = select(Mailing.id, Mailing.kind, Mailing.source_id, Mailing.sender, Mailing.tags).where(
         among(session, Mailing.id, mailing_ids), Mailing.kind != MailingKind.test
     )
     return {
         mailing_id: About(
-            source_id if kind is MailingKind.campaign else None, ascii_domain_of(sender["from_email"])
+            source_id if kind is MailingKind.campaign else None,
+            ascii_domain_of(sender["from_email"]),
+            tuple(tags),
         )
-        for mailing_id, kind, source_id, sender in await session.execute(statement)
+        for mailing_id, kind, source_id, sender, tags in await session.execute(statement)
     }
 
 

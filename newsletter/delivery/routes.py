@@ -6,9 +6,10 @@ from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.audience import queries as audience
-from newsletter.delivery import queries
+from newsletter.delivery import queries, sheaf
 from newsletter.delivery.letter import Letter
 from newsletter.delivery.links import PREVIEW, Links, MessageRef
+from newsletter.delivery.models import MailingKind
 from newsletter.delivery.return_path import ReturnPaths
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError, NotFound
@@ -64,7 +65,12 @@ async def _render(session: AsyncSession, links: Links, return_paths: ReturnPaths
         person = people.get(ref.subscriber_id)
         if person is None:
             raise MailGone()
-    return Letter(mailing, links, return_paths).render(ref, message.address, person).html
+    if mailing.kind is not MailingKind.transactional:
+        return Letter(mailing, links, return_paths).render(ref, message.address, person).html
+    part = (await sheaf.parts(session, ref.mailing_id, ref.seq, ref.seq))[ref.seq]
+    own = (await sheaf.enclosed(session, ref.mailing_id, [part.content]))[part.content]
+    letter = Letter(mailing, links, return_paths, enclosed=own)
+    return letter.render(ref, message.address, None, part.variables).html
 
 
 def _preview() -> str:

@@ -13,6 +13,9 @@ from newsletter.events.vocabulary import EventType
 from newsletter.feedback import repeated
 from newsletter.kit.db import JSONObject
 from newsletter.settings import BounceSettings
+from newsletter.suppressions import queries as suppressed
+from newsletter.suppressions import service as suppressions
+from newsletter.suppressions.models import Reason
 from newsletter.tallies import service as tallies
 from newsletter.tallies.models import Metric
 
@@ -102,10 +105,31 @@ async def unsubscribe(session: AsyncSession, ref: MessageRef, *, source: str, ip
     """What the unsubscribe link of a mail does, and what its provider reports. Idempotent: False when
     it changes nothing, as a test send's link does."""
     if ref.subscriber_id is None:
-        return False
+        return await _leave_all(session, ref, source=source, ip=ip)
     ended = await audience.unsubscribe_by_id(session, ref.subscriber_id, source=source, ip=ip)
     message = await delivery.by_key(session, ref.mailing_id, ref.seq) if ended else None
     if message is not None:
         counted = {Metric.unsubscribed: ended}
         await tallies.add_now(session, message.project_id, ref.mailing_id, None, counted)
     return bool(ended)
+
+
+async def _leave_all(session: AsyncSession, ref: MessageRef, *, source: str, ip: str | None) -> bool:
+    """Marketing that was sent by a call belongs to no list: who leaves gets no more marketing from the
+    project, and is taken off all its lists."""
+    message = await delivery.single_marketing(session, ref)
+    project = await accounts.project_by_id(session, message.project_id) if message else None
+    if message is None or project is None:
+        return False
+    await audience.unsubscribe(session, project, source=source, ip=ip, address_key=message.address_key)
+    added = await suppressions.suppress(
+        session,
+        project_id=project.id,
+        scope=suppressed.project_scope(project.id),
+        address_keys=[message.address_key],
+        reason=Reason.unsubscribe,
+        source=source,
+    )
+    if added:
+        await tallies.add_now(session, project.id, ref.mailing_id, None, {Metric.unsubscribed: 1})
+    return bool(added)

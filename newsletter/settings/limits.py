@@ -47,3 +47,8 @@ class LimitSettings(BaseSettings):
     """The most days of one summary of what was sent and read."""
     summary_rows: int = Field(1_000, ge=100)
     """The most periods of one summary; of campaigns, tags, domains and servers, the ones most sent."""
+
+    @property
+    def mail_body_bytes(self) -> int:
+        """The largest body of a call that may hold a mail's files, in base64."""
+        return self.body_bytes + self.attachment_bytes * 4 // 3

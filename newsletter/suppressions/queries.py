@@ -211,6 +211,26 @@ async def listed(
     return [_held(row) for row in rows]
 
 
+async def against(
+    session: AsyncSession,
+    project_id: UUID,
+    list_id: UUID | None,
+    sender_domain: str,
+    address_key: str,
+    *,
+    is_marketing: bool,
+) -> list[Held]:
+    """What stands against mailing one address, the widest level first."""
+    levels = scopes(project_id, list_id, sender_domain)
+    statement = select(Suppression).where(
+        Suppression.address_key == address_key,
+        Suppression.scope.in_(levels),
+        *_counting(is_marketing),
+    )
+    found = await session.scalars(statement)
+    return [_held(row) for row in sorted(found, key=lambda row: levels.index(row.scope))]
+
+
 async def at(session: AsyncSession, scope: str, address_key: str) -> Held | None:
     statement = select(Suppression).where(Suppression.scope == scope, Suppression.address_key == address_key)
     row = (await session.scalars(statement.execution_options(populate_existing=True))).one_or_none()

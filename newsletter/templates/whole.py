@@ -111,6 +111,8 @@ def _lines_of(match: re.Match[str]) -> str:
 
 
 def _place(source: str, markers: Markers) -> str:
+    if name := re.search(f"</?(?={markers.prefix})", source):
+        raise _misplaced(markers.tags_in(source[name.end() :])[0], "as the name of an HTML tag")
     parts, end = [], 0
     for token in _TOKEN.finditer(source):
         parts += [markers.place(source[end : token.start()], Place.HTML), _placed_token(token, markers)]

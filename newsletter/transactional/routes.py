@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from pydantic import ValidationError
 
 from newsletter.accounts.project import Principal
-from newsletter.delivery import history
+from newsletter.delivery import cancelling, history
 from newsletter.delivery.history import Wanted
 from newsletter.delivery.models import Outcome
 from newsletter.delivery.posting import Item, Posted
@@ -20,12 +20,14 @@ from newsletter.kit.errors import NewsletterError, ValidationFailed
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import CursorMeta, CursorPage, Data, bad_fields, instant
 from newsletter.plans.catalogue import CallClass
-from newsletter.transactional import service, tracing
+from newsletter.settings import Settings
+from newsletter.transactional import explaining, service, tracing
 from newsletter.transactional.schemas import (
     Bulk,
     BulkOut,
     ItemError,
     ItemOut,
+    MessageExplained,
     MessageOut,
     MessageSummary,
     RecipientOut,
@@ -141,6 +143,48 @@ class MessageController(Controller):
     ) -> Data[MessageOut]:
         async with db.read() as session:
             return Data(data=await tracing.traced(session, principal, message_id))
+
+    @post(
+        "/{message_id:str}/cancel",
+        operation_id="cancel_message",
+        summary="Cancel a message that is still scheduled",
+        opt={"scope": "send"},
+        status_code=200,
+    )
+    async def cancel(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        office: NamedDependency[Office],
+        once: NamedDependency[Once],
+        message_id: FromPath[str],
+    ) -> Data[MessageOut]:
+        """Of a single mail, for all its recipients: nobody gets a mail that names another who did not.
+        Its mails go back to your plan."""
+        async with db.unit_of_work() as session:
+            entry = await history.one(session, principal.project, message_id, principal.list_ids)
+            await cancelling.cancel(session, entry, office.settings.delivery.lease)
+            out = Data[MessageOut](data=await tracing.traced(session, principal, message_id))
+            await once.keep(session, 200, out)
+        return out
+
+    @get(
+        "/{message_id:str}/explain",
+        operation_id="explain_message",
+        summary="Say why this person did or did not get this mail",
+        opt={"scope": "messages:read"},
+    )
+    async def explain(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        settings: NamedDependency[Settings],
+        message_id: FromPath[str],
+    ) -> Data[MessageExplained]:
+        has_default = settings.smtp.url is not None
+        async with db.read() as session:
+            found = await explaining.explained(session, principal, message_id, has_default=has_default)
+        return Data(data=found)
 
 
 def _text(field: str, text: str | None) -> str | None:

@@ -20,14 +20,16 @@ from pydantic import (
 from newsletter.audience.schemas import Scalar, SubscriberId
 from newsletter.delivery import headers
 from newsletter.delivery.headers import HeaderInvalid
-from newsletter.delivery.models import MailingKind, Outcome, Role
+from newsletter.delivery.models import MailingKind, MailingStatus, Outcome, Role
 from newsletter.delivery.schemas import CampaignId, MessageId
 from newsletter.delivery.statuses import MessageStatus
 from newsletter.kit import address, clock
 from newsletter.kit.address import Address, SenderAddress
 from newsletter.kit.schema import Body, Line, Schema, Switch, Time
 from newsletter.providers.base import Purpose
-from newsletter.routing.schemas import ServerId
+from newsletter.routing.schemas import Explained, ServerId
+from newsletter.suppressions.models import Reason
+from newsletter.suppressions.queries import Level
 from newsletter.templates.branding import LAYOUT_NAMES
 from newsletter.templates.layouts import CONTENT
 from newsletter.templates.schemas import TemplateId
@@ -378,3 +380,38 @@ class MessageOut(MessageSummary):
     """The tries, the first one first."""
     events: list[MessageEvent]
     """Everything that happened to it, the first one first."""
+
+
+class HeldOut(Schema):
+    """A suppression that stands against the address now."""
+
+    level: Level
+    reason: Reason
+    source: str
+    created_at: Time
+
+
+class QuotaOut(Schema):
+    """The mails of this month's plan; ``reserved`` are on their way, this one perhaps among them."""
+
+    used: int
+    reserved: int
+    limit: int | None
+
+
+class MessageExplained(Schema):
+    """Why this person did or did not get this mail."""
+
+    id: MessageId
+    status: MessageStatus
+    answer: str
+    """The short answer, for people; it may be worded anew."""
+    mailing_status: MailingStatus
+    """``paused``: it waits until somebody resumes the campaign."""
+    gives_up_at: Time | None
+    """When it fails as expired; null when it is over."""
+    suppressions: list[HeldOut]
+    quota: QuotaOut
+    route: Explained
+    """Where it would go now, and why each other server would not take it."""
+    attempts: list[AttemptOut]

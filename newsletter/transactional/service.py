@@ -217,6 +217,7 @@ def _item(desk: _Desk, body: Send) -> Item:
     origin = Origin(
         Sender(sender.from_email, name, sender.reply_to, None),
         body.routing.purpose,
+        tuple(body.tags),
         profile.track_opens if tracking.opens is None else tracking.opens,
         profile.track_clicks if tracking.clicks is None else tracking.clicks,
     )
@@ -226,7 +227,6 @@ def _item(desk: _Desk, body: Send) -> Item:
         _recipients(body),
         desk.writing(body, frozenset(body.variables)),
         variables,
-        tuple(body.tags),
         body.scheduled_at,
     )
 

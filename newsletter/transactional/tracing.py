@@ -69,7 +69,7 @@ def _fields(entry: Entry) -> dict[str, object]:
         "to": None if entry.is_erased else entry.address,
         "role": entry.role,
         "subject": entry.subject,
-        "tags": list(entry.tags or ()),
+        "tags": list(entry.tags),
         "attempts": entry.attempts,
         "scheduled_at": entry.next_attempt_at if is_waiting else None,
         "created_at": entry.created_at,

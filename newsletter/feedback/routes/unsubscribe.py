@@ -17,7 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts import queries as accounts
 from newsletter.audience import queries as audience
 from newsletter.audience.queries import Standing
+from newsletter.delivery import queries as delivery
 from newsletter.delivery.links import PREVIEW, Links, MessageRef
+from newsletter.delivery.queries import FoundMessage
 from newsletter.feedback import service
 from newsletter.kit import address
 from newsletter.kit.db import Database
@@ -47,8 +49,10 @@ class UnsubscribeController(Controller):
         self, db: NamedDependency[Database], links: NamedDependency[Links], token: FromPath[str]
     ) -> Response[str]:
         ref = _read(links, token)
-        if ref is None or ref.subscriber_id is None:
+        if ref is None:
             return _page(_preview())
+        if ref.subscriber_id is None:
+            return _page(await _of_single(db, ref))
         async with db.read() as session:
             standing = await audience.standing(session, ref.subscriber_id)
             if standing is None:
@@ -75,13 +79,38 @@ class UnsubscribeController(Controller):
     ) -> Response[str]:
         ref = _read(links, token)
         source = await _source(request)
-        if ref is None or ref.subscriber_id is None:
+        if ref is None:
             return _page(_preview())
         ip = request.client.host if request.client else None
         async with db.unit_of_work() as session:
             await service.unsubscribe(session, ref, source=source, ip=ip)
+            if ref.subscriber_id is None:
+                message = await delivery.single_marketing(session, ref)
+                return _page(_left_all(message) if message else _preview())
             standing = await audience.standing(session, ref.subscriber_id)
         return _page(_left(standing) if standing else _unknown())
+
+
+async def _of_single(db: Database, ref: MessageRef) -> str:
+    """The page for marketing that was sent by a call, and belongs to no list."""
+    async with db.read() as session:
+        message = await delivery.single_marketing(session, ref)
+        if message is None:
+            return _preview()
+        project = await accounts.project_by_id(session, message.project_id)
+        profile = await accounts.profile(session, project) if project else None
+    sender = profile.brand_name if profile else ""
+    return PAGES.render(
+        "unsubscribe.html", list_name=sender, address=address.masked(message.address), sender=sender
+    )
+
+
+def _left_all(message: FoundMessage) -> str:
+    return PAGES.notice(
+        "You are unsubscribed",
+        f"{address.masked(message.address)} gets no more marketing from this sender.",
+        note="Mails about what you order or do there still come. You can close this page.",
+    )
 
 
 def _read(links: Links, token: str) -> MessageRef | None:

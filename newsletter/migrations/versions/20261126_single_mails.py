@@ -49,17 +49,16 @@ def upgrade() -> None:
         ),
         sa.Column("name", sa.String(length=200), nullable=True),
         sa.Column("variables", JSON, nullable=False),
-        sa.Column("tags", JSON, nullable=False),
         sa.PrimaryKeyConstraint("mailing_id", "seq", name=op.f("pk_message_parts")),
     )
     op.create_table(
-        "message_tags",
+        "mailing_tags",
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("tag", sa.String(length=200), nullable=False),
         sa.Column("mailing_id", sa.Uuid(), nullable=False),
-        sa.Column("seq", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("project_id", "tag", "mailing_id", "seq", name=op.f("pk_message_tags")),
+        sa.PrimaryKeyConstraint("project_id", "tag", "mailing_id", name=op.f("pk_mailing_tags")),
     )
+    op.add_column("mailings", sa.Column("tags", JSON, nullable=False, server_default="[]"))
     op.create_index(
         "ix_messages_single",
         "messages",
@@ -77,7 +76,9 @@ def downgrade() -> None:
     op.drop_index("ix_mailings_project", table_name="mailings")
     op.create_index("ix_mailings_project_id", "mailings", ["project_id"])
     op.drop_index("ix_messages_single", table_name="messages")
-    op.drop_table("message_tags")
+    with op.batch_alter_table("mailings") as batch_op:
+        batch_op.drop_column("tags")
+    op.drop_table("mailing_tags")
     op.drop_table("message_parts")
     op.drop_table("mailing_attachments")
     op.drop_table("mailing_contents")
