@@ -50,6 +50,7 @@ from newsletter.settings import DeliverySettings
 from newsletter.suppressions import queries as suppressions
 from newsletter.tallies import service as tallies
 from newsletter.tallies.models import Metric
+from newsletter.tallies.spans import quarter_of
 from newsletter.templates.compile import Compiled
 
 
@@ -333,7 +334,7 @@ async def _write_messages(session: AsyncSession, drafts: Sequence[_Draft]) -> No
 
 async def _tell_of_suppressed(session: AsyncSession, project: Project, drafts: Sequence[_Draft]) -> None:
     """Counts and announces them as a worker does, who finds out later."""
-    quarter = tallies.quarter_of(clock.now())
+    quarter = quarter_of(clock.now())
     counts = []
     listened = await listening.listened(session, project.id)
     for draft in drafts:

@@ -55,7 +55,7 @@ def resolve(document: dict[str, Any], ref: str) -> Any:
 
 
 def known() -> dict[str, Operation]:
-    router = Router("/api/v1", route_handlers=list(routers.V1))
+    router = Router("/api/v1", route_handlers=[*routers.V1, *routers.WITH_FILES])
     return {each.id: each for each in operations(router.routes)}
 
 
@@ -185,6 +185,7 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
     """Each as it stands, with ids of this project in the place of the examples'."""
     list_id = await subscribed_list(client, "Ada")
     server = await client.data("POST", "/sending-servers", 201, json={"name": "Own", "type": "sandbox"})
+    template = (await client.data("GET", "/templates"))[0]
     body = {"list_id": list_id, "subject": "S", "html": "<p>Hello</p>"}
     done = set()
     for name, variants in examples.REQUESTS.items():
@@ -192,7 +193,7 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
         for variant in variants.values():
             draft = await client.data("POST", "/campaigns", 201, json=body)
             path = each.path.removeprefix("/api/v1").replace("{campaign_id}", draft["id"])
-            own = {"list_id": list_id, "server_id": server["id"]}
+            own = {"list_id": list_id, "server_id": server["id"], "template_id": template["id"]}
             sent = variant["value"] | {name: own[name] for name in own if name in variant["value"]}
             response = await client.request(each.method, path, json=sent)
             assert response.status_code in each.statuses, (name, response.text)
