@@ -68,7 +68,9 @@ async def _render(session: AsyncSession, links: Links, return_paths: ReturnPaths
     if mailing.kind is not MailingKind.transactional:
         return Letter(mailing, links, return_paths).render(ref, message.address, person).html
     part = (await sheaf.parts(session, ref.mailing_id, ref.seq, ref.seq))[ref.seq]
-    own = (await sheaf.enclosed(session, ref.mailing_id, [part.content]))[part.content]
+    own = (await sheaf.enclosed(session, ref.mailing_id, [part.content])).get(part.content)
+    if own is None or not own.compiled:  # Kept for so long, or erased.
+        raise MailGone()
     letter = Letter(mailing, links, return_paths, enclosed=own)
     return letter.render(ref, message.address, None, part.variables).html
 
