@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from newsletter.api import mail_examples as mails
+
 JSON = dict[str, Any]
 
 REQUEST_ID: Final = "req_01k9x3v7m8e5tbn2c4r6p0qzaw"
@@ -95,38 +97,7 @@ REQUESTS: Final[dict[str, JSON]] = {
         "draft": _call("Not at a time any more", scheduled_at=None),
     },
     "send_campaign": {"now": _call("Now"), "later": _call("At a time", scheduled_at=_LATER)},
-    "send_mail": {
-        "html": _call(
-            "A mail",
-            **{"from": "Acme <hello@acme.example.com>"},
-            to="alice@example.com",
-            subject="Welcome to Acme",
-            html="<p>Thanks for joining.</p>",
-            tags=["onboarding"],
-            routing={"purpose": "transactional"},
-        ),
-        "template": _call(
-            "From a template, with a file, at a time",
-            to=["Alice Doe <alice@example.com>"],
-            cc="bob@example.com",
-            subject="Your invoice {{ number }}",
-            template_id=_TEMPLATE,
-            html="<p>Thank you, {{ name }}. Your invoice is attached.</p>",
-            variables={"number": "2026-0042", "name": "Alice"},
-            attachments=[{"filename": "invoice.pdf", "content": "JVBERi0xLjcK"}],
-            tags={"type": "invoice"},
-            scheduled_at=_LATER,
-        ),
-    },
-    "send_mails": {
-        "two": _call(
-            "Two mails",
-            messages=[
-                {"to": "alice@example.com", "subject": "Hi", "html": "<p>Hello Alice</p>"},
-                {"to": "bob@example.com", "subject": "Hi", "text": "Hello Bob"},
-            ],
-        )
-    },
+    **mails.REQUESTS,
     "test_campaign": {"me": _call("To yourself", emails=["me@example.com"])},
     "create_template": {
         "plain": _call(
@@ -298,45 +269,8 @@ _COUNTS: Final[JSON] = {
 }
 _CAMPAIGN: Final = "cmp_01k9x3v7m8e5tbn2c4r6p0qzaw"
 
-_MESSAGE: Final = "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001"
-_RECIPIENT: Final[JSON] = {
-    "id": _MESSAGE,
-    "email": "alice@example.com",
-    "role": "to",
-    "status": "queued",
-}
-_BAD_ADDRESS: Final = "is not a valid e-mail address: An email address must have an @-sign."
-
 ANSWERS: Final[dict[str, JSON]] = {
-    "send_mail": {"data": {"id": _MESSAGE, "status": "queued", "messages": [_RECIPIENT]}},
-    "send_mails": {
-        "data": {
-            "total": 2,
-            "accepted": 1,
-            "suppressed": 0,
-            "failed": 1,
-            "results": [
-                {
-                    "index": 0,
-                    "id": _MESSAGE,
-                    "status": "queued",
-                    "messages": [_RECIPIENT],
-                    "error": None,
-                },
-                {
-                    "index": 1,
-                    "id": None,
-                    "status": None,
-                    "messages": None,
-                    "error": {
-                        "code": "validation_failed",
-                        "message": "One or more fields are invalid.",
-                        "errors": {"to": [_BAD_ADDRESS]},
-                    },
-                },
-            ],
-        }
-    },
+    **mails.ANSWERS,
     "get_summary": {
         "data": {
             "since": "2026-11-01",

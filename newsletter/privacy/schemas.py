@@ -7,7 +7,7 @@ from newsletter.audience.schemas import ConsentOut, SubscriberOut
 from newsletter.feedback.schemas import SuppressionOut
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Schema, Time
-from newsletter.transactional.schemas import MessageSummary
+from newsletter.transactional.answers import MessageSummary
 
 EventId = Annotated[UUID, IdField("evt")]
 

@@ -16,7 +16,12 @@ from newsletter.routing import explain as routing
 from newsletter.routing.schemas import Explained
 from newsletter.suppressions import queries as suppressions
 from newsletter.suppressions.queries import Held
-from newsletter.transactional.schemas import AttemptOut, HeldOut, MessageExplained, QuotaOut
+from newsletter.transactional.answers import (
+    AttemptOut,
+    HeldOut,
+    MessageExplained,
+    QuotaOut,
+)
 
 _SENTENCES = {
     MessageStatus.queued: "It waits for a worker, which takes it within moments.",

@@ -22,8 +22,7 @@ from newsletter.kit.schema import CursorMeta, CursorPage, Data, bad_fields, inst
 from newsletter.plans.catalogue import CallClass
 from newsletter.settings import Settings
 from newsletter.transactional import explaining, service, tracing
-from newsletter.transactional.schemas import (
-    Bulk,
+from newsletter.transactional.answers import (
     BulkOut,
     ItemError,
     ItemOut,
@@ -31,9 +30,9 @@ from newsletter.transactional.schemas import (
     MessageOut,
     MessageSummary,
     RecipientOut,
-    Send,
     Sent,
 )
+from newsletter.transactional.schemas import Bulk, Send
 from newsletter.transactional.service import Office, Prepared
 
 

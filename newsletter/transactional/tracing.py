@@ -11,7 +11,12 @@ from newsletter.delivery.history import Attempt, Entry
 from newsletter.delivery.models import Outcome
 from newsletter.delivery.queries import public_id
 from newsletter.events import queries as events
-from newsletter.transactional.schemas import AttemptOut, MessageEvent, MessageOut, MessageSummary
+from newsletter.transactional.answers import (
+    AttemptOut,
+    MessageEvent,
+    MessageOut,
+    MessageSummary,
+)
 
 MAX_EVENTS = 1_000
 """Events that one answer shows: somebody's mail program may open a mail every few seconds."""

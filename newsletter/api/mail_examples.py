@@ -1,0 +1,88 @@
+"""Example calls and answers of single mails, for `newsletter.api.examples`."""
+
+from typing import Any, Final
+
+JSON = dict[str, Any]
+
+_TEMPLATE: Final = "tpl_01k9x3v7m8e5tbn2c4r6p0qzaw"
+_LATER: Final = "2030-01-07T09:00:00+01:00"
+_MESSAGE: Final = "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001"
+_RECIPIENT: Final[JSON] = {
+    "id": _MESSAGE,
+    "email": "alice@example.com",
+    "role": "to",
+    "status": "queued",
+}
+_BAD_ADDRESS: Final = "is not a valid e-mail address: An email address must have an @-sign."
+
+
+def _call(summary: str, **body: Any) -> JSON:
+    return {"summary": summary, "value": body}
+
+
+REQUESTS: Final[dict[str, JSON]] = {
+    "send_mail": {
+        "html": _call(
+            "A mail",
+            **{"from": "Acme <hello@acme.example.com>"},
+            to="alice@example.com",
+            subject="Welcome to Acme",
+            html="<p>Thanks for joining.</p>",
+            tags=["onboarding"],
+            routing={"purpose": "transactional"},
+        ),
+        "template": _call(
+            "From a template, with a file, at a time",
+            to=["Alice Doe <alice@example.com>"],
+            cc="bob@example.com",
+            subject="Your invoice {{ number }}",
+            template_id=_TEMPLATE,
+            html="<p>Thank you, {{ name }}. Your invoice is attached.</p>",
+            variables={"number": "2026-0042", "name": "Alice"},
+            attachments=[{"filename": "invoice.pdf", "content": "JVBERi0xLjcK"}],
+            tags={"type": "invoice"},
+            scheduled_at=_LATER,
+        ),
+    },
+    "send_mails": {
+        "two": _call(
+            "Two mails",
+            messages=[
+                {"to": "alice@example.com", "subject": "Hi", "html": "<p>Hello Alice</p>"},
+                {"to": "bob@example.com", "subject": "Hi", "text": "Hello Bob"},
+            ],
+        )
+    },
+}
+
+ANSWERS: Final[dict[str, JSON]] = {
+    "send_mail": {"data": {"id": _MESSAGE, "status": "queued", "messages": [_RECIPIENT]}},
+    "send_mails": {
+        "data": {
+            "total": 2,
+            "accepted": 1,
+            "suppressed": 0,
+            "failed": 1,
+            "results": [
+                {
+                    "index": 0,
+                    "id": _MESSAGE,
+                    "status": "queued",
+                    "messages": [_RECIPIENT],
+                    "error": None,
+                },
+                {
+                    "index": 1,
+                    "id": None,
+                    "status": None,
+                    "messages": None,
+                    "error": {
+                        "code": "validation_failed",
+                        "message": "One or more fields are invalid.",
+                        "errors": {"to": [_BAD_ADDRESS]},
+                    },
+                },
+            ],
+        }
+    },
+}
