@@ -5,13 +5,13 @@ import smtplib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from uuid import UUID
 
 import pytest
 
 from newsletter.delivery.queries import public_id
 from newsletter.delivery.return_path import ReturnPaths
 from newsletter.feedback.reports import MAX_BYTES
-from newsletter.kit.ids import uuid7
 from newsletter.kit.tokens import Signer
 from newsletter.serving import listen
 from newsletter.settings import ReturnPathSettings, SMTPDSettings
@@ -21,7 +21,7 @@ from newsletter.smtpd.mailroom import Mailroom
 T = TypeVar("T")
 DOMAIN = "bounces.example.com"
 PATHS = ReturnPaths(Signer(["k" * 32]), DOMAIN)
-OURS = PATHS.of("news@example.com")(public_id(uuid7(), 7)).return_path
+OURS = PATHS.of("news@example.com")(public_id(UUID(int=7), 7)).return_path
 FBL = "fbl@example.com"
 
 
