@@ -6,6 +6,7 @@ from uuid import UUID
 
 from newsletter.delivery import brake, forgetting, sending
 from newsletter.delivery.sending import Parts
+from newsletter.feedback import repeated
 from newsletter.kit.jobs import Again, Handler
 from newsletter.runtime import Runtime
 from newsletter.sandbox import inbox
@@ -32,6 +33,7 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
         async with runtime.db.unit_of_work() as session:
             await forgetting.forget(session, project_id, address_key, payload["replacement"])
             await inbox.forget(session, project_id, address_key)
+            await repeated.forget(session, project_id, address_key)
 
     # A batch is never given up: its mailing could not close.
     return {

@@ -24,8 +24,7 @@ from newsletter.delivery.queries import FoundMessage
 from newsletter.delivery.return_path import ReturnPaths
 from newsletter.feedback import service
 from newsletter.feedback.models import ReturnedMail
-from newsletter.feedback.reports import MAX_BYTES, Kind, Report, read
-from newsletter.feedback.reports.opened import open_mail
+from newsletter.feedback.reports import MAX_BYTES, Kind, Report, read, taken_apart
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.db import Database, insert
 from newsletter.settings import BounceSettings
@@ -56,8 +55,8 @@ def _named(return_paths: ReturnPaths, raw: bytes) -> str | None:
     found = return_paths.message_in(raw.decode("latin-1"))
     if found is not None:
         return found
-    opened = open_mail(raw)
-    return return_paths.message_of([*opened.returned.values(), opened.text])
+    opened = taken_apart(raw)
+    return return_paths.message_of([*opened.returned.values(), opened.text]) if opened else None
 
 
 async def store(session: AsyncSession, message_id: str, raw: bytes, project_id: UUID | None = None) -> bool:

@@ -11,7 +11,7 @@ The words of a server's answer decide over its status code where they are plain 
 5.2.1, 5.7.1 and 5.0.0 come with "user unknown" as well as with "blocked".
 """
 
-from newsletter.feedback.reports.read import MAX_BYTES, read
+from newsletter.feedback.reports.read import MAX_BYTES, read, taken_apart
 from newsletter.feedback.reports.report import Kind, Report
 
-__all__ = ["MAX_BYTES", "Kind", "Report", "read"]
+__all__ = ["MAX_BYTES", "Kind", "Report", "read", "taken_apart"]

@@ -14,16 +14,22 @@ MAX_NESTING = 100
 
 def read(raw: bytes) -> Report:
     """What the mail is. Never raises, whatever ``raw`` holds; reads `MAX_BYTES` of it."""
-    raw = raw[:MAX_BYTES]
-    if raw.count(b"multipart/") + raw.count(b"message/rfc822") > MAX_NESTING:
+    opened = taken_apart(raw)
+    if opened is None:
         return Report(Kind.other, "the mail is nested without end")
-    opened = open_mail(raw)
     report = _read(opened)
     return replace(
         report,
         message_id=opened.returned.get("message-id"),
         return_path=opened.returned.get("return-path"),
     )
+
+
+def taken_apart(raw: bytes) -> Opened | None:
+    """None for a mail that is nested without end. Never raises; reads `MAX_BYTES`."""
+    raw = raw[:MAX_BYTES]
+    is_endless = raw.count(b"multipart/") + raw.count(b"message/rfc822") > MAX_NESTING
+    return None if is_endless else open_mail(raw)
 
 
 def _read(opened: Opened) -> Report:
