@@ -10,6 +10,7 @@ from bench.bounces import bounce_rows
 from bench.http import http_rows
 from bench.letter import letter_rows
 from bench.materialise import materialise_rows
+from bench.reports import report_rows
 from bench.sending import memory_rows, sending_rows
 from bench.table import Row, as_table, write_page
 from bench.wire import wire_rows
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "http": lambda given: http_rows(given.seconds, given.rounds),
     "memory": lambda given: memory_rows(*given.memory),
     "bounces": lambda given: bounce_rows(),
+    "reports": lambda given: report_rows(given.rounds),
 }
 
 

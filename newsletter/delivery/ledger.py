@@ -18,7 +18,7 @@ counts the rows it changed: writing the same decision twice counts once.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +37,7 @@ from newsletter.delivery.models import (
     Outcome,
 )
 from newsletter.kit import jobs
+from newsletter.kit.bulk import among
 from newsletter.kit.db import db_in, db_now, insert
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -281,6 +282,32 @@ async def _may_be_unknown(session: AsyncSession, mailing_id: UUID, seq: int) -> 
     """Whether the message is ``unknown``, or may become so before this transaction is through."""
     outcome = select(Message.outcome).where(Message.mailing_id == mailing_id, Message.seq == seq)
     return (await session.scalars(outcome)).one_or_none() in {Outcome.unknown, *OPEN}
+
+
+async def apply_deliveries(
+    session: AsyncSession, project_id: UUID, mailing_id: UUID, seqs: Collection[int]
+) -> set[int]:
+    """`apply_feedback` with ``delivered`` for those messages of a mailing that are in the books as sent, as
+    nearly all are that a provider reports; the numbers of those that it changed.
+
+    It touches no batch, and so no lock that a worker holds; all others are for `apply_feedback`.
+    """
+    statement = (
+        update(Message)
+        .where(
+            Message.mailing_id == mailing_id,
+            among(session, Message.seq, set(seqs)),
+            Message.outcome == Outcome.sent,
+            Message.feedback.is_(None),
+        )
+        .values(feedback=Feedback.delivered)
+        .returning(Message.seq, Message.server_id)
+        .execution_options(**_UNSEEN)
+    )
+    changed = (await session.execute(statement)).all()
+    for server_id, number in Counter(row.server_id for row in changed).items():
+        await tallies.add_now(session, project_id, mailing_id, server_id, {Metric.delivered: number})
+    return {row.seq for row in changed}
 
 
 _COUNTERS = {Feedback.bounced: "bounced", Feedback.complained: "complained"}

@@ -1,5 +1,6 @@
 """Reads mailings and messages."""
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -109,28 +110,41 @@ class FoundRecipient:
 
 async def by_public_id(session: AsyncSession, message_id: str) -> FoundMessage | None:
     """None for a text that is no id, and for a message that is gone."""
-    try:
-        raw = ids.decode(PREFIX, message_id, size=20)
-    except ValueError:
-        return None
-    return await by_key(session, UUID(bytes=raw[:16]), int.from_bytes(raw[16:]))
+    return (await by_public_ids(session, [message_id])).get(message_id)
+
+
+async def by_public_ids(session: AsyncSession, message_ids: Collection[str]) -> dict[str, FoundMessage]:
+    """Those that are there, by their public ids, of which there may be some thousand."""
+    keys: dict[tuple[UUID, int], str] = {}
+    for message_id in message_ids:
+        with contextlib.suppress(ValueError):
+            raw = ids.decode(PREFIX, message_id, size=20)
+            keys[UUID(bytes=raw[:16]), int.from_bytes(raw[16:])] = message_id
+    if not keys:
+        return {}
+    # Each mailing with each number, of which a report has few: both are ranges of one index.
+    statement = _FOUND.where(
+        among(session, Message.mailing_id, {mailing_id for mailing_id, _ in keys}),
+        among(session, Message.seq, {seq for _, seq in keys}),
+    )
+    found = (FoundMessage(*row) for row in await session.execute(statement))
+    return {keys[each.mailing_id, each.seq]: each for each in found if (each.mailing_id, each.seq) in keys}
 
 
 async def by_key(session: AsyncSession, mailing_id: UUID, seq: int) -> FoundMessage | None:
-    statement = (
-        select(
-            Mailing.project_id,
-            Message.mailing_id,
-            Message.seq,
-            Message.subscriber_id,
-            Message.address,
-            Message.address_key,
-        )
-        .join(Mailing, Mailing.id == Message.mailing_id)
-        .where(Message.mailing_id == mailing_id, Message.seq == seq)
-    )
+    statement = _FOUND.where(Message.mailing_id == mailing_id, Message.seq == seq)
     row = (await session.execute(statement)).one_or_none()
     return FoundMessage(*row) if row else None
+
+
+_FOUND = select(
+    Mailing.project_id,
+    Message.mailing_id,
+    Message.seq,
+    Message.subscriber_id,
+    Message.address,
+    Message.address_key,
+).join(Mailing, Mailing.id == Message.mailing_id)
 
 
 async def single_marketing(session: AsyncSession, ref: MessageRef) -> FoundMessage | None:

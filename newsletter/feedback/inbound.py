@@ -8,7 +8,8 @@ stored once, and the ledger takes each change once, whatever order they come in.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Feedback
+from newsletter.delivery.queries import FoundMessage
 from newsletter.feedback import service
 from newsletter.feedback.models import ProviderReport
 from newsletter.feedback.reports.causes import Cause, judge
@@ -119,22 +121,43 @@ async def read_report(
         server = await routing.find(session, vault, report.server_id)
         made = feed(server.config, certificates) if server is not None else None
         if server is not None and made is not None:
-            for event in made.parse(zlib.decompress(report.raw), report.headers):
-                await apply(session, settings, report.project_id, event, source=server.type.value)
+            events = made.parse(zlib.decompress(report.raw), report.headers)
+            await apply_all(session, settings, report.project_id, events, source=server.type.value)
         await session.execute(update(ProviderReport).where(ProviderReport.id == report_id).values(raw=None))
 
 
-async def apply(
-    session: AsyncSession, settings: BounceSettings, project_id: UUID, event: ProviderEvent, *, source: str
-) -> bool:
-    """What one event changes; False where that is nothing, such as for a message of another project.
+async def apply_all(
+    session: AsyncSession,
+    settings: BounceSettings,
+    project_id: UUID,
+    events: Sequence[ProviderEvent],
+    *,
+    source: str,
+) -> None:
+    """What a report changes. Messages of which it says nothing but that they were delivered, as it does of
+    nearly all, share their statements; for the rest each event is applied in its turn."""
+    found = await delivery.by_public_ids(session, {each.message_id for each in events if each.message_id})
+    mine = {name: message for name, message in found.items() if message.project_id == project_id}
+    mentions = Counter(each.message_id for each in events)
+    arrived, rest = [], []
+    for event in events:
+        message = mine.get(event.message_id or "")
+        if message is None:
+            continue
+        if event.kind is EventKind.delivered and mentions[event.message_id] == 1:
+            arrived.append(message)
+        else:
+            rest.append((message, event))
+    await service.arrived(session, arrived)
+    for message, event in rest:
+        await _apply(session, settings, message, event, source=source)
 
-    ``deferred`` changes nothing: the message was accepted, and the provider is still at it. Opens
-    and clicks are counted from our own links, which every mail has.
-    """
-    found = await delivery.by_public_id(session, event.message_id) if event.message_id else None
-    if found is None or found.project_id != project_id:
-        return False
+
+async def _apply(
+    session: AsyncSession, settings: BounceSettings, found: FoundMessage, event: ProviderEvent, *, source: str
+) -> bool:
+    """False where an event changes nothing. ``deferred`` never does: the message was accepted, and the
+    provider is still at it. Opens and clicks are counted from our own links, which every mail has."""
     match event.kind:
         case EventKind.delivered:
             return await service.note(session, found, Feedback.delivered)

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.feedback.models import SoftBounces
 from newsletter.kit import clock
+from newsletter.kit.bulk import among
 from newsletter.kit.db import insert
 from newsletter.settings import BounceSettings
 
@@ -36,11 +37,11 @@ async def count(session: AsyncSession, project_id: UUID, address_key: str, setti
     return True
 
 
-async def forget(session: AsyncSession, project_id: UUID, address_key: str) -> None:
-    """A mail arrived there, or the person is erased."""
+async def forget(session: AsyncSession, project_id: UUID, *address_keys: str) -> None:
+    """Mails arrived there, or the person is erased."""
     await session.execute(
         delete(SoftBounces).where(
-            SoftBounces.project_id == project_id, SoftBounces.address_key == address_key
+            SoftBounces.project_id == project_id, among(session, SoftBounces.address_key, set(address_keys))
         )
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.models import Feedback, Message, Outcome
+from newsletter.events.models import Event
 from newsletter.feedback import inbound
 from newsletter.feedback.models import ProviderReport
 from newsletter.kit import clock
@@ -22,6 +23,7 @@ from newsletter.providers.events import EventKind, ProviderEvent
 from newsletter.providers.registry import ServerType
 from newsletter.providers.sns import Certificates
 from newsletter.runtime import Runtime
+from newsletter.tallies.models import Metric, Tally
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
 from tests.feedback.providers import SOFT, Call, config, report
@@ -239,6 +241,55 @@ async def test_an_applied_report_keeps_no_personal_data_and_old_ones_go(world: W
     await world.take(server, report(ServerType.postmark, "bounced", world.ids["Ada"], number=2))
     await retention.prune(world.runtime.db, world.runtime.settings)
     assert await world.stored() == 1
+
+
+async def test_many_events_of_one_report_change_what_they_would_one_by_one(world: World) -> None:
+    at = clock.now()
+    told = [
+        ("Ada", EventKind.delivered),
+        ("Grace", EventKind.bounced),
+        ("Grace", EventKind.delivered),
+        ("Joan", EventKind.delivered),
+        ("Joan", EventKind.complained),
+        ("Ken", EventKind.delivered),
+        ("Ken", EventKind.delivered),
+    ]
+    events = [
+        ProviderEvent(
+            kind=kind, event_id=str(number), at=at, message_id=world.ids[name], status="5.1.1", reason="no"
+        )
+        for number, (name, kind) in enumerate(told)
+    ]
+    async with world.runtime.db.unit_of_work() as session:
+        in_doubt = Message.address_key == "ken@example.com"
+        await session.execute(update(Message).where(in_doubt).values(outcome=Outcome.unknown))
+    project_id = await _project_of(world)
+    bounces = world.runtime.settings.bounces
+    for _ in range(2):
+        async with world.runtime.db.unit_of_work() as session:
+            await inbound.apply_all(session, bounces, project_id, events, source="test")
+            await inbound.apply_all(session, bounces, UUID(int=1), events, source="test")
+    rows = {name: await world.message(name) for name in PEOPLE}
+    assert {name: row.feedback for name, row in rows.items()} == {
+        "Ada": Feedback.delivered,
+        "Grace": Feedback.bounced,
+        "Joan": Feedback.complained,
+        "Ken": Feedback.delivered,
+    }
+    assert {row.outcome for row in rows.values()} == {Outcome.sent}
+    async with world.runtime.db.read() as session:
+        kinds = select(Event.type, func.count()).where(Event.type.startswith("message.")).group_by(Event.type)
+        counted = {row[0]: row[1] for row in await session.execute(kinds)}
+        delivered = select(func.sum(Tally.number)).where(Tally.metric == Metric.delivered)
+        assert (await session.execute(delivered)).scalar_one() == 3
+    assert counted == {"message.delivered": 3, "message.bounced": 1, "message.complained": 1}
+
+
+async def _project_of(world: World) -> UUID:
+    async with world.runtime.db.read() as session:
+        found = await delivery.by_public_id(session, world.ids["Ada"])
+        assert found is not None
+        return found.project_id
 
 
 async def test_the_second_run_of_the_job_changes_nothing(world: World) -> None:
