@@ -36,6 +36,7 @@ from newsletter.templates.compile import Compiled, Merged
 
 log = structlog.get_logger(__name__)
 
+_HOST_LIKE = str.maketrans("_:", "--")
 _SEALED = "msg_id.seal"
 """Stands for the message's sealed name in what all recipients share."""
 
@@ -297,8 +298,8 @@ def _text(value: object) -> str:
 def _list_id(public_url: str, list_id: UUID | None) -> str | None:
     """Stable for the list's life, in a domain we may use (RFC 2919)."""
     host = urlsplit(public_url).hostname or "localhost"
-    # An underscore is no host name; List-Id wants the look of one.
-    return f"{ids.public('lst', list_id).replace('_', '-')}.{host}" if list_id else None
+    # An underscore is no host name, nor are the colons of IPv6; List-Id wants the look of one.
+    return f"{ids.public('lst', list_id)}.{host}".translate(_HOST_LIKE) if list_id else None
 
 
 def _feedback_id(mailing: Mailing) -> str:

@@ -7,6 +7,7 @@ group and its name in capitals: `AISettings.timeout` is ``NEWSLETTER_AI_TIMEOUT`
 
 import json
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -117,6 +118,9 @@ class Settings(BaseSettings):
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must look like https://news.example.com")
+        # It stands in the header of every mail, which takes nothing else.
+        if not re.fullmatch(r"[!-~]+", url) or re.search(r'[<>"\\@]', url):
+            raise ValueError("must be plain ASCII: a domain of another script as xn--…, no user name")
         return url.rstrip("/")
 
     @field_validator("database_url")

@@ -79,8 +79,9 @@ def letter_of(
         track_opens=given.pop("track_opens", True),
         track_clicks=given.pop("track_clicks", True),
     )
+    links = given.pop("links", LINKS)
     assert not given
-    return Letter(mailing, LINKS, RETURN_PATHS, signature, signers)
+    return Letter(mailing, links, RETURN_PATHS, signature, signers)
 
 
 def copy_for(
@@ -368,3 +369,12 @@ def test_no_braces_and_no_script_reach_a_reader() -> None:
 @example(seq=2**30, mailing=b"\0" * 16)
 def test_the_quick_way_to_a_public_id_gives_the_same_one(seq: int, mailing: bytes) -> None:
     assert public_ids(UUID(bytes=mailing))(seq) == public_id(UUID(bytes=mailing), seq)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]:8000", "xn--mnchen-3ya.example"])
+def test_an_installation_is_reached_at_any_host(host: str) -> None:
+    letter = letter_of("<p>x</p>", links=Links(SIGNER, f"http://{host}", f"http://{host}"))
+    parsed = message_from_bytes(letter.write(copy_for()).content, policy=policy.default)
+    assert not parsed.defects
+    assert parsed["List-Unsubscribe"].startswith(f"<http://{host}/u/")
+    assert re.fullmatch(r"Weekly <lst-[0-9a-z]+\.[0-9a-z.-]+>", parsed["List-Id"])
