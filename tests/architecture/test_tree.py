@@ -68,6 +68,13 @@ def test_every_package_has_its_place_in_the_layers() -> None:
     assert here - placed == set()
 
 
+def test_every_guard_of_the_mutants_stands_where_they_look_for_it() -> None:
+    """`make mutants` takes long and runs seldom; until then nobody would see that it breaks nothing."""
+    listed = tomllib.loads((ROOT / "scripts/mutants.toml").read_text())["mutant"]
+    stale = [one["guard"] for one in listed if (ROOT / one["file"]).read_text().count(one["find"]) != 1]
+    assert stale == []
+
+
 def test_no_file_has_a_name_that_says_nothing() -> None:
     assert [str(path) for path in _modules(*PACKAGES, "tests") if path.name in EMPTY_NAMES] == []
 
