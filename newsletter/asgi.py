@@ -16,9 +16,11 @@ from newsletter.api.errors import AnyRequest
 from newsletter.api.gate import Gate
 from newsletter.api.metrics import Metrics
 from newsletter.api.once import Idempotency, provide_once
+from newsletter.api.short import ShortWay, ShortWays
 from newsletter.api.tracking import Tracking
 from newsletter.audience import queries as audience
 from newsletter.audience.lists import ListUse
+from newsletter.audience.routes.subscribing import PlainCreate
 from newsletter.campaigns import queries as campaigns
 from newsletter.dashboard.inbox import InboxController
 from newsletter.runtime import Runtime
@@ -28,6 +30,7 @@ from newsletter.templates.service import CustomFields
 def create_app(runtime: Runtime) -> ASGIApp:
     """The API on this runtime, which it closes when the server ends."""
     gate = Gate(KeyRing(runtime.db, runtime.vault, runtime.plans), runtime.plans, runtime.limiter)
+    short: dict[str, ShortWay] = {"create_subscriber": PlainCreate(runtime.intake, runtime.settings.limits)}
     v1 = Router(
         "/api/v1",
         route_handlers=[
@@ -38,7 +41,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
                 request_max_body_size=runtime.settings.limits.mail_body_bytes,
             ),
         ],
-        middleware=[gate, Idempotency(runtime.db, runtime.vault)],
+        middleware=[gate, Idempotency(runtime.db, runtime.vault), ShortWays(short)],
         dependencies={"principal": Provide(_principal, sync_to_thread=False), "once": Provide(provide_once)},
         security=[{"bearer": []}, {"header": []}],
     )

@@ -177,3 +177,10 @@ HANDLERS: ExceptionHandlersMap = {
     OSError: _database,
     Exception: _unexpected,
 }
+
+
+def answer_to(request: AnyRequest, error: Exception) -> Answer:
+    """What the table makes of an error, for who answers beside the framework."""
+    kind = next(kind for kind in type(error).__mro__ if kind in HANDLERS)
+    answer: Answer = HANDLERS[kind](request, error)
+    return answer

@@ -18,7 +18,8 @@ from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError, TooLarge, ValidationFailed
 from newsletter.kit.idempotency import Claim, Once, Stored
 
-_SCOPE_KEY = "newsletter_once"
+SCOPE_KEY = "newsletter_once"
+"""Where a call with a key has its `Claim`."""
 
 
 class Idempotency(ASGIMiddleware):
@@ -66,7 +67,7 @@ class Idempotency(ASGIMiddleware):
         self, claim: Claim, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp
     ) -> None:
         """Runs the call; whatever ends it without an answer in the books frees the key."""
-        scope[_SCOPE_KEY] = claim  # type: ignore[literal-required]
+        scope[SCOPE_KEY] = claim  # type: ignore[literal-required]
         is_kept = False
 
         async def send_watched(message: Message) -> None:
@@ -84,7 +85,7 @@ class Idempotency(ASGIMiddleware):
 
 async def provide_once(request: AnyRequest, vault: NamedDependency[Vault]) -> Once:
     """The handler's part: it keeps the answer in the transaction of its effect."""
-    claim: Claim | None = request.scope.get(_SCOPE_KEY)  # type: ignore[assignment]
+    claim: Claim | None = request.scope.get(SCOPE_KEY)  # type: ignore[assignment]
     return Once(vault, claim)
 
 

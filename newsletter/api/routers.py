@@ -10,6 +10,7 @@ from newsletter.api.docs import docs, static
 from newsletter.api.health import expose, healthz, readyz
 from newsletter.audience.routes.lists import ListController
 from newsletter.audience.routes.subscribers import ListSubscriberController, SubscriberController
+from newsletter.audience.routes.subscribing import ListSubscribingController, SubscribingController
 from newsletter.campaigns.routes.campaigns import CampaignController
 from newsletter.campaigns.routes.recipients import RecipientController
 from newsletter.campaigns.routes.sending import SendingController
@@ -32,7 +33,9 @@ V1: tuple[type[Controller], ...] = (
     ProjectController,
     AccountController,
     ListController,
+    ListSubscribingController,
     ListSubscriberController,
+    SubscribingController,
     SubscriberController,
     PersonController,
     TemplateController,

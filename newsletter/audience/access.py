@@ -4,6 +4,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from newsletter.accounts.project import Principal
+from newsletter.audience.models import Status
 from newsletter.kit import ids
 from newsletter.kit.errors import Forbidden, ValidationFailed
 
@@ -42,6 +43,12 @@ def allow_everywhere(principal: Principal) -> None:
     """Raises `Forbidden` for a restricted key: this concerns every list of the project."""
     if principal.list_ids:
         raise Forbidden("This key is restricted to lists, and this concerns the whole project.")
+
+
+def allow_status(principal: Principal, status: str) -> None:
+    """Raises `Forbidden` for a restricted key and a status that holds for the address on all lists."""
+    if status in (Status.bounced, Status.complained):
+        allow_everywhere(principal)
 
 
 def chosen_lists(principal: Principal, list_id: UUID | None) -> Collection[UUID] | None:

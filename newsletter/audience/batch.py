@@ -1,6 +1,7 @@
 """Up to 1,000 rows in one call: bad rows are counted, good ones written in a few statements."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.audience import fields, quota, upsert
 from newsletter.audience.schemas import BatchRow
-from newsletter.audience.upsert import Entry, Target
+from newsletter.audience.upsert import Entry, Result, Target
 from newsletter.kit import address
 from newsletter.kit.crypto import Vault
 from newsletter.kit.errors import ValidationFailed
@@ -31,53 +32,67 @@ class BatchResult:
     invalid_examples: list[str]
 
 
-async def import_batch(
-    session: AsyncSession,
-    vault: Vault,
-    target: Target,
-    raw_rows: Sequence[object],
-    limits: LimitSettings,
-) -> BatchResult:
-    """Upserts each row by the rules of `upsert`; the same address twice is one subscriber, to
-    which the later row's fields win. Announces nothing. Raises `ValidationFailed` for too
-    many rows or a foreign list, never for a bad row.
-    """
+@dataclass(slots=True)
+class Sheet:
+    """The rows of a call, parted into those that can be written and those that are counted only."""
+
+    received: int
+    good: list[tuple[object, Entry]]
+    bad: list[object]
+
+    def entries(self) -> list[Entry]:
+        """One for each address: of the same one twice the later row's fields win."""
+        merged: dict[str, Entry] = {}
+        for _, entry in self.good:
+            key = entry.address.key
+            merged[key] = merged[key].merged(entry) if key in merged else entry
+        return list(merged.values())
+
+    def counted(self, results: Sequence[Result | None]) -> BatchResult:
+        """``results`` are those of `entries`; None stands for one that found no room in the plan."""
+        times = Counter(entry.address.key for _, entry in self.good)
+        created = reactivated = skipped = 0
+        for count, result in zip(times.values(), results, strict=True):
+            if result is None:
+                skipped += count
+            else:
+                created += result.is_new
+                reactivated += result.is_reactivated
+        return BatchResult(
+            received=self.received,
+            created=created,
+            updated=len(self.good) - skipped - created,
+            reactivated=reactivated,
+            invalid=len(self.bad),
+            skipped_over_cap=skipped,
+            invalid_examples=[_example(raw) for raw in self.bad[:MAX_EXAMPLES]],
+        )
+
+
+def read(target: Target, raw_rows: Sequence[object], limits: LimitSettings) -> Sheet:
+    """Raises `ValidationFailed` for too many rows, never for a bad row."""
     if len(raw_rows) > limits.batch_rows:
         raise ValidationFailed.of("subscribers", f"must have at most {limits.batch_rows:,} rows")
-    good: list[tuple[object, Entry]] = []
-    bad: list[object] = []
+    sheet = Sheet(len(raw_rows), [], [])
     for raw in raw_rows:
         entry = _read(raw, target, limits)
         if entry is None:
-            bad.append(raw)
+            sheet.bad.append(raw)
         else:
-            good.append((raw, entry))
+            sheet.good.append((raw, entry))
+    return sheet
+
+
+async def import_batch(
+    session: AsyncSession, vault: Vault, target: Target, sheet: Sheet, limits: LimitSettings
+) -> BatchResult:
+    """Upserts each row by the rules of `upsert`. Announces nothing. Raises `ValidationFailed` for a
+    foreign list.
+    """
     taken = await quota.lock(session, target.project)
-    good, over = await _register_fields(session, target, good, limits)
-    bad += over
-    merged: dict[str, Entry] = {}
-    times: dict[str, int] = {}
-    for _, entry in good:
-        key = entry.address.key
-        merged[key] = merged[key].merged(entry) if key in merged else entry
-        times[key] = times.get(key, 0) + 1
-    results = await upsert.apply(session, vault, target, list(merged.values()), taken)
-    created = reactivated = skipped = 0
-    for count, result in zip(times.values(), results, strict=True):
-        if result is None:
-            skipped += count
-        else:
-            created += result.is_new
-            reactivated += result.is_reactivated
-    return BatchResult(
-        received=len(raw_rows),
-        created=created,
-        updated=len(good) - skipped - created,
-        reactivated=reactivated,
-        invalid=len(bad),
-        skipped_over_cap=skipped,
-        invalid_examples=[_example(raw) for raw in bad[:MAX_EXAMPLES]],
-    )
+    good, over = await _register_fields(session, target, sheet.good, limits)
+    sheet = Sheet(sheet.received, good, sheet.bad + over)
+    return sheet.counted(await upsert.apply(session, vault, target, sheet.entries(), taken))
 
 
 def _read(raw: object, target: Target, limits: LimitSettings) -> Entry | None:

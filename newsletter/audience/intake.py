@@ -8,7 +8,8 @@ gets its own answer or its own error.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from newsletter.audience import single, straight
+from newsletter.audience import batch, single, straight
+from newsletter.audience.batch import BatchResult, Sheet
 from newsletter.audience.quota import SubscriberLimitReached
 from newsletter.audience.single import Asked
 from newsletter.audience.upsert import Result, Target
@@ -40,6 +41,16 @@ class Intake:
                 self._queues.pop(target, None)
         await self._db.on_disk()
         return result
+
+    async def import_batch(self, target: Target, sheet: Sheet) -> BatchResult:
+        """As `batch.import_batch`, in a transaction of its own. Raises `ValidationFailed`."""
+        entries = sheet.entries()
+        done = await straight.subscribe_all(self._db, self._vault, target, entries, is_announced=False)
+        if done is not None:
+            await self._db.on_disk()
+            return sheet.counted(done)
+        async with self._db.unit_of_work() as session:
+            return await batch.import_batch(session, self._vault, target, sheet, self._limits)
 
     async def carry_out(self, target: Target, calls: Sequence[Asked]) -> Sequence[Result | Exception]:
         try:

@@ -25,7 +25,7 @@ from newsletter.audience.models import ConsentAction, Status
 from newsletter.kit import clock
 from newsletter.kit.address import EmailAddress
 from newsletter.kit.ids import IdField
-from newsletter.kit.schema import Body, CursorMeta, Line, PageMeta, Schema, Time
+from newsletter.kit.schema import Body, CursorMeta, Data, Line, PageMeta, Schema, Time
 from newsletter.templates.merge import BUILT_IN_FIELDS
 
 ListId = Annotated[UUID, IdField("lst")]
@@ -197,6 +197,11 @@ class SubscriberOut(Schema):
     unsubscribed_at: Time | None
     created_at: Time
     updated_at: Time
+
+
+def shown(row: object) -> Data[SubscriberOut]:
+    """One subscriber, a `Subscriber` or a `Row`, as the API answers."""
+    return Data(data=SubscriberOut.model_validate(row))
 
 
 class SubscriberPageMeta(PageMeta):

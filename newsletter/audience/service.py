@@ -1,6 +1,7 @@
 """What other slices and the routes may do to the audience."""
 
 from newsletter.audience.batch import import_batch
+from newsletter.audience.batch import read as read_batch
 from newsletter.audience.erase import erase
 from newsletter.audience.leaving import mark_bounced, mark_complained, unsubscribe, unsubscribe_by_id
 from newsletter.audience.lists import create_list, delete_list, get_list, named_list, update_list
@@ -20,6 +21,7 @@ __all__ = [
     "mark_complained",
     "named_list",
     "put",
+    "read_batch",
     "subscribe",
     "unsubscribe",
     "unsubscribe_by_id",

@@ -216,7 +216,7 @@ def _columns_of_new(rows: Sequence[Row], consents: Sequence[Change]) -> list[str
     shown = [change.evidence for change in consents]
     return [
         fold([row.id.hex for row in rows]),
-        fold([ids.uuid7().hex for _ in rows]),
+        fold(ids.uuid7_hexes(len(rows))),
         fold([row.email for row in rows]),
         fold([None if row.address_key == row.email else row.address_key for row in rows]),
         fold([None if row.status is Status.active else row.status.value for row in rows]),

@@ -193,7 +193,7 @@ class Database:
         self.info = dict(info or {})
         self._flush = Together(self._wait_for_disk, most=10_000)
         self._turn = Turnstile.of(url).turn if self.is_sqlite else nullcontext
-        reader = self.engine.execution_options(**{_DEFERRED: True})
+        reader = self._look_up if not self.is_sqlite else self.engine.execution_options(**{_DEFERRED: True})
         self._write = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=True, info=self.info)
         self._read = async_sessionmaker(reader, expire_on_commit=False, autoflush=False)
 
@@ -238,8 +238,12 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A snapshot to read from; whatever is written in it is rolled back, and what was read
-        stays readable afterwards."""
+        """A session to read with; what was read stays readable afterwards.
+
+        On SQLite a snapshot. On Postgres each statement sees what is committed when it begins, as in
+        any of its transactions here, and so there is none: its begin and end were two of the three
+        round trips of most calls that read. Nothing is to be written here: it may stay.
+        """
         async with self._read() as session:
             await session.begin()
             try:

@@ -27,14 +27,27 @@ _last = 0
 
 def uuid7() -> UUID:
     """A UUIDv7 that is greater than any this process made before it."""
+    return UUID(int=_numbers(1)[0])
+
+
+def uuid7_hexes(count: int) -> list[str]:
+    """So many of them, in order, as 32 digits each: a third of the time where nobody needs objects."""
+    return [f"{number:032x}" for number in _numbers(count)]
+
+
+def _numbers(count: int) -> list[int]:
     global _last
     with _lock:
         # 48 bits of milliseconds and a 12-bit counter: RFC 9562 §6.2, method 1.
         stamp = max(time.time_ns() // 1_000_000 << 12, _last + 1)
-        _last = stamp
-    high = (stamp >> 12) << 16 | 0x7000 | stamp & 0xFFF
-    low = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-    return UUID(int=high << 64 | low)
+        _last = stamp + count - 1
+    noise = os.urandom(8 * count)
+    return [
+        ((each >> 12) << 16 | 0x7000 | each & 0xFFF) << 64
+        | int.from_bytes(noise[8 * place : 8 * place + 8]) & 0x3FFF_FFFF_FFFF_FFFF
+        | 0x8000_0000_0000_0000
+        for place, each in enumerate(range(stamp, stamp + count))
+    ]
 
 
 def first_of(at: datetime) -> UUID:

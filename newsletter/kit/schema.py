@@ -1,7 +1,6 @@
 """The base of every schema at an edge, and the envelopes around them."""
 
 import re
-import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
@@ -53,15 +52,15 @@ LocalTime = Annotated[datetime, BeforeValidator(_written_out)]
 """A date and time whose zone another field may name: whoever takes it makes an instant of it."""
 
 
-# Line separators, and the controls of writing direction that stay in force beyond their text.
-_TURNING = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Control characters (category Cc), line separators, and the controls of writing direction that stay
+# in force beyond their text. Asked letter by letter, a name took a tenth of the time of its row.
+_TURNING = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 
 
 def _one_line(text: str) -> str:
     """Refuses what could break a mail header or turn text around on a screen."""
-    for letter in text:
-        if unicodedata.category(letter) == "Cc" or letter in _TURNING:
-            raise ValueError("must be one line without control characters")
+    if _TURNING.search(text):
+        raise ValueError("must be one line without control characters")
     return text.strip()
 
 

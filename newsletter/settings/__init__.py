@@ -93,7 +93,8 @@ class Settings(BaseSettings):
     plans_file: Path | None = None
     """A file that stands in for the packaged plan table (``newsletter/plans/plans.toml``)."""
     database_pool: int = Field(20, ge=2, le=200)
-    """Connections that each event loop opens to the database at most, and keeps."""
+    """Connections that each event loop opens to the database at most, and keeps. PostgreSQL sees up to a
+    dozen more of each: those of the statements that go past the pool."""
 
     ai: AISettings = Field(default_factory=AISettings)
     smtp: SMTPSettings = Field(default_factory=SMTPSettings)

@@ -84,7 +84,9 @@ async def test_all_ways_in_and_out_at_once_keep_the_count_exact(
                     await service.subscribe(session, vault, to, body, limits)
                 case 2:
                     rows = [{"email": each, "custom_fields": {f"g{number}": 1}} for each in reversed(people)]
-                    await service.import_batch(session, vault, to, rows, limits)
+                    await service.import_batch(
+                        session, vault, to, service.read_batch(to, rows, limits), limits
+                    )
                 case 3 | 4:
                     await service.unsubscribe(session, project, source="test", address_key=email)
                 case 5:
@@ -108,7 +110,8 @@ async def test_all_ways_in_and_out_at_once_keep_the_count_exact(
     assert await active(db, project) == await counted() <= 12
     async with db.unit_of_work() as session:
         fresh = [{"email": f"fresh{number}@example.com"} for number in range(20)]
-        done = await service.import_batch(session, vault, first, fresh, limits)
+        sheet = service.read_batch(first, fresh, limits)
+        done = await service.import_batch(session, vault, first, sheet, limits)
     assert done.skipped_over_cap >= 8
     assert await active(db, project) == await counted() == 12
 

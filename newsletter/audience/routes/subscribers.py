@@ -1,11 +1,9 @@
 """``/subscribers``, and the subscribers of one list."""
 
-from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import unquote
-from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, patch, post, put
+from litestar import Controller, Request, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,40 +13,31 @@ from newsletter.audience import queries, service
 from newsletter.audience.access import (
     allow,
     allow_everywhere,
+    allow_status,
     chosen_lists,
     list_of_path,
     list_of_query,
     search_text,
 )
-from newsletter.audience.intake import Intake
 from newsletter.audience.models import Status, Subscriber
 from newsletter.audience.queries import Filters
-from newsletter.audience.rows import Row
 from newsletter.audience.schemas import (
-    BatchAnswer,
-    BatchIn,
-    BatchMeta,
-    BatchOut,
     ConsentOut,
     Erased,
-    ListSubscriberCreate,
-    SubscriberCreate,
     SubscriberOut,
     SubscriberPage,
     SubscriberPageMeta,
-    SubscriberPut,
     SubscriberUpdate,
+    shown,
 )
-from newsletter.audience.service import Target
-from newsletter.audience.upsert import Result
 from newsletter.kit import address, ids, paging
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NotFound, ValidationFailed
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import CursorMeta, Data, Page
-from newsletter.plans.catalogue import CallClass, Resource
-from newsletter.settings import LimitSettings, Settings
+from newsletter.plans.catalogue import Resource
+from newsletter.settings import Settings
 
 _READ = {"scope": "subscribers:read"}
 _WRITE = {"scope": "subscribers:write"}
@@ -57,28 +46,6 @@ _WRITE = {"scope": "subscribers:write"}
 class ListSubscriberController(Controller):
     path = "/lists/{list_id:str}/subscribers"
     tags = ("Lists",)
-
-    @post(
-        operation_id="add_subscriber_to_list",
-        summary="Add or update a subscriber of the list",
-        description="As `POST /subscribers`. Many at once: `POST /subscribers/batch`.",
-        opt=_WRITE,
-    )
-    async def subscribe(
-        self,
-        db: NamedDependency[Database],
-        vault: NamedDependency[Vault],
-        intake: NamedDependency[Intake],
-        settings: NamedDependency[Settings],
-        principal: NamedDependency[Principal],
-        once: NamedDependency[Once],
-        list_id: FromPath[str],
-        data: JSONBody[ListSubscriberCreate],
-    ) -> Response[Data[SubscriberOut]]:
-        wanted = list_of_path(principal, list_id)
-        async with db.read() as session:
-            await service.get_list(session, principal.project, wanted)
-        return await _subscribe(db, vault, intake, settings.limits, _target(principal, wanted), once, data)
 
     @delete(
         "/{subscriber_id:str}",
@@ -155,86 +122,13 @@ class SubscriberController(Controller):
             return SubscriberPage(data=rows, meta=CursorMeta(per_page=per_page, next_cursor=following))
         return SubscriberPage(data=rows, meta=SubscriberPageMeta(**dict(meta), next_cursor=following))
 
-    @post(
-        operation_id="create_subscriber",
-        summary="Add a subscriber to a list",
-        description="201 for a new subscriber, 200 for a known one, which is updated; who had unsubscribed "
-        "is brought back. Who bounced or complained is not.",
-        opt=_WRITE,
-    )
-    async def create(
-        self,
-        db: NamedDependency[Database],
-        vault: NamedDependency[Vault],
-        intake: NamedDependency[Intake],
-        settings: NamedDependency[Settings],
-        principal: NamedDependency[Principal],
-        once: NamedDependency[Once],
-        data: JSONBody[SubscriberCreate],
-    ) -> Response[Data[SubscriberOut]]:
-        target = _target(principal, data.list_id)
-        return await _subscribe(db, vault, intake, settings.limits, target, once, data)
-
-    @put(
-        operation_id="upsert_subscriber",
-        summary="Add a subscriber, or update a known one without a change of status",
-        description="201 for a new subscriber, 200 for a known one. A status changes only where it is sent.",
-        status_code=201,
-        opt=_WRITE,
-    )
-    async def upsert(
-        self,
-        db: NamedDependency[Database],
-        vault: NamedDependency[Vault],
-        intake: NamedDependency[Intake],
-        settings: NamedDependency[Settings],
-        principal: NamedDependency[Principal],
-        data: JSONBody[SubscriberPut],
-    ) -> Response[Data[SubscriberOut]]:
-        target = _target(principal, data.list_id)
-        _allow_status(principal, data)
-        if data.sent("status"):
-            async with db.unit_of_work() as session:
-                made = await service.put(session, vault, target, data, settings.limits)
-        else:
-            target = replace(target, reactivates=False)
-            made = await intake.subscribe(target, service.asked(target, data, settings.limits))
-        return _answered(made)
-
-    @post(
-        "/batch",
-        operation_id="batch_subscribers",
-        summary="Add or update up to 1,000 subscribers of one list",
-        description="Each row follows the rules of `POST /subscribers`; a bad row is skipped and counted. "
-        "The same address twice is one subscriber. No events are sent.",
-        status_code=200,
-        opt={**_WRITE, "calls": CallClass.batches},
-    )
-    async def batch(
-        self,
-        db: NamedDependency[Database],
-        vault: NamedDependency[Vault],
-        settings: NamedDependency[Settings],
-        principal: NamedDependency[Principal],
-        once: NamedDependency[Once],
-        data: JSONBody[BatchIn],
-    ) -> BatchAnswer:
-        target = _target(principal, data.list_id)
-        async with db.unit_of_work() as session:
-            done = await service.import_batch(session, vault, target, data.subscribers, settings.limits)
-            numbers = BatchOut.model_validate({"list_id": data.list_id, **asdict(done)})
-            meta = BatchMeta(received=done.received, processed=done.created + done.updated)
-            out = BatchAnswer(data=numbers, meta=meta)
-            await once.keep(session, 200, out)
-        return out
-
     # OpenAPI knows one name for one place in a path: an id here, an address where it says so.
     @get("/{subscriber:str}", operation_id="get_subscriber", summary="Read a subscriber", opt=_READ)
     async def read(
         self, db: NamedDependency[Database], principal: NamedDependency[Principal], subscriber: FromPath[str]
     ) -> Data[SubscriberOut]:
         async with db.read() as session:
-            return _shown(await _named(session, principal, subscriber))
+            return shown(await _named(session, principal, subscriber))
 
     @patch("/{subscriber:str}", operation_id="update_subscriber", summary="Change a subscriber", opt=_WRITE)
     async def update(
@@ -246,7 +140,7 @@ class SubscriberController(Controller):
         subscriber: FromPath[str],
         data: JSONBody[SubscriberUpdate],
     ) -> Data[SubscriberOut]:
-        _allow_status(principal, data)
+        allow_status(principal, data.status)
         async with db.unit_of_work() as session:
             found = await _named(session, principal, subscriber)
             row = await service.change(
@@ -259,7 +153,7 @@ class SubscriberController(Controller):
                 key_id=principal.key_id,
                 limits=settings.limits,
             )
-            return _shown(row)
+            return shown(row)
 
     @delete(
         "/{subscriber:str}",
@@ -346,45 +240,6 @@ def _as_sent(request: Request[Any, Any, Any]) -> str:
     return unquote(last.decode("latin-1"))
 
 
-def _target(principal: Principal, list_id: UUID) -> Target:
-    allow(principal, list_id)
-    return Target(
-        project=principal.project,
-        list_id=list_id,
-        limit=principal.plan.limits[Resource.subscribers],
-        key_id=principal.key_id,
-        policy=principal.resubscribe,
-    )
-
-
-async def _subscribe(
-    db: Database,
-    vault: Vault,
-    intake: Intake,
-    limits: LimitSettings,
-    target: Target,
-    once: Once,
-    body: ListSubscriberCreate,
-) -> Response[Data[SubscriberOut]]:
-    if not once.is_wanted:
-        return _answered(await intake.subscribe(target, service.asked(target, body, limits)))
-    # The answer is kept in the transaction of the effect, which is therefore the call's own.
-    async with db.unit_of_work() as session:
-        made = await service.subscribe(session, vault, target, body, limits)
-        answer = _answered(made)
-        await once.keep(session, answer.status_code or 200, answer.content)
-    return answer
-
-
-def _answered(made: Result) -> Response[Data[SubscriberOut]]:
-    return Response(_shown(made.row), status_code=201 if made.is_new else 200)
-
-
-def _allow_status(principal: Principal, body: SubscriberPut | SubscriberUpdate) -> None:
-    if body.status in (Status.bounced, Status.complained):
-        allow_everywhere(principal)
-
-
 async def _named(session: AsyncSession, principal: Principal, text: str) -> Subscriber:
     """The subscriber that a path names. Raises `NotFound`, or `Forbidden` for a list outside the key's."""
     row = await queries.find_subscriber(session, principal.project, ids.in_path("sub", text))
@@ -392,7 +247,3 @@ async def _named(session: AsyncSession, principal: Principal, text: str) -> Subs
         raise NotFound()
     allow(principal, row.list_id)
     return row
-
-
-def _shown(row: Subscriber | Row) -> Data[SubscriberOut]:
-    return Data(data=SubscriberOut.model_validate(row))
