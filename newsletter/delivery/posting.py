@@ -137,17 +137,8 @@ async def post(
     await _write_messages(session, drafts)
     await _tell_of_suppressed(session, project, drafts)
     await _write_batches(session, drafts, now, settings.batch_size)
-    await _tell_suppressed(session, project, drafts)
     found = {id(item): posted for draft in drafts for item, posted in draft.posted()}
     return [found[id(item)] for item in items]
-
-
-async def _tell_suppressed(session: AsyncSession, project: Project, drafts: Sequence["_Draft"]) -> None:
-    for draft in drafts:
-        held = [Decision(row.seq, row.outcome, row.reason) for row in draft.rows if row.reason is not None]
-        if held:
-            listened = await listening.listened(session, project.id)
-            await announcing.announce_outcomes(session, listened, draft.id, held)
 
 
 @dataclass(slots=True)

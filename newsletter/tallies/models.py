@@ -60,10 +60,8 @@ class Tally(Base):
     id: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
     project_id: Mapped[UUID]
     mailing_id: Mapped[UUID | None]
-    """Campaign and sender domain are the mailing's."""
+    """Campaign, sender domain and tags are the mailing's."""
     server_id: Mapped[UUID | None]
-    tag: Mapped[str | None] = mapped_column(text(200))
-    """A change of this tag's count alone; null: of all others."""
     quarter: Mapped[int]
     """Quarters of an hour since 1970 in UTC: every time zone's days begin with one."""
     metric: Mapped[Metric] = mapped_column(status_type(Metric, "metric"))

@@ -1,4 +1,4 @@
-"""events are found by their mailing, and counts by tag
+"""events are found by their mailing
 
 Revision ID: 20261126_event_subjects
 Revises: 20261126_webhook_order
@@ -16,10 +16,8 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("events", sa.Column("mailing_id", sa.Uuid(), nullable=True))
     op.create_index("ix_events_mailing", "events", ["mailing_id", "id"])
-    op.add_column("tallies", sa.Column("tag", sa.String(length=200), nullable=True))
 
 
 def downgrade() -> None:
-    op.drop_column("tallies", "tag")
     op.drop_index("ix_events_mailing", table_name="events")
     op.drop_column("events", "mailing_id")
