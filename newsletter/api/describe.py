@@ -61,6 +61,7 @@ _PARAMETERS: Final = {
     "list_id": "Only what belongs to this list.",
     "since": "Not before this: a day of the project's time zone in summaries, else a moment (RFC 3339).",
     "until": "Up to this day, and with it, in summaries; else before this moment (RFC 3339).",
+    "event_type": "Only deliveries of events of this type.",
     "campaign_id": "Only what belongs to this campaign.",
     "type": "Only events of this type; several times for several.",
     "message_id": "Only what is about this message.",

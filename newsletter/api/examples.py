@@ -158,6 +158,15 @@ REQUESTS: Final[dict[str, JSON]] = {
             events=["campaign.sent", "campaign.failed", "subscriber.unsubscribed"],
         )
     },
+    "rotate_webhook_secret": {"overlap": _call("Both sign for two days", overlap_hours=48)},
+    "replay_webhook_deliveries": {
+        "dead_letters": _call("Whatever could not be delivered", status="exhausted"),
+        "time": _call(
+            "What your receiver lost in an hour",
+            since="2026-11-25T09:00:00Z",
+            until="2026-11-25T10:00:00Z",
+        ),
+    },
     "update_project": {
         "sender": _call(
             "Who the mail is from",

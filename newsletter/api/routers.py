@@ -19,7 +19,7 @@ from newsletter.delivery.routes import ViewController
 from newsletter.domains.routes import SendingDomainController
 from newsletter.feedback.routes.inbound import InboundController, IntakeController
 from newsletter.feedback.routes.links import broken_link
-from newsletter.feedback.routes.suppressions import SuppressionController
+from newsletter.feedback.routes.suppressions import SuppressionController, SuppressionSheetController
 from newsletter.feedback.routes.unsubscribe import UnsubscribeController
 from newsletter.feedback.routes.unsubscribes import UnsubscribeResourceController
 from newsletter.privacy.routes import PersonController
@@ -51,6 +51,7 @@ V1: tuple[type[Controller], ...] = (
     RoutingController,
     MessageController,
     SuppressionController,
+    SuppressionSheetController,
     UnsubscribeResourceController,
     IntakeController,
     WebhookController,

@@ -1,4 +1,5 @@
-"""The front door: ``newsletter serve | worker | smtpd | demo | doctor | db | accounts | keys | feedback``."""
+"""The front door: ``newsletter serve | worker | smtpd | demo | doctor | db | accounts | keys | feedback |
+suppressions``."""
 
 import os
 from importlib import import_module
@@ -22,6 +23,7 @@ _HOMES = {
     "accounts": "admin",
     "keys": "admin",
     "feedback": "feedback",
+    "suppressions": "suppressions",
 }
 """The module of each command. It is imported when the command is called, so that none waits for
 what only others need: ``newsletter --version`` needs no database."""

@@ -8,21 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-import structlog
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.accounts import audit
 from newsletter.accounts.project import Principal, Project
 from newsletter.audience import access, lists
 from newsletter.audience import service as audience
 from newsletter.feedback.schemas import PushedReason, SuppressionCreate
-from newsletter.kit import address
+from newsletter.kit import address, ids
 from newsletter.kit.errors import Conflict, NewsletterError, ValidationFailed
 from newsletter.suppressions import queries, service
 from newsletter.suppressions.models import Reason
 from newsletter.suppressions.queries import Held
-
-log = structlog.get_logger(__name__)
 
 MAX_EXAMPLES = 10
 
@@ -101,12 +99,21 @@ async def suppress_many(
     return BatchResult(received, created, received - created - invalid, invalid, examples)
 
 
-async def lift(session: AsyncSession, held: Held) -> None:
-    """The address may be mailed again. Nobody is put back on a list by that, and who bounced or
-    complained keeps that status. Raises `SuppressionPermanent`."""
+async def lift(session: AsyncSession, principal: Principal, held: Held, *, ip: str | None) -> None:
+    """The address may be mailed again, and the audit log says who had that done. Nobody is put back
+    on a list by that, and who bounced or complained keeps that status. Raises
+    `SuppressionPermanent`."""
     if held.reason is Reason.erased:
         raise SuppressionPermanent()
-    log.info("suppression removed", suppression_id=str(held.id), reason=held.reason.value)
+    await audit.note(
+        session,
+        principal.project.id,
+        "suppression.removed",
+        ids.public("sup", held.id),
+        key_id=principal.key_id,
+        ip=ip,
+        details={"reason": held.reason.value, "level": held.reach.level.value, "source": held.source},
+    )
     await service.remove(session, held.id)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.kit import clock, ids
 from newsletter.kit.db import insert
 from newsletter.suppressions.models import Reason, Suppression
+from newsletter.suppressions.queries import GLOBAL_SCOPE
 
 _STRENGTH = (Reason.unsubscribe, Reason.hard_bounce, Reason.complaint, Reason.manual, Reason.erased)
 """A stronger reason takes the place of a weaker one, never the other way round."""
@@ -78,6 +79,14 @@ async def lift(
                 Suppression.reason.in_(reasons),
             )
         )
+
+
+async def lift_everywhere(session: AsyncSession, address_keys: Collection[str]) -> int:
+    """Removes addresses from the level of the whole installation; returns how many were there."""
+    statement = delete(Suppression).where(
+        Suppression.scope == GLOBAL_SCOPE, Suppression.address_key.in_(address_keys)
+    )
+    return len((await session.scalars(statement.returning(Suppression.id))).all())
 
 
 async def forget_scope(session: AsyncSession, project_id: UUID, scope: str) -> None:

@@ -1,8 +1,9 @@
 """``/webhooks``: endpoints, their deliveries, test calls and replays."""
 
 from datetime import datetime
+from typing import Any
 
-from litestar import Controller, delete, get, patch, post
+from litestar import Controller, Request, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
@@ -159,6 +160,7 @@ class WebhookController(Controller):
     )
     async def rotate_secret(
         self,
+        request: Request[Any, Any, Any],
         db: NamedDependency[Database],
         vault: NamedDependency[Vault],
         settings: NamedDependency[Settings],
@@ -172,9 +174,10 @@ class WebhookController(Controller):
         hours = data.overlap_hours
         if hours is None:
             hours = settings.webhooks.secret_overlap_hours
+        ip = request.client.host if request.client else None
         async with db.unit_of_work() as session:
             made = await service.rotate(
-                session, vault, principal.project, ids.in_path("whe", id), overlap_hours=hours
+                session, vault, principal, ids.in_path("whe", id), overlap_hours=hours, ip=ip
             )
             shown = EndpointOut.model_validate(made.row)
             out = Data[EndpointCreated](data=EndpointCreated(**dict(shown), secret=made.secret))

@@ -7,8 +7,9 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.accounts import audit
 from newsletter.accounts import queries as accounts
-from newsletter.accounts.project import Project
+from newsletter.accounts.project import Principal, Project
 from newsletter.events import listening
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids, jobs
@@ -105,10 +106,17 @@ async def remove(session: AsyncSession, project: Project, endpoint_id: UUID) -> 
 
 
 async def rotate(
-    session: AsyncSession, vault: Vault, project: Project, endpoint_id: UUID, *, overlap_hours: int
+    session: AsyncSession,
+    vault: Vault,
+    principal: Principal,
+    endpoint_id: UUID,
+    *,
+    overlap_hours: int,
+    ip: str | None,
 ) -> NewEndpoint:
     """A new secret; the old one signs as well for ``overlap_hours``, and whatever was before it no
-    longer does."""
+    longer does. The audit log says who had it done."""
+    project = principal.project
     row = await queries.endpoint(session, project, endpoint_id, lock=True)
     secret = signing.new_secret()
     is_kept = overlap_hours > 0
@@ -116,7 +124,15 @@ async def rotate(
     row.previous_secret_until = clock.now() + timedelta(hours=overlap_hours) if is_kept else None
     row.secret = vault.encrypt(secret.encode(), _context(row.id))
     row.updated_at = clock.now()
-    await session.flush()
+    await audit.note(
+        session,
+        project.id,
+        "webhook.secret_rotated",
+        ids.public("whe", row.id),
+        key_id=principal.key_id,
+        ip=ip,
+        details={"overlap_hours": overlap_hours},
+    )
     return NewEndpoint(row, secret)
 
 

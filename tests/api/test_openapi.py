@@ -186,6 +186,7 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
     list_id = await subscribed_list(client, "Ada")
     server = await client.data("POST", "/sending-servers", 201, json={"name": "Own", "type": "sandbox"})
     template = (await client.data("GET", "/templates"))[0]
+    hook = await client.data("POST", "/webhooks", 201, json={"url": "https://app.example.com/hooks"})
     body = {"list_id": list_id, "subject": "S", "html": "<p>Hello</p>"}
     done = set()
     for name, variants in examples.REQUESTS.items():
@@ -193,6 +194,7 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
         for variant in variants.values():
             draft = await client.data("POST", "/campaigns", 201, json=body)
             path = each.path.removeprefix("/api/v1").replace("{campaign_id}", draft["id"])
+            path = path.replace("/webhooks/{id}", f"/webhooks/{hook['id']}")
             own = {"list_id": list_id, "server_id": server["id"], "template_id": template["id"]}
             sent = variant["value"] | {name: own[name] for name in own if name in variant["value"]}
             response = await client.request(each.method, path, json=sent)

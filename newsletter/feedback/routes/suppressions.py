@@ -1,14 +1,16 @@
 """``/suppressions``: addresses that must not be mailed."""
 
 from dataclasses import asdict
+from typing import Any
 
-from litestar import Controller, Response, delete, get, post
+from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.response import Stream
 
 from newsletter.accounts.project import Principal
 from newsletter.audience import access
-from newsletter.feedback import pushing
+from newsletter.feedback import pushing, sheet
 from newsletter.feedback.schemas import (
     SuppressionBatch,
     SuppressionBatchOut,
@@ -107,6 +109,31 @@ class SuppressionController(Controller):
         )
         return CursorPage(data=[SuppressionOut.of(row) for row in rows], meta=meta)
 
+    @post(
+        "/import",
+        operation_id="import_suppressions",
+        summary="Push suppressions from a CSV file",
+        description="With a line of names: `email`, and where wanted `reason`, `level`, `list_id`, `domain`, "
+        "`source`. Each row follows the rules of `POST /suppressions`; a bad row is skipped and counted. A "
+        "file of `GET /suppressions.csv` comes in as it is.",
+        status_code=200,
+        opt={"scope": "suppressions:write", "calls": CallClass.batches, "accepts": "text/csv"},
+    )
+    async def take_in(
+        self,
+        request: Request[Any, Any, Any],
+        db: NamedDependency[Database],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+    ) -> Data[SuppressionBatchOut]:
+        rows = sheet.rows(await request.body(), settings.limits.import_rows)
+        async with db.unit_of_work() as session:
+            done = await pushing.suppress_many(session, principal, rows)
+            out = Data[SuppressionBatchOut](data=SuppressionBatchOut.model_validate(asdict(done)))
+            await once.keep(session, 200, out)
+        return out
+
     @get(
         "/{id:str}",
         operation_id="get_suppression",
@@ -129,12 +156,53 @@ class SuppressionController(Controller):
         opt={"scope": "suppressions:write"},
     )
     async def remove(
-        self, db: NamedDependency[Database], principal: NamedDependency[Principal], id: FromPath[str]
+        self,
+        request: Request[Any, Any, Any],
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        id: FromPath[str],
     ) -> None:
+        ip = request.client.host if request.client else None
         async with db.unit_of_work() as session:
             row = await queries.one(session, principal.project.id, ids.in_path("sup", id))
             allow(principal, row)
-            await pushing.lift(session, row)
+            await pushing.lift(session, principal, row, ip=ip)
+
+
+class SuppressionSheetController(Controller):
+    path = "/suppressions.csv"
+    tags = ("Suppressions",)
+
+    @get(
+        operation_id="export_suppressions",
+        summary="The same as a CSV file",
+        opt={"scope": "suppressions:read", "media": "text/csv"},
+    )
+    async def download(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        level: FromQuery[Level | None] = None,
+        reason: FromQuery[Reason | None] = None,
+        list_id: FromQuery[str | None] = None,
+        raw: FromQuery[bool] = False,
+    ) -> Stream:
+        """All that match, in UTF-8 with a line of names, the newest first. Cells that a spreadsheet would
+        take for a formula begin with an apostrophe, unless ``raw`` is true."""
+        wanted = access.list_of_query(principal, list_id)
+        found = sheet.lines(
+            db,
+            principal.project,
+            level=level,
+            reason=reason,
+            list_ids=access.chosen_lists(principal, wanted) or (),
+            is_raw=raw,
+        )
+        return Stream(
+            found,
+            media_type="text/csv; header=present",
+            headers={"Content-Disposition": 'attachment; filename="suppressions.csv"'},
+        )
 
 
 async def page(

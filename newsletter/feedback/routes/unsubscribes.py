@@ -1,8 +1,9 @@
 """``/unsubscribes``: who left, from where, and how we know."""
 
 from dataclasses import replace
+from typing import Any
 
-from litestar import Controller, Response, delete, get, patch, post
+from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -109,10 +110,15 @@ class UnsubscribeResourceController(Controller):
         opt={"scope": "suppressions:write"},
     )
     async def remove(
-        self, db: NamedDependency[Database], principal: NamedDependency[Principal], id: FromPath[str]
+        self,
+        request: Request[Any, Any, Any],
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        id: FromPath[str],
     ) -> None:
+        ip = request.client.host if request.client else None
         async with db.unit_of_work() as session:
-            await pushing.lift(session, await _one(session, principal, id))
+            await pushing.lift(session, principal, await _one(session, principal, id), ip=ip)
 
 
 async def _one(session: AsyncSession, principal: Principal, text: str) -> Held:

@@ -1,0 +1,131 @@
+"""Suppressions as CSV: what goes out comes in, and no cell is a formula."""
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from newsletter.accounts.models import AuditEntry
+from newsletter.accounts.project import Project
+from newsletter.kit import ids
+from newsletter.runtime import Runtime
+from newsletter.settings import LimitSettings, Settings
+from tests.client import Client
+from tests.conftest import MakeClient, MakeProject
+from tests.mailbox import subscribed_list
+
+CSV = {"Content-Type": "text/csv"}
+ROWS = 6
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"limits": LimitSettings(import_rows=ROWS)})
+
+
+async def take_in(client: Client, text: str | bytes, status: int = 200) -> Any:
+    response = await client.post("/suppressions/import", content=text, headers=CSV)
+    assert response.status_code == status, response.text
+    return response.json().get("data", response.json())
+
+
+async def exported(client: Client, **params: Any) -> list[list[str]]:
+    response = await client.get("/suppressions.csv", params=params)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/csv")
+    return list(csv.reader(response.text.splitlines()))
+
+
+async def test_a_sheet_that_went_out_comes_in_elsewhere(
+    client: Client, make_project: MakeProject, make_client: MakeClient
+) -> None:
+    for body in (
+        {"email": "ada@example.com", "reason": "complaint", "source": "support"},
+        {"email": "grace@example.com", "level": "domain", "domain": "acme.example.com"},
+        {"email": "joan@example.com", "source": "=cmd|' /C calc'!A0"},
+    ):
+        await client.data("POST", "/suppressions", 201, json=body)
+    header, *rows = await exported(client)
+    assert header == ["email", "reason", "level", "list_id", "domain", "source", "created_at"]
+    assert [row[0] for row in rows] == ["joan@example.com", "grace@example.com", "ada@example.com"]
+    assert rows[0][5] == "'=cmd|' /C calc'!A0"
+    assert (await exported(client, raw=True))[1][5] == "=cmd|' /C calc'!A0"
+    assert len(await exported(client, reason="complaint")) == 2
+
+    other = await make_client(await make_project(name="Other"))
+    sheet = (await client.get("/suppressions.csv")).content
+    assert await exported(other) == [header]
+    done = await take_in(other, sheet)
+    assert (done["received"], done["created"], done["invalid"]) == (3, 3, 0)
+    assert sorted(row[:6] for row in (await exported(other))[1:]) == sorted(row[:6] for row in rows)
+    assert (await take_in(other, sheet))["known"] == 3
+
+
+async def test_bad_rows_are_counted_and_fail_no_other(client: Client) -> None:
+    list_id = await subscribed_list(client, "Ada")
+    sheet = "\r\n".join(
+        [
+            "Reason,EMAIL,list_id,level",
+            f"unsubscribe,ada@example.com,{list_id},list",
+            "manual,no address,,",
+            "erased,joan@example.com,,",
+            "",
+            "manual,ken@example.com,,list",
+            'manual,"grace@example.com",,',
+        ]
+    )
+    done = await take_in(client, "\N{ZERO WIDTH NO-BREAK SPACE}" + sheet)
+    assert (done["received"], done["created"], done["invalid"]) == (5, 2, 3)
+    [ada] = await client.data("GET", "/subscribers", params={"search": "ada"})
+    assert ada["status"] == "unsubscribed"
+
+
+@pytest.mark.parametrize(
+    "sheet",
+    [
+        b"",
+        b"email\n",
+        b"reason\nmanual\n",
+        b"email,colour\na@example.com,red\n",
+        b"email\n\xff\xfe\n",
+        b"email\na@example.com\0\n",
+        b'email\n"a@example.com',
+        b"email\n" + b"a@example.com\n" * (ROWS + 1),
+    ],
+)
+async def test_what_is_no_such_sheet_is_refused_as_a_whole(client: Client, sheet: bytes) -> None:
+    error = (await take_in(client, sheet, 422))["error"]
+    assert (error["code"], list(error["errors"])) == ("validation_failed", ["body"])
+    assert len(await exported(client)) == 1
+
+
+async def audited(runtime: Runtime) -> Sequence[AuditEntry]:
+    async with runtime.db.read() as session:
+        return (await session.scalars(select(AuditEntry).order_by(AuditEntry.id))).all()
+
+
+async def test_who_lifts_a_suppression_stands_in_the_audit_log(
+    client: Client, runtime: Runtime, project: Project
+) -> None:
+    made = await client.data("POST", "/suppressions", 201, json={"email": "ada@example.com"})
+    left = await client.data("POST", "/unsubscribes", 201, json={"email": "joan@example.com"})
+    assert await audited(runtime) == []
+    assert (await client.delete(f"/suppressions/{made['id']}")).status_code == 204
+    assert (await client.delete(f"/unsubscribes/{left['id']}")).status_code == 204
+    first, second = await audited(runtime)
+    assert (first.action, first.subject, first.project_id) == ("suppression.removed", made["id"], project.id)
+    assert first.details == {"reason": "manual", "level": "project", "source": "api"}
+    assert first.key_id is not None
+    assert first.ip is not None
+    assert (second.subject, second.details["reason"]) == (left["id"], "unsubscribe")
+    assert "ada@" not in str(vars(first))
+
+
+async def test_who_rotates_a_secret_stands_in_the_audit_log(client: Client, runtime: Runtime) -> None:
+    made = await client.data("POST", "/webhooks", 201, json={"url": "https://app.example.com/"})
+    await client.data("POST", f"/webhooks/{made['id']}/rotate-secret", json={"overlap_hours": 1})
+    [entry] = await audited(runtime)
+    assert (entry.action, ids.private("whe", entry.subject).version) == ("webhook.secret_rotated", 7)
+    assert entry.details == {"overlap_hours": 1}
