@@ -159,14 +159,7 @@ REQUESTS: Final[dict[str, JSON]] = {
         )
     },
     "rotate_webhook_secret": {"overlap": _call("Both sign for two days", overlap_hours=48)},
-    "replay_webhook_deliveries": {
-        "dead_letters": _call("Whatever could not be delivered", status="exhausted"),
-        "time": _call(
-            "What your receiver lost in an hour",
-            since="2026-11-25T09:00:00Z",
-            until="2026-11-25T10:00:00Z",
-        ),
-    },
+    "replay_webhook_deliveries": {"dead": _call("What could not be delivered", status="exhausted")},
     "update_project": {
         "sender": _call(
             "Who the mail is from",

@@ -1,0 +1,141 @@
+"""Its operations in the order of the page."""
+
+from typing import Any
+
+from newsletter.kit import ids
+from newsletter.runtime import Runtime
+from tests.client import Client
+from tests.conftest import MakeClient, MakeProject
+from tests.jobs import run_due
+from tests.mailbox import send_campaign
+from tests.mailers_io.conftest import SEND
+
+
+async def test_post_send(client: Client, runtime: Runtime) -> None:
+    sent = await client.data("POST", "/send", 202, json=SEND)
+    assert (sent["id"][:4], sent["status"]) == ("msg_", "queued")
+    await run_due(runtime)
+    [mail] = await client.data("GET", "/sandbox/messages")
+    assert (mail["to_email"], mail["subject"]) == ("alice@example.com", "Welcome to Acme")
+
+
+async def test_an_idempotency_key_never_duplicates_mail(client: Client, runtime: Runtime) -> None:
+    headers = {"Idempotency-Key": "5d6c9a4e-uuidgen"}
+    first, again = [await client.post("/send", json=SEND, headers=headers) for _ in range(2)]
+    assert first.json() == again.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    await run_due(runtime)
+    assert len(await client.data("GET", "/sandbox/messages")) == 1
+
+
+async def test_post_send_bulk(client: Client, runtime: Runtime) -> None:
+    messages = [SEND | {"to": f"u{number}@example.com"} for number in range(3)] + [{"to": "nobody"}]
+    done = await client.data("POST", "/send/bulk", 202, json={"messages": messages})
+    assert len(done["results"]) == 4
+    await run_due(runtime)
+    assert len(await client.data("GET", "/sandbox/messages")) == 3
+    many = {"messages": [SEND] * 1001}
+    await client.expect_error("POST", "/send/bulk", 422, "validation_failed", json=many)
+
+
+async def test_get_messages_id(client: Client, runtime: Runtime) -> None:
+    sent = await client.data("POST", "/send", 202, json=SEND)
+    await run_due(runtime)
+    found = await client.data("GET", f"/messages/{sent['id']}")
+    assert (found["status"], found["tags"]) == ("sent", ["onboarding"])
+    assert found["events"][-1]["type"] == "message.accepted"
+
+
+async def test_post_campaigns_and_get_campaigns(client: Client, list_id: str) -> None:
+    body = {"list_id": list_id, "subject": "News", "html": "<p>Hello</p>"}
+    made = await client.data("POST", "/campaigns", 201, json=body)
+    await client.data("POST", "/campaigns", 201, json=body | {"scheduled_at": "2036-01-01T09:00:00Z"})
+    listed = (await client.get("/campaigns", params={"status": "draft", "per_page": 1})).json()
+    assert [row["id"] for row in listed["data"]] == [made["id"]]
+    assert listed["meta"]["total"] == 1
+
+
+async def test_post_campaigns_id_launch_and_get_its_report(
+    client: Client, runtime: Runtime, list_id: str
+) -> None:
+    body = {"list_id": list_id, "subject": "News", "html": "<p>Hello</p>"}
+    made = await client.data("POST", "/campaigns", 201, json=body)
+    launched = await client.data("POST", f"/campaigns/{made['id']}/launch", json={})
+    assert launched["status"] == "sending"
+    await run_due(runtime)
+    report: Any = await client.data("GET", f"/campaigns/{made['id']}/report")
+    assert "2" in str(report)
+    assert (await client.data("GET", f"/campaigns/{made['id']}"))["emails_sent"] == 2
+
+
+async def test_get_and_post_templates_and_their_render(client: Client) -> None:
+    assert await client.data("GET", "/templates", params={"is_system": True})
+    slot = "<mj-section><mj-column><mj-text>{{ content }}</mj-text></mj-column></mj-section>"
+    mjml = f"<mjml><mj-body>{slot}</mj-body></mjml>"
+    made = await client.data("POST", "/templates", 201, json={"name": "Own", "mjml": mjml})
+    body = {"html": "<p>Hello {{ first_name }}</p>"}
+    shown = await client.data("POST", f"/templates/{made['id']}/render", json=body)
+    assert "Hello" in shown["html"]
+
+
+async def test_get_lists_and_post_and_delete_their_subscribers(client: Client, list_id: str) -> None:
+    assert [row["id"] for row in await client.data("GET", "/lists")] == [list_id]
+    path = f"/lists/{list_id}/subscribers"
+    made = await client.data("POST", path, 201, json={"email": "new@example.com"})
+    assert (await client.delete(f"{path}/{made['id']}")).status_code == 204
+    found = await client.data("GET", f"/subscribers/{made['id']}")
+    assert found["status"] == "unsubscribed"
+
+
+async def test_post_and_get_suppressions(client: Client, runtime: Runtime, list_id: str) -> None:
+    for reason in ("unsubscribe", "hard_bounce", "complaint"):
+        body = {"email": f"{reason}@example.com", "reason": reason}
+        await client.data("POST", "/suppressions", 201, json=body)
+    listed = await client.data("GET", "/suppressions", params={"reason": "complaint"})
+    assert [row["email"] for row in listed] == ["complaint@example.com"]
+    sent = await client.data("POST", "/send", 202, json=SEND | {"to": "complaint@example.com"})
+    assert sent["status"] == "suppressed"
+    await run_due(runtime)
+    assert await client.data("GET", "/sandbox/messages") == []
+
+
+async def test_get_analytics_events_and_summary(client: Client, runtime: Runtime, list_id: str) -> None:
+    await send_campaign(client, runtime, list_id)
+    await client.data("POST", "/send", 202, json=SEND | {"to": "bounce@sandbox.test"})
+    await run_due(runtime)
+    events = await client.data("GET", "/analytics/events", params={"type": "message.bounced"})
+    assert [row["type"] for row in events] == ["message.bounced"]
+    summary = await client.data("GET", "/analytics/summary")
+    assert (summary["total"]["sent"], summary["total"]["bounced"]) == (3, 1)
+
+
+async def test_get_webhooks_and_their_signing_secrets(client: Client) -> None:
+    made = await client.data("POST", "/webhooks", 201, json={"url": "https://app.example.com/hook"})
+    rotated = await client.data("POST", f"/webhooks/{made['id']}/rotate-secret", json={})
+    assert rotated["secret"] != made["secret"]
+    [listed] = await client.data("GET", "/webhooks")
+    assert (listed["id"], "secret" in listed) == (made["id"], False)
+
+
+async def test_get_sending_servers_and_post_sending_domains_and_routing_rules(client: Client) -> None:
+    body = {"name": "Own", "type": "smtp", "config": {"host": "mail.acme.example.com"}}
+    server = await client.data("POST", "/sending-servers", 201, json=body)
+    assert [row["id"] for row in await client.data("GET", "/sending-servers")] == [server["id"]]
+    domain = await client.data("POST", "/sending-domains", 201, json={"domain": "acme.example.com"})
+    assert domain["domain"] == "acme.example.com"
+    rule = {"name": "All", "server_id": server["id"], "purpose": "transactional"}
+    made = await client.data(
+        "POST", "/routing/rules", 201, json={k: v for k, v in rule.items() if k != "name"}
+    )
+    assert made["purpose"] == "transactional"
+
+
+async def test_scoped_keys_and_real_statuses(
+    client: Client, make_client: MakeClient, make_project: MakeProject
+) -> None:
+    reader = await make_client(await make_project(name="Other"), scopes=("messages:read",))
+    await reader.expect_error("POST", "/send", 403, "forbidden", json=SEND)
+    sent = await client.data("POST", "/send", 202, json=SEND)
+    # What belongs to somebody else is not there.
+    await reader.expect_error("GET", f"/messages/{sent['id']}", 404, "not_found")
+    await client.expect_error("GET", f"/campaigns/{ids.public('cmp', ids.uuid7())}", 404, "not_found")
