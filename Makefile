@@ -62,6 +62,10 @@ fmt: setup-dev ## Format the code and mend what the linter can
 bench: setup-dev ## Measure against references and write docs/benchmarks.md; takes minutes
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: scale
+scale: setup-dev ## Ten campaigns to a million: rate, memory, sizes; ARGS="--scale 100000 3" for less
+	@$(BIN)/python -m bench --only scale $(ARGS)
+
 # How long it takes: `make faults KILLS=500 ROWS=100000` stays under an hour on an idle machine.
 KILLS ?= 500
 ROWS ?= 100000

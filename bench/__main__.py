@@ -11,6 +11,7 @@ from bench.http import http_rows
 from bench.letter import letter_rows
 from bench.materialise import materialise_rows
 from bench.reports import report_rows
+from bench.scale import scale_rows
 from bench.sending import memory_rows, sending_rows
 from bench.table import Row, as_table, write_page
 from bench.wire import wire_rows
@@ -23,6 +24,7 @@ class Options:
     calls: int
     memory: tuple[int, int]
     list_size: int
+    scale: tuple[int, int]
     seconds: int
 
 
@@ -36,7 +38,10 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "memory": lambda given: memory_rows(*given.memory),
     "bounces": lambda given: bounce_rows(),
     "reports": lambda given: report_rows(given.rounds),
+    "scale": lambda given: scale_rows(*given.scale),
 }
+ON_REQUEST = {"scale"}
+"""Takes half an hour, and is no part of the page: `make scale`."""
 
 
 def main() -> None:
@@ -48,11 +53,21 @@ def main() -> None:
     parser.add_argument("--memory", type=int, nargs=2, default=(10_000, 100_000))
     parser.add_argument("--list-size", type=int, default=1_000_000, help="recipients to materialise")
     parser.add_argument("--seconds", type=int, default=5, help="of each HTTP load")
+    parser.add_argument(
+        "--scale", type=int, nargs=2, default=(1_000_000, 10), metavar=("RECIPIENTS", "CAMPAIGNS")
+    )
     given = parser.parse_args()
     options = Options(
-        given.recipients, given.rounds, given.calls, tuple(given.memory), given.list_size, given.seconds
+        given.recipients,
+        given.rounds,
+        given.calls,
+        tuple(given.memory),
+        given.list_size,
+        tuple(given.scale),
+        given.seconds,
     )
-    rows = [row for name in given.only or SECTIONS for row in SECTIONS[name](options)]
+    sections = given.only or [name for name in SECTIONS if name not in ON_REQUEST]
+    rows = [row for name in sections for row in SECTIONS[name](options)]
     arguments = " ".join(sys.argv[1:])
     table = as_table(rows, f'make bench ARGS="{arguments}"' if arguments else "make bench")
     print(table)

@@ -12,6 +12,7 @@ from bench.content import BODY, SUBJECT
 from bench.service import Service, answer, fill_list, service
 from bench.sinks import smtp_sink
 from bench.table import Goal, Measured, Row, row
+from newsletter.kit import ids
 
 
 def materialise_rows(recipients: int) -> list[Row]:
@@ -32,7 +33,7 @@ def _materialise(recipients: int) -> Measured:
         running.client() as client,
     ):
         list_id = fill_list(client, 1)
-        _multiply(running, recipients)
+        multiply(running, list_id, recipients)
         body = {"list_id": list_id, "subject": SUBJECT, "html": BODY}
         campaign = answer(client.post("/campaigns", json=body))
         started = time.perf_counter()
@@ -43,9 +44,9 @@ def _materialise(recipients: int) -> Measured:
     return Measured(f"{elapsed:.1f} s", "`POST /campaigns/{id}/send` without a worker", recipients / elapsed)
 
 
-def _multiply(running: Service, count: int) -> None:
-    """Copies the list's one subscriber, which takes a minute less than the API, and lets the
-    database see what it has, as it would have by the time such a list was imported."""
+def multiply(running: Service, list_id: str, count: int) -> None:
+    """Copies the list's one subscriber until there are so many, which takes a minute less than the
+    API, and lets the database see what it has, as it would have by the time such a list was imported."""
     columns = asyncio.run(
         _sql(
             running,
@@ -62,6 +63,7 @@ def _multiply(running: Service, count: int) -> None:
     copy = (
         f"INSERT INTO subscribers ({', '.join(columns)})"
         f" SELECT {values} FROM subscribers, generate_series(1, {count - 1}) AS n"
+        f" WHERE list_id = '{ids.private('lst', list_id)}'"
     )
     for statement in (copy, "VACUUM ANALYZE subscribers"):
         asyncio.run(_sql(running, statement))

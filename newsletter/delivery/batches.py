@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
+from sqlalchemy import Float, bindparam, case, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
@@ -50,6 +50,42 @@ class Claim:
         return self.gives_up_at - time.monotonic()
 
 
+# Made once, as are the others of each batch below: see `newsletter.kit.jobs`.
+_CLAIM = (
+    update(Batch)
+    .where(
+        Batch.id == bindparam("batch_id"),
+        or_(
+            Batch.status == BatchStatus.waiting,
+            (Batch.status == BatchStatus.leased) & (Batch.lease_until < db_now()),
+        ),
+    )
+    .values(
+        status=BatchStatus.leased,
+        token=Batch.token + 1,
+        lease_until=db_in(bindparam("lease", type_=Float)),
+        renewed_at=db_now(),
+        claimed_at=db_now(),
+        decided_before=sum((getattr(Batch, each.value) for each in ledger.COUNTED), start=literal(0)),
+        crashes=case((Batch.status == BatchStatus.leased, Batch.crashes + 1), else_=Batch.crashes),
+    )
+    .returning(Batch, db_now())
+    .execution_options(synchronize_session=False)
+)
+_IN_RANGE = (Message.mailing_id == bindparam("mailing_id")) & Message.seq.between(
+    bindparam("first"), bindparam("last")
+)
+_ORPHANS = select(Message.seq, Message.attempts).where(_IN_RANGE, Message.outcome == Outcome.sending)
+_LEFT = select(func.min(Message.next_attempt_at), func.count(), db_now()).where(
+    _IN_RANGE, Message.outcome.in_(sorted(ledger.OPEN))
+)
+_WAITING = (
+    select(Batch.id)
+    .where(Batch.mailing_id == bindparam("mailing_id"), Batch.status == BatchStatus.waiting)
+    .limit(1)
+)
+
+
 async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) -> Claim | None:
     """Takes the batch if nobody owns it; None when there is nothing to take.
 
@@ -57,28 +93,8 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
     DATA possibly on the wire. A batch that crashed ``max_crashes`` times without deciding a
     message is halved, and one of a single message fails as poison.
     """
-    is_free = or_(
-        Batch.status == BatchStatus.waiting,
-        (Batch.status == BatchStatus.leased) & (Batch.lease_until < db_now()),
-    )
-    crashed = case((Batch.status == BatchStatus.leased, Batch.crashes + 1), else_=Batch.crashes)
-    statement = (
-        update(Batch)
-        .where(Batch.id == batch_id, is_free)
-        .values(
-            status=BatchStatus.leased,
-            token=Batch.token + 1,
-            lease_until=db_in(lease),
-            renewed_at=db_now(),
-            claimed_at=db_now(),
-            decided_before=sum((getattr(Batch, each.value) for each in ledger.COUNTED), start=literal(0)),
-            crashes=crashed,
-        )
-        .returning(Batch, db_now())
-        .execution_options(synchronize_session=False)
-    )
     async with db.unit_of_work() as session:
-        claimed = (await session.execute(statement)).one_or_none()
+        claimed = (await session.execute(_CLAIM, {"batch_id": batch_id, "lease": lease})).one_or_none()
         if claimed is None:
             return None
         batch, now = claimed
@@ -158,28 +174,17 @@ async def finish(session: AsyncSession, books: Books) -> None:
     # Whoever ends one of those that wait asks again. So the row of the mailing, which all its
     # workers would queue for, is locked by the last few alone. (Where that one ends before this
     # commit, the sweeper closes the mailing.)
-    waiting = select(Batch.id).where(
-        Batch.mailing_id == books.mailing_id, Batch.status == BatchStatus.waiting
-    )
-    if (await session.execute(waiting.limit(1))).first() is None:
+    if (await session.execute(_WAITING, {"mailing_id": books.mailing_id})).first() is None:
         await service.close_if_done(session, books.mailing_id)
 
 
 async def seconds_to_next(session: AsyncSession, claimed: Claim) -> float | None:
     """Seconds until a message of the batch is due, by the database's clock; None: all decided."""
-    statement = select(func.min(Message.next_attempt_at), func.count(), db_now()).where(
-        in_range(claimed), Message.outcome.in_(ledger.OPEN)
-    )
-    next_at, count, now = (await session.execute(statement)).one()
+    values = {"mailing_id": claimed.mailing.id, "first": claimed.first_seq, "last": claimed.last_seq}
+    next_at, count, now = (await session.execute(_LEFT, values)).one()
     if not count:
         return None
     return max(0.0, (next_at - now).total_seconds()) if next_at is not None else 0.0
-
-
-def in_range(claimed: Claim) -> ColumnElement[bool]:
-    return (Message.mailing_id == claimed.mailing.id) & Message.seq.between(
-        claimed.first_seq, claimed.last_seq
-    )
 
 
 async def free_all(db: Database) -> None:
@@ -206,15 +211,8 @@ async def close_forgotten(db: Database) -> int:
 async def _settle_orphans(
     session: AsyncSession, mailing: Mailing, books: Books, batch: Batch
 ) -> list[Decision]:
-    left = (
-        await session.execute(
-            select(Message.seq, Message.attempts).where(
-                Message.mailing_id == mailing.id,
-                Message.seq.between(batch.first_seq, batch.last_seq),
-                Message.outcome == Outcome.sending,
-            )
-        )
-    ).all()
+    values = {"mailing_id": mailing.id, "first": batch.first_seq, "last": batch.last_seq}
+    left = (await session.execute(_ORPHANS, values)).all()
     decisions = [
         # A second try carries the same Message-ID; after it, nobody tries again.
         Decision(row.seq, Outcome.deferred, "resent after a crash", retry_after=0, attempt=row.attempts)

@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, Float, bindparam, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.models import (
@@ -128,18 +128,22 @@ class LostBatch(Exception):
     """The batch has another owner by now; nothing may be written."""
 
 
+_FENCE = (
+    update(Batch)
+    .where(Batch.id == bindparam("batch_id"), Batch.token == bindparam("held"))
+    .values(renewed_at=db_now(), lease_until=db_in(bindparam("lease", type_=Float)))
+    .returning(Batch.id)
+    .execution_options(**_UNSEEN)
+)
+"""Made once, as are the others of each batch: see `newsletter.kit.jobs`."""
+
+
 async def fence(session: AsyncSession, books: Books) -> None:
     """The first statement of every write of a worker. Raises `LostBatch` when its lease went
     to another, and holds the batch's row so that nobody can take it before the commit. A lease
     that ran out while the database was away is still ours when nobody else took it."""
-    statement = (
-        update(Batch)
-        .where(Batch.id == books.batch_id, Batch.token == books.token)
-        .values(renewed_at=db_now(), lease_until=db_in(books.lease))
-        .returning(Batch.id)
-        .execution_options(**_UNSEEN)
-    )
-    if (await session.execute(statement)).first() is None:
+    values = {"batch_id": books.batch_id, "held": books.token, "lease": books.lease}
+    if (await session.execute(_FENCE, values)).first() is None:
         raise LostBatch(str(books.batch_id))
 
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Float, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -229,53 +229,61 @@ async def run(db: Database, job_id: UUID, handlers: Mapping[str, Handler], lease
             await _done(db, claimed, again)
 
 
-async def _claim(db: Database, job_id: UUID, lease: float) -> Job | None:
-    due = (Job.status == JobStatus.queued) & (Job.run_at <= db_now())
-    abandoned = (Job.status == JobStatus.running) & (Job.lease_until < db_now())
-    statement = (
-        update(Job)
-        .where(Job.id == job_id, or_(due, abandoned))
-        .values(
-            status=JobStatus.running,
-            lease_until=db_in(lease),
-            token=Job.token + 1,
-            attempts=Job.attempts + 1,
-            rung_at=None,
-            unique_key=None,
-        )
-        .returning(Job)
-        .execution_options(synchronize_session=False)
+# Made once: a statement like these takes 0.8 ms to make and to find in the cache of compiled ones,
+# more than the database takes for it, and all three are needed for each job.
+_CLAIM = (
+    update(Job)
+    .where(
+        Job.id == bindparam("job_id"),
+        or_(
+            (Job.status == JobStatus.queued) & (Job.run_at <= db_now()),
+            (Job.status == JobStatus.running) & (Job.lease_until < db_now()),
+        ),
     )
+    .values(
+        status=JobStatus.running,
+        lease_until=db_in(bindparam("lease", type_=Float)),
+        token=Job.token + 1,
+        attempts=Job.attempts + 1,
+        rung_at=None,
+        unique_key=None,
+    )
+    .returning(Job)
+    .execution_options(synchronize_session=False)
+)
+_MINE = (Job.id == bindparam("job_id")) & (Job.token == bindparam("held"))
+_RENEW = update(Job).where(_MINE).values(lease_until=db_in(bindparam("lease", type_=Float))).returning(Job.id)
+_DELETE = delete(Job).where(_MINE).execution_options(synchronize_session=False)
+
+
+async def _claim(db: Database, job_id: UUID, lease: float) -> Job | None:
     async with db.unit_of_work() as session:
-        return (await session.execute(statement)).scalar_one_or_none()
+        claimed = await session.execute(_CLAIM, {"job_id": job_id, "lease": lease})
+        return claimed.scalar_one_or_none()
 
 
 async def _renew(db: Database, job: Job, lease: float) -> bool:
-    statement = update(Job).where(Job.id == job.id, Job.token == job.token).values(lease_until=db_in(lease))
     async with db.unit_of_work() as session:
-        result = await session.execute(statement.returning(Job.id))
+        result = await session.execute(_RENEW, {"job_id": job.id, "held": job.token, "lease": lease})
         return result.scalar_one_or_none() is not None
 
 
 async def _done(db: Database, job: Job, again: Again | None) -> None:
-    mine = (Job.id == job.id) & (Job.token == job.token)
+    mine = {"job_id": job.id, "held": job.token}
 
     async def write() -> None:
         async with db.unit_of_work() as session:
             if again is None:
-                await session.execute(delete(Job).where(mine))
+                await session.execute(_DELETE, mine)
             else:
-                await session.execute(
-                    update(Job)
-                    .where(mine)
-                    .values(
-                        status=JobStatus.queued,
-                        run_at=db_in(again.seconds),
-                        rung_at=None,
-                        lease_until=None,
-                        attempts=0,
-                    )
-                )
+                later = {
+                    "status": JobStatus.queued,
+                    "run_at": db_in(again.seconds),
+                    "rung_at": None,
+                    "lease_until": None,
+                    "attempts": 0,
+                }
+                await session.execute(update(Job).where(_MINE).values(later), mine)
 
     await insist(write, seconds=PATIENCE)
 
