@@ -50,16 +50,14 @@ class Claim:
         return self.gives_up_at - time.monotonic()
 
 
+_IS_FREE = or_(
+    Batch.status == BatchStatus.waiting,
+    (Batch.status == BatchStatus.leased) & (Batch.lease_until < db_now()),
+)
 # Made once, as are the others of each batch below: see `newsletter.kit.jobs`.
 _CLAIM = (
     update(Batch)
-    .where(
-        Batch.id == bindparam("batch_id"),
-        or_(
-            Batch.status == BatchStatus.waiting,
-            (Batch.status == BatchStatus.leased) & (Batch.lease_until < db_now()),
-        ),
-    )
+    .where(Batch.id == bindparam("batch_id"), _IS_FREE)
     .values(
         status=BatchStatus.leased,
         token=Batch.token + 1,
