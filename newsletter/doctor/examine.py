@@ -24,5 +24,6 @@ async def examine(settings: Settings) -> list[Finding]:
         *installation.folders(settings),
         installation.secret_key(settings, has_projects=books.has_projects),
         *installation.public_url(settings, has_live_projects=books.has_live_projects),
+        installation.returned_mail(settings),
         *installation.unknown_variables(settings),
     ]

@@ -58,14 +58,14 @@ async def about(
     message_ids: Collection[str],
     limit: int,
 ) -> list[Logged]:
-    """The newest events about one of these, by their public ids; the newest first. Reads every event of
-    the project that has such a subject, as it is rare and needs no index."""
-    subjects = {"subscriber": subscriber_ids, "message": message_ids}
-    wanted = [
-        Event.type.startswith(f"{name}.") & Event.data[name]["id"].as_string().in_(ids_)
-        for name, ids_ in subjects.items()
-        if ids_
-    ]
+    """The newest events about one of these, by their public ids; the newest first. Subscribers have no
+    index: every such event of the project is read, as it is rare."""
+    wanted: list[ColumnElement[bool]] = []
+    if subscriber_ids:
+        subject = Event.data["subscriber"]["id"].as_string()
+        wanted.append(Event.type.startswith("subscriber.") & subject.in_(subscriber_ids))
+    if message_ids:
+        wanted.append(among(session, Event.message_id, message_ids))
     return await _read(session, Event.project_id == project_id, or_(*wanted), limit=limit, newest=True)
 
 
