@@ -99,7 +99,7 @@ async def test_a_mail_for_our_return_path_is_taken_as_it_is() -> None:
 )
 async def test_no_other_address_is_taken(address: str) -> None:
     mailroom = Room()
-    async with listening(mailroom) as port:
+    async with listening(mailroom, data_seconds=2) as port:
         told = await by_hand(port, HELLO.replace(OURS.encode(), address.encode()) + b"QUIT\r\n")
     assert b"\r\n550 5.1.1" in told
     assert b"\r\n503 5.5.1" in told  # DATA without a recipient.
