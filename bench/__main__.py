@@ -13,6 +13,7 @@ from bench.materialise import materialise_rows
 from bench.reports import report_rows
 from bench.scale import scale_rows
 from bench.sending import memory_rows, sending_rows
+from bench.single import single_rows
 from bench.table import Row, as_table, write_page
 from bench.wire import wire_rows
 
@@ -35,6 +36,7 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "letter": lambda given: letter_rows(),
     "api": lambda given: api_rows(given.calls),
     "http": lambda given: http_rows(given.seconds, given.rounds),
+    "single": lambda given: single_rows(given.seconds, given.rounds),
     "memory": lambda given: memory_rows(*given.memory),
     "bounces": lambda given: bounce_rows(),
     "reports": lambda given: report_rows(given.rounds),
