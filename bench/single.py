@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 
 from bench.api import shown
-from bench.content import BODY
 from bench.load import Figures
 from bench.service import Service, answer, bare, service, sink
 from bench.table import Goal, Measured, Row, row
@@ -18,6 +17,7 @@ from bench.wrk import reads, wrk
 CONNECTIONS = 16
 ITEMS = 1_000
 POLL_SECONDS = 0.05
+PARAGRAPHS = '<p>Your order is on its way. <a href="https://shop.example.org/orders">Follow it</a>.</p>' * 10
 
 
 def single_rows(seconds: int, rounds: int) -> list[Row]:
@@ -28,7 +28,7 @@ def single_rows(seconds: int, rounds: int) -> list[Row]:
     ):
         folder = Path(name)
         with running.client() as client:
-            mail = {"to": "first@example.com", "subject": "Welcome", "html": BODY}
+            mail = {"to": "first@example.com", "subject": "Welcome", "html": PARAGRAPHS}
             message_id = answer(client.post("/send", json=mail))["id"]
 
         def read() -> Figures:
@@ -83,17 +83,21 @@ def _bulks(running: Service, rounds: int) -> Measured:
     pairs = []
     with running.client() as client:
         for turn in range(rounds):
-            different = [
+            different: list[dict[str, object]] = [
                 {
                     "to": f"d{turn}-{each}@example.com",
                     "subject": "Hi",
-                    "html": f"<p>Hello {each}</p>{BODY}"[:2000],
+                    "html": f"<p>Hello {each}</p>{PARAGRAPHS}",
                 }
                 for each in range(ITEMS)
             ]
-            same = [
-                {"to": f"s{turn}-{each}@example.com", "subject": "Hi", "html": "<p>{{ n }}</p>" + BODY[:2000]}
-                | {"variables": {"n": each}}
+            same: list[dict[str, object]] = [
+                {
+                    "to": f"s{turn}-{each}@example.com",
+                    "subject": "Hi",
+                    "html": "<p>Hello {{ number }}</p>" + PARAGRAPHS,
+                    "variables": {"number": each},
+                }
                 for each in range(ITEMS)
             ]
             pairs.append((_rate(client, different), _rate(client, same)))
