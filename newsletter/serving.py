@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -17,8 +18,9 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from newsletter import migrations
-from newsletter.kit import memory
+from newsletter.kit import ids, memory
 from newsletter.kit.broker import Broker, BrokerBell, make_broker
+from newsletter.kit.errors import MalformedJSON
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
 from newsletter.smtpd.listener import Listener
@@ -47,7 +49,8 @@ class _Server(uvicorn.Server):
 
 def _protocol(seconds: float) -> type[HttpToolsProtocol]:
     """Uvicorn's protocol, which by itself waits for ever for the head of a request: a few hundred
-    callers who write a byte a minute would keep everyone else out."""
+    callers who write a byte a minute would keep everyone else out. What it cannot read it answers in
+    the form of all our errors."""
 
     class Impatient(HttpToolsProtocol):
         _due: asyncio.TimerHandle | None = None
@@ -67,6 +70,22 @@ def _protocol(seconds: float) -> type[HttpToolsProtocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             self._forget_head()
             super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:
+            from newsletter.api.errors import envelope  # The routes are loaded by now, see `serving`.
+
+            request_id = ids.public("req", ids.uuid7())
+            error = MalformedJSON("This is no HTTP request that can be read.")
+            body = json.dumps(envelope(error, request_id)).encode()
+            head = [
+                "HTTP/1.1 400 Bad Request",
+                "Content-Type: application/json",
+                f"Content-Length: {len(body)}",
+                f"X-Request-Id: {request_id}",
+                "Connection: close",
+            ]
+            self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+            self.transport.close()
 
         def _expect_head(self) -> None:
             if self._due is None:

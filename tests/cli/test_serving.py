@@ -1,6 +1,7 @@
 """``serve`` and ``worker`` as real processes: keys, signals, one process to a folder."""
 
 import asyncio
+import json
 import signal
 import socket
 from pathlib import Path
@@ -87,6 +88,11 @@ def test_who_sends_too_much_or_too_slowly_gets_an_answer_all_the_same(
         late = answer_to(server, keyed + b"Content-Length: 99\r\n\r\n{")
         assert late.startswith(b"HTTP/1.1 400 ")
         assert b"malformed_json" in late
+        unreadable = answer_to(
+            server, b"GET /api/v1/lists HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\x7fb\r\n\r\n"
+        )
+        assert unreadable.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(unreadable.partition(b"\r\n\r\n")[2])["error"]["code"] == "malformed_json"
         # The head of a request has its time, too; there is nothing to answer yet.
         assert answer_to(server, b"GET /api/v1/lists HTTP/1.1\r\nHost:") == b""
         assert answer_to(server) == b""
