@@ -13,7 +13,7 @@ from bench.materialise import materialise_rows
 from bench.reports import report_rows
 from bench.scale import scale_rows
 from bench.sending import memory_rows, sending_rows
-from bench.single import single_rows
+from bench.summary import summary_rows
 from bench.table import Row, as_table, write_page
 from bench.wire import wire_rows
 
@@ -27,6 +27,7 @@ class Options:
     list_size: int
     scale: tuple[int, int]
     seconds: int
+    events: int
 
 
 SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
@@ -36,11 +37,11 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "letter": lambda given: letter_rows(),
     "api": lambda given: api_rows(given.calls),
     "http": lambda given: http_rows(given.seconds, given.rounds),
-    "single": lambda given: single_rows(given.seconds, given.rounds),
     "memory": lambda given: memory_rows(*given.memory),
     "bounces": lambda given: bounce_rows(),
     "reports": lambda given: report_rows(given.rounds),
     "scale": lambda given: scale_rows(*given.scale),
+    "summary": lambda given: summary_rows(given.events),
 }
 ON_REQUEST = {"scale"}
 """Takes half an hour, and is no part of the page: `make scale`."""
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument(
         "--scale", type=int, nargs=2, default=(1_000_000, 10), metavar=("RECIPIENTS", "CAMPAIGNS")
     )
+    parser.add_argument("--events", type=int, default=10_000_000, help="in the log of the larger project")
     given = parser.parse_args()
     options = Options(
         given.recipients,
@@ -67,6 +69,7 @@ def main() -> None:
         given.list_size,
         tuple(given.scale),
         given.seconds,
+        given.events,
     )
     sections = given.only or [name for name in SECTIONS if name not in ON_REQUEST]
     rows = [row for name in sections for row in SECTIONS[name](options)]

@@ -43,7 +43,7 @@ async def _applied(rounds: int) -> Measured:
         runtime = Runtime(settings, lambda rings: None)
         try:
             await migrations.upgrade(runtime.db.engine)
-            project = await _project(runtime)
+            project = await new_project(runtime)
             ours, bare = [], []
             for _ in range(rounds + 1):
                 events = await _events(runtime, project)
@@ -56,7 +56,7 @@ async def _applied(rounds: int) -> Measured:
     return Measured(f"{figures[0]:,.0f} events/s", f"{figures[1]:,.0f} rows/s", figures[0] / figures[1])
 
 
-async def _project(runtime: Runtime) -> Project:
+async def new_project(runtime: Runtime) -> Project:
     async with runtime.db.unit_of_work() as session:
         made = await accounts.create_account(
             session,
