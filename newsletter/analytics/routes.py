@@ -3,14 +3,15 @@
 from datetime import date, datetime
 
 from litestar import Controller, Response, get
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from newsletter.accounts.project import Principal
-from newsletter.analytics import asked, export, history, queries
+from newsletter.analytics import export, history, queries, scope
 from newsletter.analytics.history import Asked
 from newsletter.analytics.schemas import DeliveryStats, EventOut, Grouping, Report, Stats, Summary
+from newsletter.analytics.scope import Sought
 from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.access import campaign_of_path
 from newsletter.events.vocabulary import EventType
@@ -22,9 +23,42 @@ from newsletter.settings import Settings
 JSON_LINES = "application/jsonl"
 
 
+def asked_of(
+    type: FromQuery[list[EventType] | None] = None,
+    campaign_id: FromQuery[str | None] = None,
+    message_id: FromQuery[str | None] = None,
+    email: FromQuery[str | None] = None,
+    tag: FromQuery[str | None] = None,
+    since: FromQuery[datetime | None] = None,
+    until: FromQuery[datetime | None] = None,
+) -> Asked:
+    """The events that a page or a file is to hold."""
+    return Asked(type, campaign_id, message_id, email, tag, since, until)
+
+
+def sought_of(
+    since: FromQuery[date | None] = None,
+    until: FromQuery[date | None] = None,
+    group_by: FromQuery[Grouping] = Grouping.day,
+    campaign_id: FromQuery[str | None] = None,
+    tag: FromQuery[str | None] = None,
+    domain: FromQuery[str | None] = None,
+    sending_server_id: FromQuery[str | None] = None,
+) -> Sought:
+    """What a summary is to hold."""
+    return Sought(since, until, group_by, campaign_id, tag, domain, sending_server_id)
+
+
+_ASKED = {
+    "asked": Provide(asked_of, sync_to_thread=False),
+    "sought": Provide(sought_of, sync_to_thread=False),
+}
+
+
 class AnalyticsController(Controller):
     path = "/analytics"
     tags = ("Analytics",)
+    dependencies = _ASKED
 
     @get(
         "/summary",
@@ -37,22 +71,11 @@ class AnalyticsController(Controller):
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
         settings: NamedDependency[Settings],
-        since: FromQuery[date | None] = None,
-        until: FromQuery[date | None] = None,
-        group_by: FromQuery[Grouping] = Grouping.day,
-        campaign_id: FromQuery[str | None] = None,
-        tag: FromQuery[str | None] = None,
-        domain: FromQuery[str | None] = None,
-        sending_server_id: FromQuery[str | None] = None,
+        sought: NamedDependency[Sought],
     ) -> Data[Summary]:
         """Days, hours and months are those of the project's time zone; without dates, the last 30 days.
         Of one campaign, tag, domain or server by period, or of all of them side by side."""
-        return Data(
-            data=await _summary(
-                *(db, principal, settings, since, until, group_by),
-                *(campaign_id, tag, domain, sending_server_id),
-            )
-        )
+        return Data(data=await _summary(db, principal, settings, sought))
 
     @get(
         "/summary.csv",
@@ -65,21 +88,12 @@ class AnalyticsController(Controller):
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
         settings: NamedDependency[Settings],
-        since: FromQuery[date | None] = None,
-        until: FromQuery[date | None] = None,
-        group_by: FromQuery[Grouping] = Grouping.day,
-        campaign_id: FromQuery[str | None] = None,
-        tag: FromQuery[str | None] = None,
-        domain: FromQuery[str | None] = None,
-        sending_server_id: FromQuery[str | None] = None,
+        sought: NamedDependency[Sought],
         raw: FromQuery[bool] = False,
     ) -> Response[bytes]:
         """In UTF-8 with a line of names. Cells that a spreadsheet would take for a formula begin with an
         apostrophe, unless ``raw`` is true."""
-        found = await _summary(
-            *(db, principal, settings, since, until, group_by),
-            *(campaign_id, tag, domain, sending_server_id),
-        )
+        found = await _summary(db, principal, settings, sought)
         return _file(export.summary_csv(found.rows, is_raw=raw), "text/csv; header=present", "summary.csv")
 
     @get(
@@ -93,18 +107,9 @@ class AnalyticsController(Controller):
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
         settings: NamedDependency[Settings],
-        since: FromQuery[date | None] = None,
-        until: FromQuery[date | None] = None,
-        group_by: FromQuery[Grouping] = Grouping.day,
-        campaign_id: FromQuery[str | None] = None,
-        tag: FromQuery[str | None] = None,
-        domain: FromQuery[str | None] = None,
-        sending_server_id: FromQuery[str | None] = None,
+        sought: NamedDependency[Sought],
     ) -> Response[bytes]:
-        found = await _summary(
-            *(db, principal, settings, since, until, group_by),
-            *(campaign_id, tag, domain, sending_server_id),
-        )
+        found = await _summary(db, principal, settings, sought)
         lines = export.json_lines(row.model_dump(mode="json") for row in found.rows)
         return _file(lines, JSON_LINES, "summary.jsonl")
 
@@ -122,10 +127,10 @@ class AnalyticsController(Controller):
         since: FromQuery[date | None] = None,
         until: FromQuery[date | None] = None,
     ) -> Data[DeliveryStats]:
-        asked.allow_everything(principal)
+        scope.allow_everything(principal)
         async with db.read() as session:
             zone = await queries.zone_of(session, principal.project)
-            days = asked.days(since, until, zone, settings.limits)
+            days = scope.days(since, until, zone, settings.limits)
             return Data(data=await queries.delivery_stats(session, principal.project, days))
 
     @get(
@@ -138,13 +143,7 @@ class AnalyticsController(Controller):
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
-        type: FromQuery[list[EventType] | None] = None,
-        campaign_id: FromQuery[str | None] = None,
-        message_id: FromQuery[str | None] = None,
-        email: FromQuery[str | None] = None,
-        tag: FromQuery[str | None] = None,
-        since: FromQuery[datetime | None] = None,
-        until: FromQuery[datetime | None] = None,
+        asked: NamedDependency[Asked],
         cursor: FromQuery[str | None] = None,
         per_page: FromQuery[int] = 20,
     ) -> CursorPage[EventOut]:
@@ -152,9 +151,8 @@ class AnalyticsController(Controller):
         may hold fewer than ``per_page``, or none: go on for as long as there is a ``next_cursor``."""
         paging.check(1, per_page)
         history.allow(principal)
-        wanted = Asked(type, campaign_id, message_id, email, tag, since, until)
         async with db.read() as session:
-            sought = await history.wanted(session, principal, wanted)
+            sought = await history.wanted(session, principal, asked)
             before = paging.read_cursor(cursor)
             shown, more = await history.page(
                 session, principal.project, sought, before=before, limit=per_page
@@ -171,19 +169,12 @@ class AnalyticsController(Controller):
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
-        type: FromQuery[list[EventType] | None] = None,
-        campaign_id: FromQuery[str | None] = None,
-        message_id: FromQuery[str | None] = None,
-        email: FromQuery[str | None] = None,
-        tag: FromQuery[str | None] = None,
-        since: FromQuery[datetime | None] = None,
-        until: FromQuery[datetime | None] = None,
+        asked: NamedDependency[Asked],
         raw: FromQuery[bool] = False,
     ) -> Stream:
         """All that match, the newest first, in UTF-8 with a line of names. Cells that a spreadsheet would
         take for a formula begin with an apostrophe, unless ``raw`` is true."""
-        wanted = Asked(type, campaign_id, message_id, email, tag, since, until)
-        return await _events_file(db, principal, wanted, as_csv=True, is_raw=raw)
+        return await _events_file(db, principal, asked, as_csv=True, is_raw=raw)
 
     @get(
         "/events.jsonl",
@@ -195,16 +186,9 @@ class AnalyticsController(Controller):
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
-        type: FromQuery[list[EventType] | None] = None,
-        campaign_id: FromQuery[str | None] = None,
-        message_id: FromQuery[str | None] = None,
-        email: FromQuery[str | None] = None,
-        tag: FromQuery[str | None] = None,
-        since: FromQuery[datetime | None] = None,
-        until: FromQuery[datetime | None] = None,
+        asked: NamedDependency[Asked],
     ) -> Stream:
-        wanted = Asked(type, campaign_id, message_id, email, tag, since, until)
-        return await _events_file(db, principal, wanted, as_csv=False)
+        return await _events_file(db, principal, asked, as_csv=False)
 
 
 class StatsController(Controller):
@@ -218,7 +202,7 @@ class StatsController(Controller):
         opt={"scope": "analytics:read"},
     )
     async def read(self, db: NamedDependency[Database], principal: NamedDependency[Principal]) -> Data[Stats]:
-        asked.allow_everything(principal)
+        scope.allow_everything(principal)
         async with db.read() as session:
             return Data(data=await queries.stats(session, principal.project))
 
@@ -246,42 +230,23 @@ class ReportController(Controller):
             return Data(data=await queries.report(session, principal.project, shown, campaign.mailing_id))
 
 
-async def _summary(
-    db: Database,
-    principal: Principal,
-    settings: Settings,
-    since: date | None,
-    until: date | None,
-    group_by: Grouping,
-    campaign_id: str | None,
-    tag: str | None,
-    domain: str | None,
-    sending_server_id: str | None,
-) -> Summary:
-    asked.allow_everything(principal)
+async def _summary(db: Database, principal: Principal, settings: Settings, sought: Sought) -> Summary:
+    scope.allow_everything(principal)
     async with db.read() as session:
         zone = await queries.zone_of(session, principal.project)
-        days = asked.days(since, until, zone, settings.limits)
-        asked.check_rows(group_by, days, settings.limits)
-        part = await asked.part(
-            session,
-            principal,
-            group_by,
-            campaign_id=campaign_id,
-            tag=tag,
-            domain=domain,
-            sending_server_id=sending_server_id,
-        )
+        days = scope.days(sought.since, sought.until, zone, settings.limits)
+        scope.check_rows(sought.group_by, days, settings.limits)
+        part = await scope.part(session, principal, sought)
         most = settings.limits.summary_rows
-        return await queries.summary(session, principal.project, days, group_by, part, most=most)
+        return await queries.summary(session, principal.project, days, sought.group_by, part, most=most)
 
 
 async def _events_file(
-    db: Database, principal: Principal, wanted: Asked, *, as_csv: bool, is_raw: bool = False
+    db: Database, principal: Principal, asked: Asked, *, as_csv: bool, is_raw: bool = False
 ) -> Stream:
     history.allow(principal)
     async with db.read() as session:
-        sought = await history.wanted(session, principal, wanted)
+        sought = await history.wanted(session, principal, asked)
     name, media = ("events.csv", "text/csv; header=present") if as_csv else ("events.jsonl", JSON_LINES)
     return Stream(
         history.lines(db, principal.project, sought, as_csv=as_csv, is_raw=is_raw),

@@ -1,5 +1,6 @@
 """What a summary was asked for: days, grouping, and of which mails."""
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -19,6 +20,19 @@ from newsletter.tallies.models import Dimension
 DEFAULT_DAYS = 30
 _PERIODS = {Grouping.hour: 24.0, Grouping.day: 1.0, Grouping.month: 1 / 28}
 """How many of them a day has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What a call asks for; of the last four, one at most."""
+
+    since: date | None
+    until: date | None
+    group_by: Grouping
+    campaign_id: str | None
+    tag: str | None
+    domain: str | None
+    sending_server_id: str | None
 
 
 def allow_everything(principal: Principal) -> None:
@@ -48,39 +62,30 @@ def check_rows(group_by: Grouping, asked: Days, limits: LimitSettings) -> None:
         raise ValidationFailed.of("group_by", text)
 
 
-async def part(
-    session: AsyncSession,
-    principal: Principal,
-    group_by: Grouping,
-    *,
-    campaign_id: str | None,
-    tag: str | None,
-    domain: str | None,
-    sending_server_id: str | None,
-) -> Part:
+async def part(session: AsyncSession, principal: Principal, sought: Sought) -> Part:
     """Raises `ValidationFailed` for more than one of them, and where the rows are no periods."""
     asked = {
-        "campaign_id": campaign_id,
-        "tag": tag,
-        "domain": domain,
-        "sending_server_id": sending_server_id,
+        "campaign_id": sought.campaign_id,
+        "tag": sought.tag,
+        "domain": sought.domain,
+        "sending_server_id": sought.sending_server_id,
     }
     given = [name for name, value in asked.items() if value is not None]
     if not given:
         return Part()
     if len(given) > 1:
         raise ValidationFailed.of(given[1], f"must not come with '{given[0]}'")
-    if group_by not in _PERIODS:
+    if sought.group_by not in _PERIODS:
         raise ValidationFailed.of(given[0], "goes with 'group_by' hour, day or month")
-    if campaign_id is not None:
-        return Part(Dimension.campaign, (await _campaign(session, principal, campaign_id)).hex)
-    if tag is not None:
-        return Part(Dimension.tag, tag)
-    if domain is not None:
-        return Part(Dimension.domain, _domain(domain))
-    if sending_server_id == OWN_SERVER:
+    if sought.campaign_id is not None:
+        return Part(Dimension.campaign, (await _campaign(session, principal, sought.campaign_id)).hex)
+    if sought.tag is not None:
+        return Part(Dimension.tag, sought.tag)
+    if sought.domain is not None:
+        return Part(Dimension.domain, _domain(sought.domain))
+    if sought.sending_server_id == OWN_SERVER:
         return Part(Dimension.server, "")
-    server_id = ids.in_query("srv", "sending_server_id", sending_server_id)
+    server_id = ids.in_query("srv", "sending_server_id", sought.sending_server_id)
     return Part(Dimension.server, server_id.hex if server_id else "")
 
 
