@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.models import Batch, Mailing, MailingKind, MailingStatus
@@ -51,17 +51,26 @@ class Limits:
     complaint: float
 
 
+# Made once, as both are asked at the end of each batch: see `newsletter.kit.jobs`.
+_RUNNING = select(Mailing.bounce_limit, Mailing.complaint_limit).where(
+    Mailing.id == bindparam("mailing_id"),
+    Mailing.kind == MailingKind.campaign,
+    Mailing.status == MailingStatus.running,
+)
+_SUMS = select(
+    *(
+        func.coalesce(func.sum(column), 0)
+        for column in (Batch.sent, Batch.failed, Batch.bounced, Batch.complained)
+    )
+).where(Batch.mailing_id == bindparam("mailing_id"))
+
+
 async def apply(session: AsyncSession, mailing_id: UUID, settings: DeliverySettings) -> bool:
     """Pauses a running campaign that is above a limit, and tells it why; returns whether it did.
 
     Safe to call twice and from two workers: one of them finds it running.
     """
-    running = select(Mailing.bounce_limit, Mailing.complaint_limit).where(
-        Mailing.id == mailing_id,
-        Mailing.kind == MailingKind.campaign,
-        Mailing.status == MailingStatus.running,
-    )
-    found = (await session.execute(running)).one_or_none()
+    found = (await session.execute(_RUNNING, {"mailing_id": mailing_id})).one_or_none()
     if found is None:
         return False
     bounce, complaint = found
@@ -92,13 +101,9 @@ def limits(bounce: float | None, complaint: float | None, settings: DeliverySett
 
 
 async def health(session: AsyncSession, mailing_id: UUID) -> Health:
-    sums = [func.coalesce(func.sum(column), 0) for column in _COLUMNS]
-    row = (await session.execute(select(*sums).where(Batch.mailing_id == mailing_id))).one()
+    row = (await session.execute(_SUMS, {"mailing_id": mailing_id})).one()
     sent, failed, bounced, complained = (int(number) for number in row)
     return Health(sent + failed, sent, bounced, complained)
-
-
-_COLUMNS = (Batch.sent, Batch.failed, Batch.bounced, Batch.complained)
 
 
 def judge(now: Health, limits: Limits) -> tuple[str, str] | None:
