@@ -73,6 +73,10 @@ ROWS ?= 100000
 faults: setup-dev ## Kill, stop and starve what sends, KILLS times; writes docs/reliability.md
 	$(BIN)/python -m tests.faults --kills $(KILLS) --rows $(ROWS) $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup-dev ## Try many calls that the API's own document allows and forbids, by two tenants
+	NEWSLETTER_FUZZ=50 $(BIN)/pytest tests/api/test_fuzz.py $(ARGS)
+
 .PHONY: mutants
 mutants: setup-dev ## Break each guard once and see its test fail; writes docs/reliability.md
 	PYTHONPATH=. $(BIN)/python scripts/mutants.py

@@ -50,7 +50,8 @@ def of_sample(kind: str) -> list[tuple[str, list[str]]]:
 
 
 def shape(data: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    return [(name, list(fields)) for name, fields in data.items()]
+    """Whatever order the database keeps names in."""
+    return sorted((name, sorted(fields)) for name, fields in data.items())
 
 
 async def refuse_some(sink: Sink, launch: Launch, client: Client) -> Sent:
