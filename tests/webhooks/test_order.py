@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from newsletter.accounts.project import Project
+from newsletter.delivery.queries import public_id
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
 from newsletter.kit.jobs import Job
@@ -27,6 +28,16 @@ ACCEPTED, DELIVERED, BOUNCED = (
 )
 
 
+IDS = {name: public_id(UUID(int=number), 1) for number, name in enumerate("ab")}
+"""Of two messages."""
+_NAMES = {id_: f"msg_{name}" for name, id_ in IDS.items()}
+
+
+def name_of(body: Any) -> str:
+    """The message that an event is about."""
+    return _NAMES[body["data"]["message"]["id"]]
+
+
 class Story:
     """What happens to messages, told one after the other."""
 
@@ -35,7 +46,7 @@ class Story:
 
     async def happen(self, kind: EventType, message: str) -> None:
         async with self._runtime.db.unit_of_work() as session:
-            data = {"message": {"id": f"msg_{message}"}}
+            data = {"message": {"id": IDS[message]}}
             await events.record_many(session, self._project.id, kind, [data])
 
 
@@ -47,7 +58,7 @@ def story(runtime: Runtime, project: Project) -> Story:
 def told(receiver: Receiver) -> list[tuple[str, str]]:
     """The calls: of which message, and what had happened."""
     bodies = [json.loads(call.body) for call in receiver.calls]
-    return [(body["data"]["message"]["id"], body["type"].partition(".")[2]) for body in bodies]
+    return [(name_of(body), body["type"].partition(".")[2]) for body in bodies]
 
 
 async def statuses(client: Client, endpoint: Any) -> list[str]:
