@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 from newsletter.events.vocabulary import EventType
+from newsletter.kit import ids
 from newsletter.runtime import Runtime
+from newsletter.webhooks import fanning
 from tests.client import Client
 from tests.jobs import make_due, run_due
 from tests.receiver import Received, Receiver, Reply
@@ -96,6 +98,9 @@ async def test_an_event_waits_for_the_group_with_the_one_before_it(
     await story.happen(ACCEPTED, "b")
     await run_due(runtime, but="webhooks.attempt")
     assert await statuses(client, endpoint) == ["retrying", "pending", "pending"]
+    await fanning.gather(runtime.db, ids.private("whe", endpoint["id"]))
+    rows = await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries")
+    assert [row["next_attempt_at"] is None for row in reversed(rows)] == [False, True, False]
     await run_all(runtime)
     await run_all(runtime)
     seen = [(name_of(each), each["type"]) for call in receiver.calls[1:] for each in body_of(call)["events"]]

@@ -132,6 +132,8 @@ async def test_a_fan_out_that_overtakes_another_delivers_the_earlier_event_first
             [UUID(each) for each in job.payload["event_ids"]] for job in await session.scalars(fan_outs)
         ]
     await fanning.fan_out(runtime.db, second, 0)
+    await run_due(runtime, but="webhooks.fan_out")
+    assert len(receiver.calls) == 2
     await fanning.fan_out(runtime.db, first, 0)
     await run_due(runtime)
     assert told(receiver) == [("msg_a", "accepted"), ("msg_a", "delivered")]
