@@ -1,11 +1,10 @@
 """The upserts of one step straight to PostgreSQL: three statements in the place of ten.
 
 What is decided is decided by `upsert.carry_out`, here as there; only the ways to read and to write
-are shorter. A step of 24 calls took 15 ms of this process's time through a session and takes
-0.6 ms so, and an API process had spent nearly two thirds of its time in such steps. What is rare
-is not written out twice: who comes back, who left before, who was erased, and a custom field's
-first value go the long way, and so does all of SQLite. Tests carry out the same calls both ways
-and compare what the database holds.
+are shorter. With it and `newsletter.api.short` a `POST /subscribers` took 450 to 590 µs of the API's
+processor time where it had taken 980. What is rare is not written out twice: who comes back, who
+left before, who was erased, and a custom field's first value go the long way, and so does all of
+SQLite. Tests carry out the same calls both ways and compare what the database holds.
 """
 
 import json
