@@ -13,6 +13,7 @@ from bench.materialise import materialise_rows
 from bench.reports import report_rows
 from bench.scale import scale_rows
 from bench.sending import memory_rows, sending_rows
+from bench.single import single_rows
 from bench.summary import summary_rows
 from bench.table import Row, as_table, write_page
 from bench.wire import wire_rows
@@ -40,6 +41,7 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "memory": lambda given: memory_rows(*given.memory),
     "bounces": lambda given: bounce_rows(),
     "reports": lambda given: report_rows(given.rounds),
+    "single": lambda given: single_rows(given.seconds, given.rounds),
     "scale": lambda given: scale_rows(*given.scale),
     "summary": lambda given: summary_rows(given.events),
 }

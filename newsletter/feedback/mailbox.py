@@ -10,9 +10,11 @@ import imaplib
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Thread
 
 import structlog
 from sqlalchemy import select, update
@@ -32,6 +34,7 @@ AT_ONCE = 200
 """Mails that one job looks at; the next job goes on behind them."""
 FIRST_DAYS = 7
 """How far back a mailbox is read that was never read before."""
+THREAD = "mailbox"
 Take = Callable[[bytes], bool]
 
 
@@ -74,7 +77,7 @@ async def look(db: Database, return_paths: ReturnPaths, settings: IMAPSettings) 
         return is_ours
 
     try:
-        reached = await asyncio.to_thread(_read, settings, place, take)
+        reached = await _beside(lambda: _read(settings, place, take))
     except (imaplib.IMAP4.error, OSError, ssl.SSLError) as error:
         log.warning("the mailbox cannot be read", mailbox=settings.name, error=str(error)[:300])
         return taken
@@ -89,12 +92,28 @@ async def look(db: Database, return_paths: ReturnPaths, settings: IMAPSettings) 
     return taken
 
 
+async def _beside(work: Callable[[], Place]) -> Place:
+    """In a thread that the process does not wait for when it ends, whatever the server does: what is lost
+    then is read again."""
+    done: Future[Place] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, name=THREAD, daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
 async def _awaited(work: Awaitable[bool]) -> bool:
     return await work
 
 
 def _read(settings: IMAPSettings, place: Place, take: Take) -> Place:
-    """In a thread, because the standard library's client waits. Raises ``IMAP4.error`` and `OSError`."""
+    """Waits, as the standard library's client does. Raises ``IMAP4.error`` and `OSError`."""
     with _connected(settings) as client:
         validity = _number(client.response("UIDVALIDITY")[1])
         if validity != place.validity:

@@ -20,6 +20,9 @@ class Box:
     password: str = "s3cret"
     fetched: list[int] = field(default_factory=list)
     hangs: bool = False
+    """It ends the connection when it is asked for a mail."""
+    goes_on: threading.Event = field(default_factory=threading.Event)
+    """Until this is set, it does not even do that."""
     port: int = 0
 
     def put(self, *mails: bytes) -> None:
@@ -34,7 +37,8 @@ class _Handler(socketserver.StreamRequestHandler):
         while line := self.rfile.readline():
             tag, _, command = line.decode().strip().partition(" ")
             if box.hangs and "FETCH" in command:
-                return  # Cut off in the middle.
+                box.goes_on.wait(20)
+                return
             for told in self._answers(box, command):
                 self.wfile.write(told + b"\r\n")
             is_refused = command.startswith("LOGIN") and box.password not in command

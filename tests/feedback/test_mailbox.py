@@ -1,5 +1,7 @@
 """Returned mail that is read out of a mailbox, from a real socket to what it changes."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -93,6 +95,7 @@ async def test_trouble_with_the_server_is_no_error_and_forgets_nothing(
 ) -> None:
     box.put(bounce)
     box.hangs = True
+    box.goes_on.set()
     assert await look(runtime, settings_for(box)) == 0
     box.hangs, box.password = False, "another"
     assert await look(runtime, settings_for(box)) == 0
@@ -101,6 +104,25 @@ async def test_trouble_with_the_server_is_no_error_and_forgets_nothing(
     port, box.port = box.port, 1
     assert await look(runtime, settings_for(box)) == 0
     box.port = port
+
+
+async def test_a_server_that_hangs_holds_up_no_process_that_ends(runtime: Runtime, box: Box) -> None:
+    box.put(PERSONAL)
+    box.hangs = True
+    looking = asyncio.create_task(look(runtime, settings_for(box)))
+    (thread,) = await _named(mailbox.THREAD)
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
+    assert thread.daemon
+    box.goes_on.set()
+    thread.join()
+
+
+async def _named(name: str) -> list[threading.Thread]:
+    while not (found := [each for each in threading.enumerate() if each.name == name]):
+        await asyncio.sleep(0.01)
+    return found
 
 
 async def test_one_of_several_processes_looks_at_a_time(db: Database, box: Box) -> None:

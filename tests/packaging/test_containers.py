@@ -128,7 +128,7 @@ def test_every_command_exists(compose: dict[str, Any], name: str) -> None:
     command: click.Command = pytest.importorskip("newsletter.cli").main
     words = list(compose["services"][name]["command"])
     while isinstance(command, click.Group):
-        found = command.commands.get(words.pop(0))
+        found = command.get_command(click.Context(command), words.pop(0))
         assert found is not None
         command = found
     known = {option for parameter in command.params for option in parameter.opts}
