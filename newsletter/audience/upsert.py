@@ -104,7 +104,7 @@ class Work:
     changed: dict[str, Row] = field(default_factory=dict)
     consents: list[Change] = field(default_factory=list)
     rejoined: list[str] = field(default_factory=list)
-    """Address keys whose unsubscribe of the list is over."""
+    """Address keys whose unsubscribe, of the list or of all, is over."""
     left: list[str] = field(default_factory=list)
     """Address keys that are new and unsubscribed."""
     agreed: list[str] = field(default_factory=list)
@@ -219,7 +219,8 @@ def _create(work: Work, target: Target, entry: Entry, status: Status, reason: Re
     work.consents.append(Change(row, FIRST_ACTION[status], evidence))
     if status is Status.unsubscribed:
         work.left.append(row.address_key)
-    elif reason is Reason.unsubscribe:
+    elif reason is Reason.unsubscribe and entry.consent:
+        # Who left all lists left those to come, too, until they agree to one.
         work.rejoined.append(row.address_key)
     return Result(row, is_new=True, is_reactivated=False)
 

@@ -230,6 +230,18 @@ async def test_an_unsubscribe_from_all_lists_holds_for_lists_to_come(
     assert await mailed(client) == {"ken@example.com"}
 
 
+async def test_an_unsubscribe_from_all_lists_ends_with_the_consent_to_a_new_one(
+    client: Client, runtime: Runtime
+) -> None:
+    await client.data("POST", "/unsubscribes", 201, json={"email": "ada@example.com"})
+    later = await subscribed_list(client, "Ken")
+    consent = {"source": "sign-up form"}
+    body = {"list_id": later, "email": "ada@example.com", "consent": consent}
+    await client.data("POST", "/subscribers", 201, json=body)
+    await send_campaign(client, runtime, later)
+    assert await mailed(client) == {"ada@example.com", "ken@example.com"}
+
+
 async def test_unsubscribes_are_listed_corrected_and_forgotten(client: Client, list_id: str) -> None:
     body = {"email": "ada@example.com", "list_id": list_id}
     made = await client.data("POST", "/unsubscribes", 201, json=body)
