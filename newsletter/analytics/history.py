@@ -116,8 +116,8 @@ async def page(
 async def lines(
     db: Database, project: Project, sought: Wanted | None, *, as_csv: bool, is_raw: bool = False
 ) -> AsyncIterator[bytes]:
-    """All of them, a thousand at a time, in constant memory. Each page is read in a snapshot of its
-    own: one over the whole export would hold back the database's housekeeping."""
+    """All of them, a thousand at a time, in constant memory. Each page is read by itself: one
+    transaction over the whole export would hold back the database's housekeeping."""
     if as_csv:
         yield export.events_csv((), has_header=True)
     before: UUID | None = None

@@ -47,10 +47,12 @@ class Counts(Schema):
     unsubscribed: int
     """Subscriptions that ended by the link or the button of a mail."""
     opens: int
+    """All of people; the ``opens`` of a campaign are ``unique_opens`` here."""
     unique_opens: int
     """Messages, each at its first open."""
     machine_opens: int
     clicks: int
+    """All of people; the ``clicks`` of a campaign are ``unique_clicks`` here."""
     unique_clicks: int
     """Messages, each at its first click."""
     machine_clicks: int

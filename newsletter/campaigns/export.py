@@ -1,6 +1,6 @@
 """The recipients of a campaign as CSV, in constant memory.
 
-Each page is read in a snapshot of its own: one over the whole export would hold back the
+Each page is read by itself: one transaction over the whole export would hold back the
 database's housekeeping for as long as the slowest reader takes.
 """
 

@@ -45,7 +45,7 @@ class Happened:
     mailing_id: UUID
     seq: int
     details: JSONObject = field(default_factory=dict)
-    """What stands beside ``message``: ``{"bounce": {"is_hard": true, …}}``."""
+    """What stands beside ``message``: ``{"bounce": {"kind": "hard", …}}``."""
 
 
 async def described(session: AsyncSession, keys: Collection[MessageKey]) -> dict[MessageKey, Described]:

@@ -5,7 +5,7 @@ over becomes as few of them as possible, because each is claimed and closed by i
 one sender share a mailing, even where they say different things (`models.Content`). Only an
 address that occurs twice needs a second one, as a mailing mails an address once.
 
-A thousand items are some ten statements.
+A thousand items are some dozens of statements.
 """
 
 from collections import Counter

@@ -126,12 +126,12 @@ class Recording:
 
 
 def record_sql(kind: EventType, *, project: str, now: str, rows: str, job_id: str, payload: str) -> str:
-    """`record_many` as two parts of a WITH, for a statement written by hand; the arguments are its
-    parameters, the last three those of a `Recording`."""
+    """`record_many` of events that are about no message, as two parts of a WITH for a statement
+    written by hand; the arguments are its parameters, the last three those of a `Recording`."""
     return f"""
 recorded AS (
-    INSERT INTO events (id, project_id, type, data, created_at, message_id)
-    SELECT (e ->> 0)::uuid, {project}, '{kind.value}', (e -> 1)::jsonb, {now}, e -> 1 -> 'message' ->> 'id'
+    INSERT INTO events (id, project_id, type, data, created_at)
+    SELECT (e ->> 0)::uuid, {project}, '{kind.value}', (e -> 1)::jsonb, {now}
     FROM json_array_elements({rows}::text::json) AS e
 ),
 fanned AS ({jobs.enqueue_sql(id_=f"{job_id}::uuid", name=FAN_OUT, payload=f"{payload}::text::jsonb")})

@@ -37,12 +37,12 @@ async def export(session: AsyncSession, project: Project, subscriber_id: UUID) -
     return HeldPerson(
         email=who.address_key,
         exported_at=clock.now(),
-        is_complete=len(messages) < MOST and len(found) <= MOST,
+        is_complete=len(messages) <= MOST and len(found) <= MOST and len(held) < _SUPPRESSIONS,
         subscribers=who.subscribers,
         consents=who.consents,
         suppressions=[SuppressionOut.of(each) for each in held],
         soft_bounces=await repeated.counted(session, project.id, who.address_key),
-        messages=[tracing.shown(each) for each in messages],
+        messages=[tracing.shown(each) for each in messages[:MOST]],
         events=[
             HeldEvent(id=each.id, type=each.type, at=each.created_at, data=each.data) for each in found[:MOST]
         ],
@@ -53,7 +53,7 @@ async def _messages(session: AsyncSession, project: Project, address_key: str) -
     """Page by page, since what is read of each is wide."""
     found: list[Entry] = []
     wanted = Wanted(address_key=address_key)
-    while len(found) < MOST:
+    while len(found) <= MOST:
         after = found[-1].id if found else None
         page = await history.listed(session, project, wanted, after=after, limit=_PAGE)
         found += page

@@ -54,7 +54,8 @@ class WebhookSettings(BaseSettings):
     group_seconds: float = Field(1, ge=0, le=60)
     """Seconds that an event waits for others, where an endpoint gets several in one call."""
     disable_after_days: float = Field(5, gt=0, le=90)
-    """Days of nothing but failures after which an endpoint is switched off, and its owner told."""
+    """Days of nothing but failures after which an endpoint is switched off; its ``disabled_reason``
+    then says so."""
     secret_overlap_hours: int = Field(24, ge=0, le=720)
     """Hours that the old secret goes on to sign after it was rotated, where the call says nothing."""
 

@@ -47,6 +47,7 @@ async def replay(
         raise DeliveryPending()
     if row.status is DeliveryStatus.retrying:
         await jobs.cancel(session, service.attempt_key(row))
+        await _let_go(session, endpoint, row)
     await _again(session, endpoint, row)
     return row
 
@@ -113,6 +114,16 @@ def _payload(
 
 def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+async def _let_go(session: AsyncSession, endpoint: Endpoint, lead: WebhookDelivery) -> None:
+    """Has those that went in the calls of this one, which had the only job, put into calls of their own."""
+    followers = await queries.led_by(session, lead.id, lock=True)
+    for each in followers:
+        each.status, each.next_attempt_at, each.lead_id = DeliveryStatus.pending, None, None
+    if followers:
+        await session.flush()
+        await service.gather_soon(session, endpoint.id, 0)
 
 
 async def _again(session: AsyncSession, endpoint: Endpoint, row: WebhookDelivery) -> None:

@@ -1,4 +1,4 @@
-"""Writes endpoints, and has an event delivered once more."""
+"""Writes endpoints and their secrets, and keeps what they listen to."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -85,6 +85,26 @@ async def test_one_of_a_group_is_replayed_alone(
     assert await statuses(client, endpoint) == ["succeeded"] * 3
 
 
+async def test_a_group_whose_first_is_replayed_behind_another_leaves_none_behind(
+    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
+) -> None:
+    endpoint = await register(group_size=10)
+    await happen(times=1)
+    await run_all(runtime)
+    receiver.replies.append(Reply(503))
+    await happen(times=3)
+    await run_due(runtime)
+    await make_due(runtime)
+    await run_due(runtime)
+    assert await statuses(client, endpoint) == ["succeeded"] + ["retrying"] * 3
+    [_, _, first, earlier] = await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries")
+    for row in (earlier, first):
+        await client.data("POST", f"/webhooks/{endpoint['id']}/deliveries/{row['id']}/replay", 202)
+    await run_all(runtime)
+    assert await statuses(client, endpoint) == ["succeeded"] * 4
+    assert await jobs_left(runtime) == 0
+
+
 async def test_an_event_waits_for_the_group_with_the_one_before_it(
     client: Client, runtime: Runtime, register: Register, story: Story, receiver: Receiver
 ) -> None:

@@ -38,7 +38,6 @@ from newsletter.kit.schema import Data
 from newsletter.plans.catalogue import CallClass, Resource
 from newsletter.settings import LimitSettings, Settings
 
-_READ = {"scope": "subscribers:read"}
 _WRITE = {"scope": "subscribers:write"}
 
 
