@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.delivery import ledger
 from newsletter.delivery.models import Attachment, Content, Mailing, Message, MessageAttempt, MessagePart
 from newsletter.delivery.queries import public_id
 from newsletter.events import service as events
@@ -50,9 +51,19 @@ async def _forget_contents(
     parts = (await session.scalars(select(MessagePart).join(Message, same).where(*theirs))).all()
     for part in parts:
         part.name = None
-        # All readers of one mail have its variables, which speak of whom it is for.
+        # All readers of one mail have its variables, which speak of whom it is for. Those who have
+        # yet to get it still need them.
+        still = select(Message.seq).where(
+            Message.mailing_id == part.mailing_id, Message.outcome.in_(ledger.OPEN), ~and_(*theirs)
+        )
         same_mail = MessagePart.mailing_id == part.mailing_id, MessagePart.item == part.item
-        await session.execute(update(MessagePart).where(*same_mail).values(variables={}))
+        over = MessagePart.seq.not_in(still)
+        await session.execute(
+            update(MessagePart)
+            .where(*same_mail, over)
+            .values(variables={})
+            .execution_options(synchronize_session=False)
+        )
         content = await session.get(Content, (part.mailing_id, part.content))
         if content is None:
             continue

@@ -1,6 +1,6 @@
 """Reads returned mail out of a mailbox by IMAP (RFC 9051), for installations without a listener.
 
-The mailbox may be somebody's: only mails that are about a message of ours are marked as read, and moved
+The mailbox may be somebody's: only reports about a message of ours are marked as read, and moved
 where that is wanted. What was looked at is remembered by its number (UID), so that nothing is fetched
 twice; and where a crash forgets it, a mail is stored once all the same.
 """
@@ -72,7 +72,7 @@ async def look(db: Database, return_paths: ReturnPaths, settings: IMAPSettings) 
 
     def take(raw: bytes) -> bool:
         nonlocal taken
-        is_ours = wait_for(returned.receive(db, return_paths, raw, recipient=None))
+        is_ours = wait_for(returned.receive_report(db, return_paths, raw))
         taken += is_ours
         return is_ours
 

@@ -32,6 +32,16 @@ from newsletter.settings import BounceSettings
 SOURCE = "returned mail"
 
 
+async def receive_report(db: Database, return_paths: ReturnPaths, raw: bytes) -> bool:
+    """`receive` for a mailbox that people write to, too: what they answer to a mail of ours shows its
+    name as well, and is left alone."""
+    message_id = await proved(return_paths, raw, None)
+    if message_id is None or (await asyncio.to_thread(read, raw[:MAX_BYTES])).kind is Kind.other:
+        return False
+    async with db.unit_of_work() as session:
+        return await store(session, message_id, raw)
+
+
 async def receive(db: Database, return_paths: ReturnPaths, raw: bytes, *, recipient: str | None) -> bool:
     """Stores a mail and has it read; False where it proves no message of ours, and nothing happens.
 

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import AsyncIterator, Collection, Iterator
+from io import StringIO
 from uuid import UUID
 
 from newsletter.accounts.project import Project
@@ -71,7 +72,7 @@ def rows(raw: bytes, limit: int) -> list[dict[str, str]]:
 
 
 def _read(text: str, limit: int) -> Iterator[dict[str, str]]:
-    lines = csv.reader(text.splitlines(), strict=True)
+    lines = csv.reader(StringIO(text, newline=""), strict=True)
     names = [name.strip().lower() for name in next(lines, [])]
     if "email" not in names:
         raise ValidationFailed.of("body", "must begin with the names of its columns, email among them")

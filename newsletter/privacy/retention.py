@@ -1,6 +1,8 @@
-"""Ends what was kept for long enough. Each pass takes a bounded bite, and reads before it locks."""
+"""Ends what was kept for long enough. Each pass takes a bounded number of bites, each of which reads
+before it locks."""
 
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
 from newsletter.delivery import retention as delivery
 from newsletter.events import parts
@@ -8,13 +10,29 @@ from newsletter.feedback import retention as feedback
 from newsletter.kit import clock
 from newsletter.kit.db import Database
 from newsletter.settings import Settings
+from newsletter.webhooks import retention as webhooks
+
+BITES = 20
+"""Of each kind in one pass: between them others write."""
 
 
 async def prune(db: Database, settings: Settings) -> None:
     """Safe to repeat, and beside another worker's."""
     now, keep = clock.now(), settings.retention
     await parts.prune(db, settings.events.keep_days)
-    await delivery.drop_bodies(db, now - timedelta(days=keep.body_days))
-    await delivery.drop_tries(db, now - timedelta(days=keep.attempt_days))
-    await feedback.drop_reports(db, now - timedelta(days=keep.report_days))
-    await feedback.drop_counts(db, now - timedelta(days=settings.bounces.soft_days))
+    for drop, days in (
+        (delivery.drop_bodies, keep.body_days),
+        (delivery.drop_tries, keep.attempt_days),
+        (feedback.drop_reports, keep.report_days),
+        (feedback.drop_counts, settings.bounces.soft_days),
+        (webhooks.drop_deliveries, keep.webhook_days),
+    ):
+        await _drop(drop, db, now - timedelta(days=days))
+
+
+async def _drop(
+    drop: Callable[[Database, datetime], Awaitable[bool]], db: Database, before: datetime
+) -> None:
+    for _ in range(BITES):
+        if not await drop(db, before):
+            return

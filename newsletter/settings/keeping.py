@@ -18,5 +18,8 @@ class RetentionSettings(BaseSettings):
     report_days: float = Field(7, ge=3)
     """Days that a report or a returned mail is remembered, so that it is not read twice. Its text goes as
     soon as it was applied; one that could not be read goes after these days."""
+    webhook_days: float = Field(90, gt=0)
+    """Days that a webhook delivery stays after it is over, with its attempts; until then it can be
+    replayed."""
     attempt_days: float = Field(90, gt=0)
     """Days that a refused try stays with what the server said."""

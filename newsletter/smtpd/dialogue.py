@@ -131,7 +131,11 @@ class Dialogue:
         if body.size > self._settings.max_bytes:
             answers = ["552 5.3.4 the mail is too large"] * len(recipients)
         else:
-            answers = [await self._take(address, body.content) for address in recipients]
+            # Named again, an address costs nothing more.
+            taken = {
+                address: await self._take(address, body.content) for address in dict.fromkeys(recipients)
+            }
+            answers = [taken[address] for address in recipients]
         # LMTP answers for each recipient; in SMTP one that could not be taken has all of it sent again,
         # which does no harm to the others.
         await self._answer(*(answers if self._settings.is_lmtp else [max(answers)]))

@@ -5,6 +5,7 @@ import binascii
 import mimetypes
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import (
@@ -26,6 +27,9 @@ from newsletter.providers.base import Purpose
 from newsletter.templates.branding import LAYOUT_NAMES
 from newsletter.templates.layouts import CONTENT
 from newsletter.templates.schemas import TemplateId
+
+LATEST = timedelta(days=36_525)
+"""From now on, for which a mail may be scheduled: the calendar ends, and tries come after."""
 
 MAX_NAME = 200
 MAX_TAG = 200
@@ -250,6 +254,8 @@ class Send(Body):
     def _future(cls, at: Time | None) -> Time | None:
         if at is not None and at <= clock.now():
             raise ValueError("must be in the future")
+        if at is not None and at > clock.now() + LATEST:
+            raise ValueError("must be within the next hundred years")
         return at
 
     @field_validator("html", "text")

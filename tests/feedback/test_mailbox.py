@@ -72,6 +72,18 @@ async def test_a_bounce_is_taken_in_and_a_persons_mail_is_left_alone(
         assert len((await session.scalars(select(ReturnedMail.id))).all()) == 1
 
 
+async def test_an_answer_to_one_of_our_mails_stays_unread_where_it_is(
+    client: Client, runtime: Runtime, box: Box, bounce: bytes
+) -> None:
+    (sent,) = await client.data("GET", "/sandbox/messages")
+    sealed = runtime.return_paths.of("news@example.com")(sent["message_id"]).sealed
+    reply = PERSONAL.replace(b"\r\n\r\n", f"\r\nIn-Reply-To: <{sealed}@example.com>\r\n\r\n".encode(), 1)
+    assert sealed.encode() in reply
+    box.put(reply, bounce)
+    assert await look(runtime, settings_for(box)) == 1
+    assert box.flags == {2: {"\\Seen"}}
+
+
 @pytest.mark.parametrize("can_move", [True, False])
 async def test_what_was_taken_in_is_moved_where_that_is_wanted(
     runtime: Runtime, box: Box, bounce: bytes, can_move: bool

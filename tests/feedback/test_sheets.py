@@ -69,7 +69,7 @@ async def test_bad_rows_are_counted_and_fail_no_other(client: Client) -> None:
         [
             "Reason,EMAIL,list_id,level",
             f"unsubscribe,ada@example.com,{list_id},list",
-            "manual,no address,,",
+            'manual,"no\u2028address",,',
             "erased,joan@example.com,,",
             "",
             "manual,ken@example.com,,list",

@@ -84,6 +84,16 @@ async def test_a_mail_for_our_return_path_is_taken_as_it_is() -> None:
     assert mailroom.taken == [(OURS, raw), (FBL.upper(), raw)]
 
 
+async def test_an_address_that_is_named_many_times_is_served_once() -> None:
+    mailroom = Room()
+    async with listening(mailroom) as port:
+        refused = await by_client(
+            port, lambda client: client.sendmail("", [FBL] * 20, b"Subject: x\r\n\r\nx\r\n")
+        )
+    assert refused == {}
+    assert len(mailroom.taken) == 1
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from sqlalchemy import text
+
 from newsletter.runtime import Runtime
 from tests.client import Client
-from tests.jobs import run_due
+from tests.jobs import make_due, run_due
 
 MAIL: dict[str, Any] = {
     "from": "Acme <hello@acme.example.com>",
@@ -46,3 +48,12 @@ async def delivered(client: Client, runtime: Runtime, address: str) -> Any:
         return None
     raw = await client.get(f"/sandbox/messages/{found[0]['id']}", params={"format": "raw"})
     return message_from_bytes(raw.content, policy=policy.default)
+
+
+async def send_scheduled(runtime: Runtime) -> None:
+    """Runs the work as if the time of all that is scheduled had come."""
+    async with runtime.db.unit_of_work() as session:
+        await session.execute(text("UPDATE messages SET next_attempt_at = NULL"))
+        await session.execute(text("UPDATE batches SET due_at = CURRENT_TIMESTAMP WHERE due_at IS NOT NULL"))
+    await make_due(runtime)
+    await run_due(runtime)

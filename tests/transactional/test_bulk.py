@@ -29,6 +29,7 @@ BAD: list[tuple[object, str]] = [
     (GOOD | {"subject": "a\r\nb"}, "subject"),
     (GOOD | {"subject": None}, "subject"),
     (GOOD | {"html": None}, "html"),
+    (GOOD | {"scheduled_at": "9999-12-31T23:59:59Z"}, "scheduled_at"),
     (GOOD | {"html": "{{ nope }}"}, "html"),
     (GOOD | {"html": "{% if x %}"}, "html"),
     (GOOD | {"html": "\0"}, "html"),

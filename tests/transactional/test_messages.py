@@ -10,7 +10,7 @@ from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
 from tests.jobs import run_due
 from tests.mailbox import send_campaign, subscribed_list
-from tests.transactional.conftest import delivered, message, send
+from tests.transactional.conftest import delivered, message, send, send_scheduled
 
 LATER = "2099-01-01T09:00:00+01:00"
 
@@ -178,6 +178,25 @@ async def test_an_erased_person_is_gone_from_single_mails(client: Client, runtim
         for table in ("mailing_contents", "message_parts", "messages"):
             rows = (await session.execute(text(f"SELECT * FROM {table}"))).all()
             assert "alice" not in str(rows).lower(), table
+
+
+async def test_who_is_erased_takes_nothing_from_the_mail_of_others(client: Client, runtime: Runtime) -> None:
+    await subscribed_list(client, "Alice")
+    (person,) = (await client.get("/subscribers")).json()["data"]
+    await send(
+        client,
+        to="alice@example.com",
+        cc="bob@example.com",
+        html="<p>Order {{ number }}</p>",
+        variables={"number": "4711"},
+        scheduled_at=LATER,
+    )
+    await client.data("POST", f"/subscribers/{person['id']}/erase", 200)
+    await run_due(runtime)
+    await send_scheduled(runtime)
+    assert await delivered(client, runtime, "alice@example.com") is None
+    mail = await delivered(client, runtime, "bob@example.com")
+    assert "Order 4711" in mail.get_body(("html",)).get_content()
 
 
 async def test_a_key_needs_the_scope_and_no_lists(
