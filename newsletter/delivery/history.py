@@ -30,7 +30,7 @@ from newsletter.delivery.models import (
 from newsletter.delivery.queries import PREFIX, public_id
 from newsletter.delivery.statuses import CANCELLED, MessageStatus, status_of
 from newsletter.kit import ids
-from newsletter.kit.bulk import among
+from newsletter.kit.bulk import among_pairs
 from newsletter.kit.db import db_now, is_postgresql
 from newsletter.kit.errors import NotFound, ValidationFailed
 from newsletter.providers.base import Purpose
@@ -299,8 +299,7 @@ async def _entries(session: AsyncSession, keys: Sequence[MessageKey]) -> list[En
     if not keys:
         return []
     statement = _with_parts(select(*_COLUMNS).join(Mailing, Mailing.id == Message.mailing_id)).where(
-        among(session, Message.mailing_id, {mailing_id for mailing_id, _ in keys}),
-        among(session, Message.seq, {seq for _, seq in keys}),
+        among_pairs(session, (Message.mailing_id, Message.seq), keys)
     )
     found = {(row[0], row[1]): Entry(*row) for row in await session.execute(statement)}
     return [found[key] for key in keys if key in found]

@@ -28,6 +28,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -126,6 +127,22 @@ def among(
     if dialect.name == "postgresql":
         return column == func.any(bindparam(None, list(values), type_=ARRAY(column.type)))
     return column.in_(values)
+
+
+def among_pairs(
+    session: AsyncSession,
+    columns: tuple[InstrumentedAttribute[Any], InstrumentedAttribute[Any]],
+    pairs: Collection[tuple[object, object]],
+) -> ColumnElement[bool]:
+    """``(one, other) IN (pairs)``; on Postgres with one parameter for each column. Two `among` would
+    read each value of the one with each of the other, which is the square where most differ."""
+    if not is_postgresql(session):
+        return tuple_(*columns).in_(list(pairs))
+    listed = [
+        func.unnest(bindparam(None, [pair[place] for pair in pairs], type_=ARRAY(column.type)))
+        for place, column in enumerate(columns)
+    ]
+    return tuple_(*columns).in_(select(*listed))
 
 
 def plain_table(table: type[Base]) -> Table:
