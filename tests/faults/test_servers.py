@@ -77,6 +77,8 @@ async def test_a_campaign_is_launched_sent_and_closed_while_redis_is_away(
 async def test_postgres_stops_at_once_again_and_again_and_comes_back(
     world: World, durable_postgres: Postgres
 ) -> None:
+    # No worker dies here, and the database is away for less than a lease.
+    world.set(delivery_lease=15)
     api, workers = await world.start(workers=2)
     campaign = world.campaign(ROWS)
     campaign.times = STOPS
@@ -93,7 +95,10 @@ async def test_postgres_stops_at_once_again_and_again_and_comes_back(
         durable_postgres.start()
         await campaign.goes_on()
     verdict = await campaign.end(PATIENCE)
-    assert (verdict.sent, verdict.unknown) == (ROWS, 0)
+    assert verdict.sent + verdict.unknown == ROWS
+    # None in nearly all runs. A machine that keeps a worker waiting for longer than its lease has
+    # another take over, as if the first had died; that costs what it had in hand, and no more.
+    assert verdict.unknown <= STOPS * TWO_BLOCKS
     assert all(worker.is_running for worker in workers)
 
 
