@@ -160,8 +160,9 @@ def project_reasons_sql(*, scope: str, spelled: str) -> str:
     """The rows behind `project_reasons` as text, as one array of pairs in JSON: ``spelled`` is an
     array of what `spellings` returns, ``scope`` what `project_scope` does."""
     return (
-        "SELECT json_agg(json_build_array(address_key, reason)) FROM suppressions "  # noqa: S608
-        f"WHERE scope = {scope} AND address_key = ANY({spelled})"
+        "SELECT json_agg(json_build_array(address_key, reason)) "  # noqa: S608
+        f"FROM unnest({spelled}) AS wanted (spelled) "
+        f"JOIN suppressions ON scope = {scope} AND address_key = wanted.spelled"
     )
 
 
