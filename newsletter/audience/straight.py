@@ -47,12 +47,18 @@ FROM (
         {listening.is_listened_sql(EventType.subscriber_created, project="$1")} AS is_listened
 ) AS shared
 LEFT JOIN LATERAL (
-    -- As a join: as ANY of an array the whole list was read in the order of its ids, and the array
-    -- made anew for each row, once the statement had a plan for all its values.
-    SELECT s.* FROM unnest({unfolded("$6", "text")}) AS wanted (address_key)
-    JOIN subscribers AS s ON s.list_id = $2 AND s.address_key = wanted.address_key
-    WHERE s.project_id = $1
-    ORDER BY s.id FOR UPDATE OF s
+    -- One look-up for each address, which OFFSET keeps apart. As one condition or as a join the list
+    -- was read once for each of them, where its statistics were not made yet and the plan was one for
+    -- all values: of 12,000, and 1.2 and 2.5 s for a thousand addresses, where this takes 3 ms.
+    SELECT * FROM subscribers
+    WHERE id = ANY(ARRAY(
+        SELECT found.id FROM unnest({unfolded("$6", "text")}) AS wanted (address_key)
+        CROSS JOIN LATERAL (
+            SELECT id FROM subscribers
+            WHERE project_id = $1 AND list_id = $2 AND address_key = wanted.address_key OFFSET 0
+        ) AS found
+    ))
+    ORDER BY id FOR UPDATE
 ) AS known ON true
 """  # noqa: S608 - built from words of the code, at import
 _SHARED = 5

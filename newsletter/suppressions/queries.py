@@ -159,10 +159,12 @@ def spellings(vault: Vault, project_id: UUID, address_keys: Collection[str]) -> 
 def project_reasons_sql(*, scope: str, spelled: str) -> str:
     """The rows behind `project_reasons` as text, as one array of pairs in JSON: ``spelled`` is an
     array of what `spellings` returns, ``scope`` what `project_scope` does."""
+    # One look-up for each: OFFSET keeps them from being one join, for which the whole scope is read
+    # again and again where its statistics were not made yet.
     return (
-        "SELECT json_agg(json_build_array(address_key, reason)) "  # noqa: S608
-        f"FROM unnest({spelled}) AS wanted (spelled) "
-        f"JOIN suppressions ON scope = {scope} AND address_key = wanted.spelled"
+        "SELECT json_agg(json_build_array(found.address_key, found.reason)) "  # noqa: S608
+        f"FROM unnest({spelled}) AS wanted (spelled) CROSS JOIN LATERAL (SELECT address_key, reason "
+        f"FROM suppressions WHERE scope = {scope} AND address_key = wanted.spelled OFFSET 0) AS found"
     )
 
 
