@@ -18,6 +18,7 @@ from newsletter.events.vocabulary import EventType
 from newsletter.kit import address, ids
 from newsletter.kit.db import Database
 from newsletter.kit.errors import Forbidden, NewsletterError, NotFound, ValidationFailed
+from newsletter.kit.schema import without_nul
 
 LOOK_AT = 5_000
 """Events that one page reads at most where what is asked for is in no index."""
@@ -58,8 +59,7 @@ async def wanted(session: AsyncSession, principal: Principal, asked: Asked) -> W
         if at is not None and at.tzinfo is None:
             raise ValidationFailed.of(field, "must have a zone, as in 2026-11-21T09:00:00Z")
     for field, text in (("tag", asked.tag), ("email", asked.email), ("message_id", asked.message_id)):
-        if text is not None and "\0" in text:
-            raise ValidationFailed.of(field, "must not contain the NUL character")
+        without_nul(field, text)
     mailing_id = await _mailing(session, principal, asked.campaign_id)
     if principal.list_ids and asked.campaign_id is None:
         raise Forbidden("This key is restricted to lists; name a campaign of one of them.")
@@ -92,12 +92,10 @@ async def _mailing(session: AsyncSession, principal: Principal, campaign_id: str
 
 async def _messages(session: AsyncSession, project: Project, asked: Asked) -> list[str] | None:
     """Their public ids; None: of all."""
-    if asked.email is None:
+    address_key = address.key_in_query("email", asked.email)
+    if address_key is None:
         return None if asked.message_id is None else [asked.message_id]
-    try:
-        wanted = messages.Wanted(address_key=address.parse(asked.email).key)
-    except ValueError as error:
-        raise ValidationFailed.of("email", str(error)) from None
+    wanted = messages.Wanted(address_key=address_key)
     found = await messages.listed(session, project, wanted, after=None, limit=MAX_MESSAGES)
     return [each.id for each in found if asked.message_id in (None, each.id)]
 

@@ -10,6 +10,7 @@ from newsletter.feedback.schemas import SuppressionOut
 from newsletter.kit import sheets
 from newsletter.kit.db import Database
 from newsletter.kit.errors import ValidationFailed
+from newsletter.kit.schema import without_nul
 from newsletter.suppressions import queries
 from newsletter.suppressions.models import Reason
 from newsletter.suppressions.queries import Level
@@ -60,8 +61,7 @@ def rows(raw: bytes, limit: int) -> list[dict[str, str]]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValidationFailed.of("body", "must be UTF-8") from None
-    if "\0" in text:
-        raise ValidationFailed.of("body", "must not contain the NUL character")
+    without_nul("body", text)
     try:
         found = list(_read(text, limit))
     except csv.Error as error:

@@ -12,6 +12,8 @@ from typing import Annotated
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field
 
+from newsletter.kit.errors import ValidationFailed
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -43,6 +45,15 @@ def parse(text: str) -> Address:
     if plain and "--" not in spelling and plain["top"].lower() not in _NAMED_SPECIALLY:
         return Address(spelling=spelling, key=spelling.lower())
     return parse_fully(spelling)
+
+
+def key_in_query(field: str, text: str | None) -> str | None:
+    """What makes two spellings of an address of the query string equal. Raises `ValidationFailed` on
+    ``field``, like any bad field."""
+    try:
+        return None if text is None else parse(text).key
+    except ValueError as error:
+        raise ValidationFailed.of(field, str(error)) from None
 
 
 def parse_fully(spelling: str) -> Address:

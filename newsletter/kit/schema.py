@@ -41,6 +41,13 @@ def instant(field: str, at: datetime | None) -> datetime | None:
         raise ValidationFailed.of(field, str(error)) from None
 
 
+def without_nul(field: str, text: str | None) -> str | None:
+    """A text that came outside of a `Body`. Raises `ValidationFailed` for one that PostgreSQL cannot hold."""
+    if text is not None and "\0" in text:
+        raise ValidationFailed.of(field, "must not contain the NUL character")
+    return text
+
+
 Time = Annotated[
     AwareDatetime,
     BeforeValidator(_written_out),

@@ -7,9 +7,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from newsletter.accounts.project import Principal
 from newsletter.kit import ids
 from newsletter.kit.db import Database
-from newsletter.kit.errors import ValidationFailed
 from newsletter.kit.idempotency import Once
-from newsletter.kit.schema import Data, Page
+from newsletter.kit.schema import Data, Page, without_nul
 from newsletter.settings import Settings
 from newsletter.templates import queries, service
 from newsletter.templates.queries import Shelf
@@ -44,8 +43,7 @@ class TemplateController(Controller):
         page: FromQuery[int] = 1,
         per_page: FromQuery[int] = 20,
     ) -> Page[TemplateSummary]:
-        if category is not None and "\0" in category:
-            raise ValidationFailed.of("category", "must not contain the NUL character")
+        without_nul("category", category)
         async with db.read() as session:
             sources, meta = await queries.listed(
                 session,

@@ -80,9 +80,14 @@ def _plain(text: str, allowed: Collection[str], branding: Branding | None) -> Me
     merge.require_no_stray(pieces)
     written = markers.place(markers.protect(pieces), Place.PLAIN)
     if branding is not None:
-        unsubscribe, view = (markers.place(markers.put(link_tag(name)), Place.URL) for name in _NAMES)
-        written = f"{written.rstrip()}\n\n{footer.as_text(branding, unsubscribe=unsubscribe, view=view)}\n"
+        written = f"{written.rstrip()}\n\n{footer.as_text(branding, **_links(markers))}\n"
     return merge.build(markers.pieces(written, as_plain=True), {})
+
+
+def _links(markers: Markers) -> dict[str, str]:
+    """The links of a footer, as its writers take them."""
+    unsubscribe, view = (markers.place(markers.put(link_tag(name)), Place.URL) for name in _NAMES)
+    return {"unsubscribe": unsubscribe, "view": view}
 
 
 def _part(name: str, read: Callable[[], Result]) -> Result:
@@ -166,13 +171,11 @@ def _text_of(page: str, branding: Branding | None, markers: Markers) -> MergeTem
     except RecursionError:
         raise MergeTagInvalid("the HTML nests too deeply") from None
     if branding is not None:
-        unsubscribe, view = (markers.place(markers.put(link_tag(name)), Place.URL) for name in _NAMES)
-        text += "\n\n" + footer.as_text(branding, unsubscribe=unsubscribe, view=view)
+        text += "\n\n" + footer.as_text(branding, **_links(markers))
     return merge.build(markers.pieces(text + "\n", as_plain=True), {})
 
 
 def _with_footer(page: str, branding: Branding, markers: Markers) -> str:
-    unsubscribe, view = (markers.place(markers.put(link_tag(name)), Place.URL) for name in _NAMES)
-    table = footer.as_html(branding, unsubscribe=unsubscribe, view=view, width=_FOOTER_WIDTH)
+    table = footer.as_html(branding, **_links(markers), width=_FOOTER_WIDTH)
     at = max((match.start() for match in _END_OF_BODY.finditer(page)), default=len(page))
     return page[:at] + table + page[at:]

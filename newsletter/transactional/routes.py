@@ -18,7 +18,7 @@ from newsletter.kit import address, ids, paging
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError, ValidationFailed
 from newsletter.kit.idempotency import Once
-from newsletter.kit.schema import CursorMeta, CursorPage, Data, bad_fields, instant
+from newsletter.kit.schema import CursorMeta, CursorPage, Data, bad_fields, instant, without_nul
 from newsletter.plans.catalogue import CallClass
 from newsletter.settings import Settings
 from newsletter.transactional import explaining, service, tracing
@@ -115,8 +115,8 @@ class MessageController(Controller):
         paging.check(1, per_page)
         wanted = Wanted(
             status=status,
-            tag=_text("tag", tag),
-            address_key=_key_of(email),
+            tag=without_nul("tag", tag),
+            address_key=address.key_in_query("email", email),
             campaign_id=ids.in_query("cmp", "campaign_id", campaign_id),
             since=instant("since", since),
             until=instant("until", until),
@@ -184,21 +184,6 @@ class MessageController(Controller):
         async with db.read() as session:
             found = await explaining.explained(session, principal, message_id, has_default=has_default)
         return Data(data=found)
-
-
-def _text(field: str, text: str | None) -> str | None:
-    if text is not None and "\0" in text:
-        raise ValidationFailed.of(field, "must not contain the NUL character")
-    return text
-
-
-def _key_of(email: str | None) -> str | None:
-    if email is None:
-        return None
-    try:
-        return address.parse(email).key
-    except ValueError as error:
-        raise ValidationFailed.of("email", str(error)) from None
 
 
 async def _prepared(

@@ -1,14 +1,10 @@
 """A customer of the page, and a receiver of their webhooks."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
+from tests.newcomer import list_id, receiver, settings
 
-from newsletter.settings import Settings, WebhookSettings
-from tests.client import Client
-from tests.mailbox import subscribed_list
-from tests.receiver import Receiver
+__all__ = ["SEND", "list_id", "receiver", "settings"]
 
 SEND: dict[str, Any] = {
     "from": "hello@acme.example.com",
@@ -19,21 +15,3 @@ SEND: dict[str, Any] = {
     "routing": {"purpose": "transactional"},
 }
 """The page's call, letter by letter."""
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Calls to the loopback are allowed, and time out soon."""
-    webhooks = WebhookSettings(allowed_ranges=("127.0.0.0/8",), timeout=2)
-    return settings.model_copy(update={"webhooks": webhooks})
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as made:
-        yield made
-
-
-@pytest.fixture
-async def list_id(client: Client) -> str:
-    return await subscribed_list(client, "Ada", "Grace")

@@ -224,7 +224,7 @@ async def page(
         rows = await queries.listed(
             session,
             principal.project.id,
-            address_key=_address_in_query("email", email),
+            address_key=address.key_in_query("email", email),
             level=level,
             reason=reason,
             list_ids=access.chosen_lists(principal, wanted) or (),
@@ -241,11 +241,3 @@ def allow(principal: Principal, held: Held) -> None:
         access.allow_everywhere(principal)
     else:
         access.allow(principal, held.reach.list_id)
-
-
-def _address_in_query(field: str, text: str | None) -> str | None:
-    """What makes two spellings of an address equal. Raises `ValidationFailed`."""
-    try:
-        return None if text is None else address.parse(text).key
-    except ValueError as error:
-        raise ValidationFailed.of(field, str(error)) from None
