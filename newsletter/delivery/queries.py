@@ -55,6 +55,11 @@ class FoundMessage:
     address: str
     address_key: str
 
+    @property
+    def ref(self) -> MessageRef:
+        """As the message's own links name it."""
+        return MessageRef(self.mailing_id, self.seq, self.subscriber_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:

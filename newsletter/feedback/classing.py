@@ -9,8 +9,8 @@ Networks are compared as they are kept, cut to /24 or /48 (`newsletter.feedback.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -176,14 +176,26 @@ def at_once(steps: Iterable[Step]) -> set[Step]:
         if len(followed) < LINKS_AT_ONCE:
             continue
         followed.sort(key=lambda step: step.at)
-        first = 0
-        for last, step in enumerate(followed):
-            while step.at - followed[first].at > AT_ONCE_SECONDS:
-                first += 1
-            window = followed[first : last + 1]
-            if len({each.url for each in window}) >= LINKS_AT_ONCE:
-                found.update(window)
+        found.update(_bursts(followed))
     return found
+
+
+def _bursts(followed: Sequence[Step]) -> Iterator[Step]:
+    """Of the links of one message in the order of time; each step enters and leaves the window once, so
+    that a link which somebody calls without end costs no more than its number of calls."""
+    urls: Counter[str] = Counter()
+    first = told = 0
+    for last, step in enumerate(followed):
+        urls[step.url] += 1
+        while step.at - followed[first].at > AT_ONCE_SECONDS:
+            left = followed[first].url
+            urls[left] -= 1
+            if not urls[left]:
+                del urls[left]
+            first += 1
+        if len(urls) >= LINKS_AT_ONCE:
+            yield from followed[max(first, told) : last + 1]
+            told = last + 1
 
 
 @lru_cache(maxsize=5_000)

@@ -17,7 +17,6 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery import queries as delivery
-from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Feedback
 from newsletter.delivery.queries import FoundMessage
 from newsletter.feedback import service
@@ -174,8 +173,7 @@ async def _apply(
         case EventKind.complained:
             return await service.complain(session, found, source=source)
         case EventKind.unsubscribed:
-            ref = MessageRef(found.mailing_id, found.seq, found.subscriber_id)
-            return await service.unsubscribe(session, ref, source=source)
+            return await service.unsubscribe(session, found.ref, source=source)
     return False
 
 

@@ -24,7 +24,7 @@ from newsletter.delivery.queries import FoundMessage
 from newsletter.delivery.return_path import ReturnPaths
 from newsletter.feedback import service
 from newsletter.feedback.models import ReturnedMail
-from newsletter.feedback.reports import MAX_BYTES, Kind, Report, read, taken_apart
+from newsletter.feedback.reports import MAX_BYTES, Asks, Kind, Report, read, taken_apart
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.db import Database, insert
 from newsletter.settings import BounceSettings
@@ -123,7 +123,7 @@ async def apply(
     session: AsyncSession, message: FoundMessage, report: Report, settings: BounceSettings
 ) -> bool:
     """What a returned mail changes; False where that is nothing. An automatic reply proves that the mail
-    arrived, a report of a delay nothing at all."""
+    arrived; reports of a delay or of failed authentication prove nothing about the reader."""
     match report.kind:
         case Kind.hard | Kind.soft if report.is_final:
             is_hard = report.kind is Kind.hard
@@ -136,8 +136,10 @@ async def apply(
                 reason=report.diagnostic or report.reason,
                 enhanced_status=report.status,
             )
-        case Kind.complaint:
+        case Kind.complaint if report.asks is Asks.no_more_mail:
             return await service.complain(session, message, source=SOURCE)
+        case Kind.complaint if report.asks is Asks.unsubscribe:
+            return await service.unsubscribe(session, message.ref, source=SOURCE)
         case Kind.auto_reply:
             return await service.note(session, message, Feedback.delivered)
     return False

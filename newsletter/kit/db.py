@@ -8,6 +8,7 @@ transactions, 60 concurrent check-then-write transactions all "succeeded" and co
 import asyncio
 import errno
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -49,6 +50,20 @@ SAY_EVERY = 20
 
 _OUTAGES = ("08", "40", "53", "57P", "58")
 """SQLSTATEs: connection, deadlock, disk or memory full, restart, a system call that failed."""
+_SQLITE_OUTAGES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""What the machine does to SQLite. A table or column that is not there is an ``OperationalError``, too."""
 _DEFERRED = "newsletter_deferred"
 _NO_BEGIN = "newsletter_no_begin"
 _USED_AT = "newsletter_used_at"
@@ -293,6 +308,9 @@ def is_outage(error: BaseException) -> bool:
     """Whether the database was away, full, locked or restarting, or gave this transaction up for
     another, rather than asked nonsense. Nothing was written; the same may succeed later."""
     if isinstance(error, DBAPIError):
+        if isinstance(error.orig, sqlite3.Error):
+            # The low byte is the code, the rest says more of it (SQLITE_IOERR_FSYNC …).
+            return getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _SQLITE_OUTAGES
         return (
             error.connection_invalidated
             or isinstance(error, (OperationalError, InterfaceError))

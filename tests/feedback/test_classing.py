@@ -1,8 +1,11 @@
 """Who is taken for a person and who for a machine."""
 
+import time
 from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from newsletter.feedback import classing
 from newsletter.feedback.classing import Reason, Request, Step, judge
@@ -99,3 +102,26 @@ def test_a_scanner_that_looks_at_every_link_of_a_long_mail_is_seen_as_one() -> N
     followed = steps(*(100.0 + number * 0.4 for number in range(20)))
 
     assert classing.at_once(followed) == set(followed)
+
+
+def test_a_link_that_is_called_without_end_takes_its_number_of_calls_and_not_the_square() -> None:
+    calls = 200_000
+    followed = [
+        Step("one", 100.0 + number / calls, f"https://example.org/{number % 3}") for number in range(calls)
+    ]
+    started = time.process_time()
+
+    assert len(classing.at_once(followed)) == calls
+    assert time.process_time() - started < 20  # The square took a second for each thousand.
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 4)), max_size=40))
+def test_bursts_are_found_as_a_look_at_each_pair_of_moments_finds_them(calls: list[tuple[int, int]]) -> None:
+    followed = [Step("one", at / 4, f"https://example.org/{url}") for at, url in calls]
+    windows = [
+        [step for step in followed if last.at - classing.AT_ONCE_SECONDS <= step.at <= last.at]
+        for last in followed
+    ]
+    bursts = [window for window in windows if len({step.url for step in window}) >= classing.LINKS_AT_ONCE]
+
+    assert classing.at_once(followed) == {step for window in bursts for step in window}

@@ -195,15 +195,38 @@ async def test_what_is_no_bounce_ends_nothing(world: World) -> None:
         assert await world.standing(person) == ("active", [])
 
 
-async def test_a_complaint_is_applied_by_the_name_that_it_returns(world: World) -> None:
+def report_on(path: str, feedback_type: str) -> bytes:
+    """ARF, with the mail that has this return path."""
     head = 'From: fbl@example.net\nMIME-Version: 1.0\nContent-Type: multipart/report; boundary="b"'
-    told = "Feedback-Type: abuse\nUser-Agent: x/1\nVersion: 1\n"
-    ours = f"Return-Path: <{world.paths['Grace']}>\nSubject: Hello\n\nHi\n"
+    told = f"Feedback-Type: {feedback_type}\nUser-Agent: x/1\nVersion: 1\n"
+    ours = f"Return-Path: <{path}>\nSubject: Hello\n\nHi\n"
     parts = (("message/feedback-report", told), ("message/rfc822", ours))
-    raw = mail(head, "".join(f"--b\nContent-Type: {kind}\n\n{text}\n" for kind, text in parts) + "--b--")
+    return mail(head, "".join(f"--b\nContent-Type: {kind}\n\n{text}\n" for kind, text in parts) + "--b--")
+
+
+@pytest.mark.parametrize("feedback_type", ["abuse", "fraud", "virus"])
+async def test_a_complaint_is_applied_by_the_name_that_it_returns(world: World, feedback_type: str) -> None:
+    raw = report_on(world.paths["Grace"], feedback_type)
     assert (await world.hand_in(raw)).json() == {"data": {"status": "accepted"}}
     await run_due(world.runtime)
     assert await world.standing("Grace") == ("complained", [("complaint", "returned mail")])
+
+
+async def test_an_opt_out_by_the_mailbox_is_an_unsubscribe_and_no_complaint(world: World) -> None:
+    for _ in range(2):
+        await world.hand_in(report_on(world.paths["Grace"], "opt-out"))
+        await run_due(world.runtime)
+    assert await world.standing("Grace") == ("unsubscribed", [("unsubscribe", "returned mail")])
+    assert await world.feedback(world.paths["Grace"]) is None
+    assert await world.standing("Ada") == ("active", [])
+
+
+@pytest.mark.parametrize("feedback_type", ["auth-failure", "not-spam"])
+async def test_a_report_that_no_reader_made_ends_nothing(world: World, feedback_type: str) -> None:
+    await world.hand_in(report_on(world.paths["Grace"], feedback_type))
+    await run_due(world.runtime)
+    assert await world.standing("Grace") == ("active", [])
+    assert await world.feedback(world.paths["Grace"]) is None
 
 
 async def test_soft_bounces_in_a_row_end_mail_to_the_address(world: World) -> None:

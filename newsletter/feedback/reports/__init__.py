@@ -12,6 +12,6 @@ The words of a server's answer decide over its status code where they are plain 
 """
 
 from newsletter.feedback.reports.read import MAX_BYTES, read, taken_apart
-from newsletter.feedback.reports.report import Kind, Report
+from newsletter.feedback.reports.report import Asks, Kind, Report
 
-__all__ = ["MAX_BYTES", "Kind", "Report", "read", "taken_apart"]
+__all__ = ["MAX_BYTES", "Asks", "Kind", "Report", "read", "taken_apart"]

@@ -5,17 +5,22 @@ import re
 
 from newsletter.feedback.reports import causes
 from newsletter.feedback.reports.opened import Fields, Opened, sender
-from newsletter.feedback.reports.report import Kind, Report
+from newsletter.feedback.reports.report import Asks, Kind, Report
 
+_ABUSE, _OPT_OUT = "the reader called the mail spam", "the reader asked to get no more mail"
 _TYPES = {
-    "abuse": "the reader called the mail spam",
-    "fraud": "the reader called the mail a fraud",
-    "virus": "the reader's system found a virus in the mail",
-    "opt-out": "the reader asked to get no more mail",
-    "opt-out-list": "the reader asked to get no more mail",
-    "other": "the reader complained about the mail",
+    "abuse": (_ABUSE, Asks.no_more_mail),
+    "fraud": ("the reader called the mail a fraud", Asks.no_more_mail),
+    "virus": ("the reader's system found a virus in the mail", Asks.no_more_mail),
+    "miscategorized": ("the reader complained about the mail", Asks.no_more_mail),
+    "other": ("the reader complained about the mail", Asks.no_more_mail),
+    "opt-out": (_OPT_OUT, Asks.unsubscribe),
+    "opt-out-list": (_OPT_OUT, Asks.unsubscribe),
+    "auth-failure": ("the mail's authentication failed there; no reader complained", Asks.attention),
+    "dkim": ("the mail's authentication failed there; no reader complained", Asks.attention),
 }
-"""Feedback types that come from a reader. ``auth-failure`` (RFC 6591) and ``not-spam`` do not."""
+"""The registered feedback types (RFC 5965 §7.3, RFC 6591), and those of the drafts before them, which are
+still sent. ``not-spam`` (RFC 6430) is the one that objects to nothing."""
 _SUBJECT = re.compile(r"^complaint about message from \d", re.IGNORECASE)
 
 
@@ -26,15 +31,17 @@ def read(opened: Opened) -> Report | None:
     if _SUBJECT.match(opened.headers.get("subject", "")):
         # Microsoft's Junk Mail Reporting Program: the message as an attachment, and no report.
         recipient = opened.returned.get("x-hmxmroriginalrecipient") or None
-        return Report(Kind.complaint, _TYPES["abuse"], recipient=recipient)
+        return Report(Kind.complaint, _ABUSE, recipient=recipient)
     return _opt_out(opened) or _of_notification(opened.text)
 
 
 def _of_report(fields: Fields) -> Report:
-    kind = fields.get("feedback-type", "abuse").lower()
+    kind = fields.get("feedback-type", "abuse").strip().lower()
     recipient = fields.get("original-rcpt-to") or fields.get("removal-recipient")
+    recipient = recipient and recipient.strip("<> ")
     if kind in _TYPES:
-        return Report(Kind.complaint, _TYPES[kind], recipient=recipient and recipient.strip("<>"))
+        reason, asks = _TYPES[kind]
+        return Report(Kind.complaint, reason, recipient=recipient, asks=asks)
     return Report(Kind.other, f"a feedback report of the type {kind[:50]}", recipient=recipient)
 
 
@@ -43,7 +50,7 @@ def _opt_out(opened: Opened) -> Report | None:
     headers = opened.headers
     is_automatic = headers.get("auto-submitted", "no").lower().startswith("auto-")
     if is_automatic and headers.get("subject", "").strip().lower() == "unsubscribe":
-        return Report(Kind.complaint, _TYPES["opt-out"], recipient=sender(opened))
+        return Report(Kind.complaint, _OPT_OUT, recipient=sender(opened), asks=Asks.unsubscribe)
     return None
 
 
@@ -70,9 +77,7 @@ def _object(text: str) -> dict[str, object] | None:
 def _of_json(told: dict[str, object]) -> Report | None:
     kind = str(told.get("notificationType", "")).lower()
     if kind == "complaint":
-        return Report(
-            Kind.complaint, _TYPES["abuse"], recipient=_first(told, "complaint").get("emailAddress")
-        )
+        return Report(Kind.complaint, _ABUSE, recipient=_first(told, "complaint").get("emailAddress"))
     if kind != "bounce":
         return Report(Kind.other, f"a notification of the type {kind[:50]}")
     first = _first(told, "bounce")

@@ -12,11 +12,23 @@ class Kind(StrEnum):
     soft = "soft"
     """Not delivered for another reason, or not yet: the address may be good."""
     complaint = "complaint"
-    """The reader called the mail spam, or asked through the mailbox to be left alone."""
+    """The receiver's side objects to the mail: the reader called it spam or asked through the mailbox to be
+    left alone, or its system reports it. What follows from it is in `Report.asks`."""
     auto_reply = "auto_reply"
     """Out of office and the like: the mail arrived."""
     other = "other"
     """None of these: ordinary mail, a report of success, a report about somebody's DNS records."""
+
+
+class Asks(StrEnum):
+    """What a complaint wants of the sender."""
+
+    no_more_mail = "no_more_mail"
+    """The reader called the mail spam, or harmful: nothing more from this sender."""
+    unsubscribe = "unsubscribe"
+    """The reader left by a button of the mailbox: as if they had followed the mail's own link."""
+    attention = "attention"
+    """A system reports failed authentication (RFC 6591): the operator's matter, and no reader's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +48,7 @@ class Report:
     diagnostic: str | None = None
     is_final: bool = True
     """False where the mail was not delivered *yet*: its server is still trying."""
+    asks: Asks = Asks.no_more_mail
+    """Of a complaint."""
     message_id: str | None = None
     return_path: str | None = None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from newsletter.feedback.reports import Kind, read
+from newsletter.feedback.reports import Asks, Kind, read
 from newsletter.feedback.reports.causes import Cause
 from tests.feedback.reports import samples
 from tests.feedback.reports.samples import dsn
@@ -113,15 +113,26 @@ def test_a_message_that_is_still_tried_is_soft_whatever_was_said() -> None:
     assert read(samples.DELAYED).kind is Kind.soft
 
 
-@pytest.mark.parametrize("kind", ["abuse", "fraud", "virus", "opt-out", "other"])
-def test_a_readers_feedback_report_is_a_complaint(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "asks"),
+    [
+        ("abuse", Asks.no_more_mail),
+        ("fraud", Asks.no_more_mail),
+        ("Virus", Asks.no_more_mail),
+        ("other", Asks.no_more_mail),
+        ("opt-out", Asks.unsubscribe),
+        ("opt-out-list", Asks.unsubscribe),
+        ("auth-failure", Asks.attention),
+    ],
+)
+def test_a_feedback_report_is_a_complaint_that_says_what_it_asks_for(kind: str, asks: Asks) -> None:
     report = read(samples.arf(kind))
-    assert (report.kind, report.recipient) == (Kind.complaint, "reader@example.org")
-    assert report.message_id == "<msg_1@example.com>"
+    assert (report.kind, report.asks) == (Kind.complaint, asks)
+    assert (report.recipient, report.message_id) == ("reader@example.org", "<msg_1@example.com>")
 
 
-@pytest.mark.parametrize("kind", ["auth-failure", "not-spam", "dmarc"])
-def test_a_report_that_no_reader_made_is_no_complaint(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["not-spam", "dmarc", "x-hello"])
+def test_a_report_that_objects_to_nothing_is_no_complaint(kind: str) -> None:
     assert read(samples.arf(kind)).kind is Kind.other
 
 
