@@ -71,6 +71,8 @@ class Sink:
     ) -> None:
         self.delay = delay
         """Seconds between a message and its answer; may be changed at any time."""
+        self.is_held = False
+        """While it is set, no message is taken: what arrives waits for its answer."""
         self.connections = 0
         self._users = users
         self._tls = tls
@@ -232,6 +234,8 @@ class _Handler:
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         if self._sink.delay:
             await asyncio.sleep(self._sink.delay)
+        while self._sink.is_held:
+            await asyncio.sleep(0.01)
         for recipient in envelope.rcpt_tos:
             if answer := self._sink._answer(recipient, "data"):
                 return answer

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.delivery.models import Mailing, MailingStatus
 
 LOOK_EVERY = 0.4
-"""Seconds between two looks at the mailing while its mails are on the wire. Each block reads the
-status anyway; but a slow server takes minutes for one, and a pause must hold within a second."""
+"""Seconds between two looks at the mailing, and at who of its readers left, while their mails are on
+the wire. Each block reads both anyway; but a slow server takes minutes for one, and a pause or an
+unsubscribe must hold within a second."""
 
 
 class Halt(Enum):
@@ -52,18 +53,17 @@ async def is_paused(session: AsyncSession, mailing_id: UUID) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def watching(look: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-    """Calls ``look`` again and again while the block runs, until it says that it has seen enough.
+async def watching(look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Calls ``look`` again and again while the block runs.
 
     A database that is away is no news here: the lease runs out by itself.
     """
 
     async def watch() -> None:
-        has_seen = False
-        while not has_seen:
+        while True:
             await asyncio.sleep(LOOK_EVERY)
             with contextlib.suppress(DBAPIError, OSError, PoolTimeout):
-                has_seen = await look()
+                await look()
 
     task = asyncio.create_task(watch())
     try:

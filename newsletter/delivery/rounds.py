@@ -34,6 +34,7 @@ from newsletter.tallies import service as tallies
 
 SUPPRESSED = "the address is suppressed"
 LEFT = "no longer subscribed"
+WITHDRAWN = "withdrawn before it was begun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ async def _step_by_step(
     ).scalar_one()
     if status is not MailingStatus.running or not wanted:
         return Round(status, frozenset())
-    judged = await _judge(session, books, gate, wanted)
+    judged = await judge(session, books, gate, wanted)
     await _write(session, books, gate, judged)
     stopped = {decision.seq for decision in judged}
     opened = await ledger.open_block(session, books, [seq for seq in wanted if seq not in stopped])
@@ -97,7 +98,7 @@ async def _write(session: AsyncSession, books: Books, gate: Gate, decisions: Seq
     await announcing.announce_outcomes(session, gate.listened, books.mailing_id, written)
 
 
-async def _judge(session: AsyncSession, books: Books, gate: Gate, wanted: Collection[int]) -> list[Decision]:
+async def judge(session: AsyncSession, books: Books, gate: Gate, wanted: Collection[int]) -> list[Decision]:
     """Who of these must not be mailed after all."""
     is_suppressed = suppressions.is_suppressed(
         Message.address_key,

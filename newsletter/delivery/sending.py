@@ -4,7 +4,8 @@ One transaction writes the outcomes of block k and sets block k+2 to ``sending``
 may its DATA begin (`newsletter.delivery.rounds`). So while block k+1 is on the wire, the books
 of k are written and k+2 is merged. All batches of a process share its two lanes, so a killed
 process leaves at most two blocks ``unknown``. Suppressions and the mailing's status are read
-again in that transaction.
+again in that transaction, and while its mails are on the wire every `halting.LOOK_EVERY` seconds:
+with a slow server a block takes minutes.
 
 What a server's answer means for a message is in `newsletter.delivery.answers`, which outcome
 may follow which in `newsletter.delivery.ledger`, who owns a batch in `newsletter.delivery.batches`.
@@ -73,12 +74,17 @@ class Block:
     skipped: list[Decision]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
     """A block on the wire, and what is known of it so far."""
 
-    task: asyncio.Task[None]
-    decisions: list[Decision]
+    recipients: Mapping[int, Recipient]
+    left: dict[int, Envelope]
+    """Not decided yet."""
+    decisions: list[Decision] = field(default_factory=list)
+    withdrawn: set[int] = field(default_factory=set)
+    """Of those left, who must not be mailed after all. While there are any, no message is begun."""
+    task: asyncio.Task[None] = field(init=False)
 
 
 async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
@@ -144,11 +150,15 @@ class _BatchRun:
             self._ours_until = asked_at + self._books.lease
         return is_ours
 
-    async def look(self) -> bool:
-        """Whether somebody has asked for a halt, which then holds before the next message."""
+    async def look(self) -> None:
+        """Has what was asked for meanwhile hold before the next message: a halt of all, or that some
+        of those on the wire get no mail."""
+        left = [seq for delivery in self._on_the_wire for seq in delivery.left]
         async with self._parts.db.read() as session:
-            self._halt = self._halt or await halting.asked_for(session, self._mailing.id)
-        return self._halt is not None
+            self._halt = await halting.asked_for(session, self._mailing.id) or self._halt
+            judged = await rounds.judge(session, self._books, self._gate, left) if left else ()
+        for delivery in self._on_the_wire:
+            delivery.withdrawn.update(each.seq for each in judged if each.seq in delivery.left)
 
     def _must_stop(self) -> bool:
         """Read before each message: a process that was frozen, or whose database is away, begins
@@ -197,9 +207,9 @@ class _BatchRun:
                 lanes.give_back()
 
     def _begin(self, block: Block) -> None:
-        decisions: list[Decision] = []
-        task = asyncio.create_task(self._deliver(block, decisions))
-        self._on_the_wire.append(Delivery(task, decisions))
+        delivery = Delivery(block.recipients, block.envelopes)
+        delivery.task = asyncio.create_task(self._deliver(delivery))
+        self._on_the_wire.append(delivery)
 
     async def _save(self) -> None:
         """On the way out of an error, or of a process that must end now: writes what is known, if
@@ -264,15 +274,31 @@ class _BatchRun:
             return Halt.expired
         return Halt.stopping if self._parts.is_stopping() else None
 
-    async def _deliver(self, block: Block, decisions: list[Decision]) -> None:
-        seqs, envelopes = list(block.envelopes), list(block.envelopes.values())
-        async for index, result in self._provider.send_many(envelopes, self._must_stop):
-            decisions.append(self._answers.decide(block.recipients[seqs[index]], result))
-            if isinstance(result, Receipt):
-                self._has_sent = True
-            elif isinstance(result, ServerDown) and self._halt is None:
-                self._halt = Halt.stopping if self._parts.is_stopping() else Halt.outage
-                log.warning("no message is begun any more", reason=result.text)
+    async def _deliver(self, delivery: Delivery) -> None:
+        """Who is withdrawn ends the call of the provider, and what it did not begin goes into the
+        next, without them. So no provider need know of it, and a message costs no more."""
+        left, decisions, withdrawn = delivery.left, delivery.decisions, delivery.withdrawn
+
+        def must_stop() -> bool:
+            return bool(withdrawn) or self._must_stop()
+
+        while left:
+            seqs, envelopes = list(left), list(left.values())
+            async for index, result in self._provider.send_many(envelopes, must_stop):
+                if withdrawn and isinstance(result, ServerDown):
+                    continue
+                seq = seqs[index]
+                del left[seq]
+                decisions.append(self._answers.decide(delivery.recipients[seq], result))
+                if isinstance(result, Receipt):
+                    self._has_sent = True
+                elif isinstance(result, ServerDown) and self._halt is None:
+                    self._halt = Halt.stopping if self._parts.is_stopping() else Halt.outage
+                    log.warning("no message is begun any more", reason=result.text)
+            # Untried, and due at once: what they end as is judged in one place, before a block is opened.
+            untried = [seq for seq in withdrawn if left.pop(seq, None) is not None]
+            decisions += [Decision(seq, Outcome.pending, rounds.WITHDRAWN) for seq in untried]
+            withdrawn.clear()
 
     async def _end(self) -> Again | None:
         """Leaves the batch as the next claim should find it."""

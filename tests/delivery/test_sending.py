@@ -11,8 +11,9 @@ from newsletter.audience.models import Status, Subscriber
 from newsletter.delivery import batches, sending
 from newsletter.delivery.ledger import Books
 from newsletter.delivery.models import Outcome
-from newsletter.delivery.sending import Parts
+from newsletter.delivery.sending import Parts, _BatchRun
 from newsletter.kit.db import Database
+from newsletter.kit.jobs import Again
 from newsletter.runtime import Runtime
 from newsletter.suppressions import service as suppressions
 from newsletter.suppressions.models import Reason
@@ -206,6 +207,60 @@ async def test_who_leaves_while_their_block_waits_its_turn_gets_nothing(
     outcomes = await sent.outcomes()
     assert (outcomes["u8"], outcomes["u9"]) == (Outcome.suppressed, Outcome.skipped)
     assert len(smtp_sink.recipients) == 8
+
+
+async def test_who_leaves_while_their_block_is_on_the_wire_gets_nothing_that_was_not_begun(
+    launch: Launch,
+    runtime: Runtime,
+    smtp_sink: Sink,
+    live: Project,
+    live_client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One block, two connections, and a server that keeps both waiting."""
+    left, looked = asyncio.Event(), asyncio.Event()
+    look = _BatchRun.look
+
+    async def noted(run: _BatchRun) -> None:
+        sees_it = left.is_set()
+        await look(run)
+        if sees_it:
+            looked.set()
+
+    monkeypatch.setattr(_BatchRun, "look", noted)
+    sent = await launch(10)
+    smtp_sink.is_held = True
+    one_block = runtime.settings.delivery.model_copy(update={"block_size": 10})
+    parts = Parts(runtime.db, runtime.letters, one_block, runtime.provider_for, lambda: False)
+    [batch] = await sent.batches()
+    running = asyncio.create_task(sending.send_batch(parts, batch.id))
+    while set((await sent.outcomes()).values()) != {Outcome.sending}:
+        await asyncio.sleep(0.01)
+    assert (await live_client.request("DELETE", "/subscribers/u8@example.com")).status_code == 204
+    async with runtime.db.unit_of_work() as session:
+        await suppressions.suppress(
+            session,
+            project_id=live.id,
+            scope=project_scope(live.id),
+            address_keys=["u9@example.com"],
+            reason=Reason.manual,
+            source="test",
+        )
+    left.set()
+    await looked.wait()
+    smtp_sink.is_held = False
+    again = await running
+
+    others = sorted(f"u{number}@example.com" for number in (1, 2, 3, 4, 5, 6, 7, 10))
+    assert smtp_sink.recipients == others
+    # They are untried, and what becomes of them is judged where it is for everybody.
+    assert again == Again(0)
+    assert await sending.send_batch(parts, batch.id) is None
+    assert smtp_sink.recipients == others
+    untried = {each.address: each.outcome for each in await sent.messages() if not each.attempts}
+    assert untried == {"u8@example.com": Outcome.skipped, "u9@example.com": Outcome.suppressed}
+    usage = await live_client.data("GET", "/account/usage")
+    assert (usage["mails"]["used"], usage["mails"]["reserved"]) == (8, 0)
 
 
 async def test_a_worker_that_cannot_renew_its_lease_begins_no_more_mail(
