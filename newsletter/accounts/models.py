@@ -50,6 +50,8 @@ class ProjectRow(Base):
     )
     track_opens: Mapped[bool] = mapped_column(default=False)
     track_clicks: Mapped[bool] = mapped_column(default=False)
+    utm: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """``source``, ``medium``, ``campaign``, ``term`` and ``content`` of links, those that there are."""
     default_template_id: Mapped[UUID | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

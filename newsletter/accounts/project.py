@@ -40,6 +40,7 @@ class Profile:
     resubscribe: Resubscribe
     track_opens: bool
     track_clicks: bool
+    utm: Mapping[str, str]
     default_template_id: UUID | None
 
     @property

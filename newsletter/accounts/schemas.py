@@ -71,6 +71,41 @@ ShownName = Annotated[Line, Field(max_length=200), AfterValidator(_without_tags)
 """A name that readers see in their mail program."""
 
 
+UTM_TOKENS = ("campaign_id", "campaign_name", "list_name")
+"""What a UTM value may name, as in ``{{campaign_name}}``; empty in single mails."""
+UTM_TOKEN = re.compile(r"\{\{\s*(" + "|".join(UTM_TOKENS) + r")\s*\}\}")
+
+
+def _utm_value(text: str) -> str:
+    if "{{" in (rest := UTM_TOKEN.sub("", text)) or "}}" in rest or "{%" in rest:
+        raise ValueError(f"may only name {', '.join(f'{{{{{name}}}}}' for name in UTM_TOKENS)}")
+    return text
+
+
+UTMValue = Annotated[Line, Field(min_length=1, max_length=200), AfterValidator(_utm_value)]
+
+
+class UTM(Body):
+    """What is added to the links of a mail, for the statistics of the site that they lead to. A value may
+    hold ``{{campaign_name}}``, ``{{campaign_id}}`` and ``{{list_name}}``."""
+
+    source: Annotated[UTMValue, Field(examples=["newsletter"])] | None = None
+    """``utm_source``."""
+    medium: Annotated[UTMValue, Field(examples=["email"])] | None = None
+    """``utm_medium``."""
+    campaign: Annotated[UTMValue, Field(examples=["{{campaign_name}}"])] | None = None
+    """``utm_campaign``."""
+    term: UTMValue | None = None
+    """``utm_term``."""
+    content: UTMValue | None = None
+    """``utm_content``."""
+
+    def given(self) -> dict[str, str | None]:
+        """What the caller wrote: a member that is null takes a parameter away, one that is left out
+        does not."""
+        return self.model_dump(exclude_unset=True)
+
+
 class Branding(Body):
     """How mails of the project look."""
 
@@ -99,6 +134,8 @@ class ProjectUpdate(Body):
     resubscribe: Resubscribe = Resubscribe.allow
     track_opens: Switch = False
     track_clicks: Switch = False
+    utm: UTM | None = None
+    """Of all mails, unless a campaign or a single mail says otherwise. Members that are left out stay."""
 
 
 class ProjectOut(Schema):
@@ -117,6 +154,7 @@ class ProjectOut(Schema):
     resubscribe: Resubscribe
     track_opens: bool
     track_clicks: bool
+    utm: UTM
     default_template_id: TemplateId | None
     """None: the packaged default. `PATCH /templates/{id}` with ``is_default`` sets it."""
     inbox_url: str | None = None

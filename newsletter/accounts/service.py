@@ -67,6 +67,9 @@ async def update_project(session: AsyncSession, project: Project, changes: Proje
     branding = values.pop("branding", None)
     if branding is not None:
         row.branding = {**row.branding, **branding}
+    if "utm" in values:
+        utm = {**row.utm, **given} if (given := values.pop("utm")) is not None else {}
+        row.utm = {name: value for name, value in utm.items() if value is not None}
     for field, value in values.items():
         setattr(row, field, value)
     row.updated_at = clock.now()

@@ -79,6 +79,8 @@ REQUESTS: Final[dict[str, JSON]] = {
             preheader="Three things that changed.",
             html='<p>Hello {{ first_name | default: "there" }}, here are this week\'s updates.</p>',
             scheduled_at=_LATER,
+            track_clicks=True,
+            utm={"campaign": "weekly roundup"},
         ),
         "local_hour": _call(
             "At nine in the morning of each reader",
@@ -167,6 +169,7 @@ REQUESTS: Final[dict[str, JSON]] = {
             from_name="Acme News",
             postal_address="Acme Ltd, 1 Main Street, Springfield",
             time_zone="Europe/Berlin",
+            utm={"source": "acme", "medium": "email", "campaign": "{{campaign_name}}"},
         )
     },
 }
@@ -213,6 +216,9 @@ _CAMPAIGN_OUT: Final[JSON] = {
     "scheduled_at": None,
     "scheduled_timezone": None,
     "send_at_local_hour": None,
+    "track_opens": None,
+    "track_clicks": True,
+    "utm": {"campaign": "weekly roundup"},
     "started_at": None,
     "sent_at": None,
     "finished_at": None,

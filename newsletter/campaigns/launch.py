@@ -8,15 +8,15 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
-from newsletter.accounts.project import Project
+from newsletter.accounts.project import Profile, Project
 from newsletter.audience import queries as audience
 from newsletter.campaigns import errors, local_time
 from newsletter.campaigns.models import Campaign, CampaignStatus
-from newsletter.delivery import senders
+from newsletter.delivery import senders, utm
 from newsletter.delivery import service as delivery
 from newsletter.delivery.models import MailingKind
 from newsletter.delivery.service import Order, QuotaExceeded, Sender
-from newsletter.kit import clock, jobs
+from newsletter.kit import clock, ids, jobs
 from newsletter.kit.address import domain_of
 from newsletter.kit.db import db_now
 from newsletter.plans import service as plans
@@ -103,10 +103,10 @@ async def start(
         kind=MailingKind.campaign,
         source_id=campaign.id,
         list_id=campaign.list_id,
-        content=compiled.to_json(),
+        content=utm.tagged(compiled, utm_of(campaign, profile, listed.name)).to_json(),
         sender=sender,
-        track_opens=profile.track_opens,
-        track_clicks=profile.track_clicks,
+        track_opens=profile.track_opens if campaign.track_opens is None else campaign.track_opens,
+        track_clicks=profile.track_clicks if campaign.track_clicks is None else campaign.track_clicks,
     )
     started = await delivery.start(
         session,
@@ -139,6 +139,16 @@ async def sender_of(
         reply_to=campaign.reply_to or profile.reply_to,
         list_name=list_name,
     )
+
+
+def utm_of(campaign: Campaign, profile: Profile, list_name: str | None) -> dict[str, str]:
+    """The UTM parameters of the project, with what the campaign changes of them."""
+    values = {
+        "campaign_id": ids.public("cmp", campaign.id),
+        "campaign_name": campaign.name,
+        "list_name": list_name or "",
+    }
+    return utm.parameters(profile.utm, campaign.utm, values=values)
 
 
 def check_version(campaign: Campaign, version: int | None) -> None:

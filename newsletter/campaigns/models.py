@@ -51,6 +51,11 @@ class Campaign(Base):
     from_email: Mapped[str | None] = mapped_column(text(320))
     from_name: Mapped[str | None] = mapped_column(text(200))
     reply_to: Mapped[str | None] = mapped_column(text(320))
+    track_opens: Mapped[bool | None]
+    """None: as the project has it."""
+    track_clicks: Mapped[bool | None]
+    utm: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """What it changes of the project's; a member that is null takes a parameter away."""
     status: Mapped[CampaignStatus] = mapped_column(status_type(CampaignStatus, "status"))
     status_reason: Mapped[dict[str, Any] | None]
     version: Mapped[int] = mapped_column(default=1)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
-from newsletter.accounts.schemas import ShownName, TimeZone
+from newsletter.accounts.schemas import UTM, ShownName, TimeZone
 from newsletter.audience.schemas import ListId, SubscriberId
 from newsletter.campaigns import local_time
 from newsletter.campaigns.models import CampaignStatus, CreationMethod
@@ -98,6 +98,11 @@ class CampaignCreate(Scheduled):
     """Send at once, unless ``scheduled_at`` says when."""
     send_at_local_hour: LocalHour | None = None
     """Each reader gets it when it is this hour on their own clock, within a day of the launch."""
+    track_opens: Switch | None = None
+    """Null: as the project has it when the campaign is launched."""
+    track_clicks: Switch | None = None
+    utm: UTM | None = None
+    """What is left out of it is the project's; a member that is null takes a parameter away."""
     ai: Topic | None = None
     html: Annotated[
         str | None, Field(validate_default=True, examples=["<p>Hello! Here are this week's updates.</p>"])
@@ -127,6 +132,10 @@ class CampaignUpdate(Scheduled):
     reply_to: SenderAddress | None = None
     html: Annotated[str, Field(min_length=1)] | None = None
     send_at_local_hour: LocalHour | None = None
+    track_opens: Switch | None = None
+    track_clicks: Switch | None = None
+    utm: UTM | None = None
+    """Replaces what the campaign had."""
 
 
 class CampaignSend(Scheduled):
@@ -165,6 +174,11 @@ class CampaignSummary(Schema):
     from_email: str | None
     from_name: str | None
     reply_to: str | None
+    track_opens: bool | None
+    """Null: as the project has it when the campaign is launched."""
+    track_clicks: bool | None
+    utm: dict[str, str | None]
+    """What it changes of the project's."""
     recipient_count: int
     emails_sent: int
     emails_failed: int

@@ -18,6 +18,7 @@ from newsletter.campaigns.launch import check_version, touch
 from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.delivery import queries as books
 from newsletter.delivery import service as delivery
+from newsletter.delivery import utm
 from newsletter.delivery.letter import merge_values
 from newsletter.delivery.models import MailingKind, MailingStatus
 from newsletter.delivery.service import Order, Started
@@ -123,7 +124,8 @@ async def send_test(
     listed = await audience.find_list(session, project, campaign.list_id)
     list_name = listed.name if listed else None
     sender = await launch.sender_of(session, project, campaign, settings, list_name=list_name)
-    order = Order(MailingKind.test, campaign.id, campaign.list_id, mail.to_json(), sender)
+    content = utm.tagged(mail, await utm_parameters(session, project, campaign)).to_json()
+    order = Order(MailingKind.test, campaign.id, campaign.list_id, content, sender)
     limit = plan.limits[Resource.mails]
     return await delivery.start_to(
         session, project, order, addresses, mail_limit=limit, settings=settings.delivery
@@ -205,6 +207,13 @@ async def launch_now(
 
 async def compile_campaign(frame: Frame, campaign: Campaign) -> Compiled:
     return await drafting.compiled_in(frame, campaign.subject, campaign.preheader, campaign.content)
+
+
+async def utm_parameters(session: AsyncSession, project: Project, campaign: Campaign) -> dict[str, str]:
+    """What a launch now would add to its links."""
+    listed = await audience.find_list(session, project, campaign.list_id)
+    profile = await accounts.profile(session, project)
+    return launch.utm_of(campaign, profile, listed.name if listed else None)
 
 
 async def sample_values(

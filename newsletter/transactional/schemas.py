@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
 )
 
+from newsletter.accounts.schemas import UTM
 from newsletter.audience.schemas import Scalar
 from newsletter.delivery import headers
 from newsletter.delivery.headers import HeaderInvalid
@@ -218,6 +219,8 @@ class TrackingIn(Body):
 
     opens: Switch | None = None
     clicks: Switch | None = None
+    utm: UTM | None = None
+    """Added to links, tracked or not; a member that is null takes the project's away."""
 
 
 class Send(Body):

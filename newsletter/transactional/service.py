@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Principal, Profile
 from newsletter.audience import queries as audience
-from newsletter.delivery import headers, posting, senders
+from newsletter.delivery import headers, posting, senders, utm
 from newsletter.delivery.headers import HeaderInvalid
 from newsletter.delivery.mime import File
 from newsletter.delivery.models import Role
@@ -155,7 +155,10 @@ class _Desk:
     designs: int = 0
 
     def writing(self, body: Send, names: frozenset[str]) -> Writing:
-        compiled_key = (body.subject, body.html, body.text, body.template_id, body.routing.purpose, names)
+        given = body.tracking.utm.given() if body.tracking.utm else {}
+        added = utm.parameters(self.common.profile.utm, given)
+        text = (body.subject, body.html, body.text, body.template_id, body.routing.purpose)
+        compiled_key = (*text, names, *added.items())
         files = tuple(
             File(each.filename, each.media_type, each.content, each.content_id) for each in body.attachments
         )
@@ -163,14 +166,14 @@ class _Desk:
         key = (compiled_key, body.reply_to, fields, files)
         if key not in self.writings:
             self.writings[key] = Writing(
-                self._compiled(body, compiled_key, names), body.reply_to, fields, files
+                self._compiled(body, compiled_key, names, added), body.reply_to, fields, files
             )
         return self.writings[key]
 
-    def _compiled(self, body: Send, key: object, names: frozenset[str]) -> Compiled:
+    def _compiled(self, body: Send, key: object, names: frozenset[str], added: Mapping[str, str]) -> Compiled:
         if key not in self.compiled:
             try:
-                self.compiled[key] = self._compile(body, names)
+                self.compiled[key] = utm.tagged(self._compile(body, names), added)
             except NewsletterError as error:
                 self.compiled[key] = error
         found = self.compiled[key]

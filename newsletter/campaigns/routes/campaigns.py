@@ -24,6 +24,7 @@ from newsletter.campaigns.schemas import (
     Preview,
     TestSent,
 )
+from newsletter.delivery import utm
 from newsletter.kit import address, ids, paging
 from newsletter.kit.db import Database
 from newsletter.kit.errors import Forbidden, ValidationFailed
@@ -203,7 +204,9 @@ class CampaignController(Controller):
             values = await service.sample_values(
                 session, principal.project, campaign, reader, studio.settings.public_url
             )
-        merged = (await service.compile_campaign(frame, campaign)).merge(values)
+            parameters = await service.utm_parameters(session, principal.project, campaign)
+        mail = utm.tagged(await service.compile_campaign(frame, campaign), parameters)
+        merged = mail.merge(values)
         return Data(
             data=Preview(
                 subject=merged.subject, preheader=merged.preheader, html=merged.html, text=merged.text
@@ -243,6 +246,8 @@ async def _checked_changes(
         changes.get("preheader", campaign.preheader),
         changes.get("html", campaign.content),
     )
+    if "utm" in changes:
+        changes["utm"] = data.utm.given() if data.utm else {}
     if "html" in changes:
         changes["content"] = sanitise_body(changes.pop("html"))
     return changes

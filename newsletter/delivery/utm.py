@@ -1,0 +1,116 @@
+"""UTM parameters on the links of a mail: by which campaign a reader came, for the statistics of the site.
+
+They are put into the compiled content, once for all recipients of a mailing, so that sending costs
+nothing more; and before links are tracked, so that a tracked link leads to the address with them.
+"""
+
+import html
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from urllib.parse import quote, unquote_plus
+
+from newsletter.accounts.schemas import UTM, UTM_TOKEN
+from newsletter.delivery import tracking
+from newsletter.templates.compile import Compiled
+from newsletter.templates.escaping import Place
+from newsletter.templates.slots import Branch, MergeTemplate, Node, Slot
+
+# No compiled text holds a NUL: `newsletter.templates` takes it out.
+_MARK = re.compile("\0([0-9]+)\0")
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_PLAIN_URL = re.compile(r"\bhttps?://[^\s<>\"'()\[\]{}]+", re.IGNORECASE)
+_SENTENCE = ".,;:!?"
+"""What ends a sentence rather than an address."""
+
+Layer = Mapping[str, str | None]
+"""``source``, ``medium`` and the rest, as they were given."""
+
+
+def parameters(*layers: Layer, values: Mapping[str, str] | None = None) -> dict[str, str]:
+    """``utm_source`` and the others, in their usual order. A later layer wins member by member, and
+    its None takes the parameter away; ``values`` are what the tokens stand for. What is empty in the end
+    is left out."""
+    known = values or {}
+    wanted: dict[str, str | None] = {}
+    for layer in layers:
+        wanted |= layer
+    found = {}
+    for name in UTM.model_fields:
+        value = UTM_TOKEN.sub(lambda token: known.get(token[1], ""), wanted.get(name) or "").strip()
+        if value:
+            found[f"utm_{name}"] = value
+    return found
+
+
+def tagged(compiled: Compiled, parameters: Mapping[str, str]) -> Compiled:
+    """The mail with these parameters on its links to the web, in HTML and in plain text.
+
+    What a link has already stays as it is. Links that a merge tag or a condition supplies as a whole
+    are left alone: nothing is known of them here, and the unsubscribe link is one of them.
+    """
+    if not parameters:
+        return compiled
+
+    def page(marked: str, nodes: Sequence[Node]) -> str:
+        def link(value: str) -> str:
+            url = tracking.address(value)
+            if any(isinstance(node, Branch) for node in _nodes_in(url, nodes)):
+                return value
+            longer = with_parameters(url, parameters)
+            return value if longer == url else html.escape(longer)
+
+        return tracking.rewrite(marked, link)
+
+    def text(marked: str, nodes: Sequence[Node]) -> str:
+        def link(match: re.Match[str]) -> str:
+            url = match[0].rstrip(_SENTENCE)
+            # A value that is text may hold a space or a full stop: where the link ends is not known.
+            parts = _nodes_in(url, nodes)
+            if not all(isinstance(part, Slot) and part.place is Place.URL_PART for part in parts):
+                return match[0]
+            return with_parameters(url, parameters) + match[0][len(url) :]
+
+        return _PLAIN_URL.sub(link, marked)
+
+    return replace(compiled, html=_rewritten(compiled.html, page), text=_rewritten(compiled.text, text))
+
+
+def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
+    """The address with those that it lacks, behind its query and before its fragment (RFC 3986 §3).
+    Whatever leads elsewhere than to the web (``mailto:``, ``tel:``) stays as it is."""
+    if not _WEB.match(url):
+        return url
+    address, hash_sign, fragment = url.partition("#")
+    path, _, query = address.partition("?")
+    present = {unquote_plus(part.partition("=")[0]).lower() for part in re.split("[&;]", query)}
+    added = [f"{name}={quote(value, safe='')}" for name, value in parameters.items() if name not in present]
+    if not added:
+        return url
+    joined = "&".join([query.rstrip("&"), *added] if query.rstrip("&") else added)
+    return f"{path}?{joined}{hash_sign}{fragment}"
+
+
+def _nodes_in(text: str, nodes: Sequence[Node]) -> list[Node]:
+    return [nodes[int(mark)] for mark in _MARK.findall(text)]
+
+
+def _rewritten(template: MergeTemplate, rewrite: Callable[[str, Sequence[Node]], str]) -> MergeTemplate:
+    return MergeTemplate(_nodes(template.nodes, rewrite))
+
+
+def _nodes(nodes: Sequence[Node], rewrite: Callable[[str, Sequence[Node]], str]) -> tuple[Node, ...]:
+    """The nodes with their static text rewritten as a whole, in which marks stand for the rest."""
+    marked: list[str] = []
+    others: list[Node] = []
+    for node in nodes:
+        if isinstance(node, str):
+            marked.append(node.replace("\0", ""))
+            continue
+        marked.append(f"\0{len(others)}\0")
+        if isinstance(node, Branch):
+            node = Branch(tuple((test, _nodes(inner, rewrite)) for test, inner in node.cases))
+        others.append(node)
+    pieces: list[str] = _MARK.split(rewrite("".join(marked), others))
+    found: list[Node] = [others[int(piece)] if place % 2 else piece for place, piece in enumerate(pieces)]
+    return tuple(node for node in found if node != "")
