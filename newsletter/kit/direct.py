@@ -26,9 +26,29 @@ TRANSACTIONS = 10
 of all the others meanwhile; single statements are as many as there are at one moment."""
 
 
+_BEGIN = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off"
+"""What goes this way knows the keys of its rows. A table that was small when its plan was made would be
+read from end to end until its statistics say that it grew."""
+
+
 def spelled(statement: ClauseElement) -> str:
     """The text of a statement, with ``$1`` in the place of its parameter: one truth for both ways."""
     return str(statement.compile(dialect=PGDialect_asyncpg()))  # type: ignore[no-untyped-call]
+
+
+def looked_up(table: str, column: str, value: str, *, columns: str, beside: str) -> str:
+    """SQL for ``columns`` of the one row whose ``column`` is ``value``, for which ``beside`` holds as well
+    and which a unique index knows by all of them. It is read from an index that has ``column``.
+
+    A new list has no statistics for up to a minute, a plan for all values lasts as long, and to it all
+    indexes of an empty table are one: it took the list's, and read all of it for each address.
+    An index that has the order and saves a sort is never one of several, and so the equation is
+    written as a range. With 17 addresses and a list of 2,000 this takes 0.2 ms where that took 12.
+    """
+    return (
+        f"SELECT {columns} FROM {table} WHERE {column} >= {value} AND {column} <= {value} AND {beside} "  # noqa: S608
+        f"ORDER BY {column} LIMIT 1"
+    )
 
 
 class Transaction:
@@ -84,7 +104,7 @@ class Direct:
         the data before `Database.on_disk` has returned. Errors as of `rows`.
         """
         async with self._transactions, self._connection() as connection:
-            begun = await connection.execute(f"BEGIN; SET LOCAL synchronous_commit = off; {first}")
+            begun = await connection.execute(f"{_BEGIN}; {first}")
             yield Transaction(connection, begun)
             await connection.execute("COMMIT")
 

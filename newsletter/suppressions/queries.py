@@ -17,6 +17,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.kit.bulk import among
 from newsletter.kit.crypto import Vault
+from newsletter.kit.direct import looked_up
 from newsletter.kit.errors import NotFound
 from newsletter.suppressions.models import Reason, Suppression
 
@@ -159,12 +160,16 @@ def spellings(vault: Vault, project_id: UUID, address_keys: Collection[str]) -> 
 def project_reasons_sql(*, scope: str, spelled: str) -> str:
     """The rows behind `project_reasons` as text, as one array of pairs in JSON: ``spelled`` is an
     array of what `spellings` returns, ``scope`` what `project_scope` does."""
-    # One look-up for each: OFFSET keeps them from being one join, for which the whole scope is read
-    # again and again where its statistics were not made yet.
+    one = looked_up(
+        "suppressions",
+        "address_key",
+        "wanted.spelled",
+        columns="address_key, reason",
+        beside=f"scope = {scope}",
+    )
     return (
         "SELECT json_agg(json_build_array(found.address_key, found.reason)) "  # noqa: S608
-        f"FROM unnest({spelled}) AS wanted (spelled) CROSS JOIN LATERAL (SELECT address_key, reason "
-        f"FROM suppressions WHERE scope = {scope} AND address_key = wanted.spelled OFFSET 0) AS found"
+        f"FROM unnest({spelled}) AS wanted (spelled) CROSS JOIN LATERAL ({one}) AS found"
     )
 
 
