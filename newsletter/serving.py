@@ -23,7 +23,7 @@ from newsletter.kit.broker import Broker, BrokerBell, make_broker
 from newsletter.kit.errors import MalformedJSON
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
-from newsletter.smtpd.listener import Listener
+from newsletter.smtpd.listener import MailListener
 from newsletter.smtpd.mailroom import Mailroom
 from workers.main import Workers
 
@@ -261,7 +261,7 @@ async def mail_intake(runtime: Runtime) -> AsyncIterator[None]:
     settings = runtime.settings
     mailroom = Mailroom(runtime.db, runtime.return_paths, settings.return_path)
     with listen(*settings.smtpd.place) as listening:
-        async with Listener(listening, mailroom, settings.smtpd):
+        async with MailListener(listening, mailroom, settings.smtpd):
             yield
 
 

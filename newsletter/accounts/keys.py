@@ -19,11 +19,12 @@ from sqlalchemy import LargeBinary, any_, bindparam, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.accounts import audit
 from newsletter.accounts.models import Account, APIKey, ProjectRow, Resubscribe
 from newsletter.accounts.project import Principal, Project
 from newsletter.kit import clock, ids
 from newsletter.kit.crypto import Vault
-from newsletter.kit.db import Database
+from newsletter.kit.db import Database, JSONObject
 from newsletter.kit.direct import spelled
 from newsletter.kit.errors import ValidationFailed
 from newsletter.kit.together import Together
@@ -32,6 +33,7 @@ from newsletter.plans.catalogue import Catalogue
 SCOPES = (
     "account:read",
     "analytics:read",
+    "audit:read",
     "campaigns:read",
     "campaigns:write",
     "domains:read",
@@ -138,7 +140,8 @@ async def create(
         created_at=clock.now(),
     )
     session.add(row)
-    await session.flush()
+    details: JSONObject = {"name": name, "prefix": row.prefix, "scopes": list(scopes)}
+    await audit.note(session, project.id, "key.created", ids.public("key", row.id), details=details)
     return NewKey(row.id, secret, row.prefix)
 
 
@@ -242,9 +245,13 @@ async def revoke(session: AsyncSession, key_id: UUID) -> bool:
         update(APIKey)
         .where(APIKey.id == key_id, APIKey.revoked_at.is_(None))
         .values(revoked_at=clock.now())
-        .returning(APIKey.id)
+        .returning(APIKey.project_id)
     )
-    return (await session.execute(statement)).first() is not None
+    project_id = (await session.scalars(statement)).one_or_none()
+    if project_id is None:
+        return False
+    await audit.note(session, project_id, "key.revoked", ids.public("key", key_id))
+    return True
 
 
 def _checksum(head: str) -> str:

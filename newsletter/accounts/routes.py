@@ -1,16 +1,32 @@
-"""``/project``, ``/account`` and ``/account/usage``."""
+"""``/project``, ``/account``, ``/account/usage`` and ``/audit-log``."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from uuid import UUID
 
 from litestar import Controller, get, patch
-from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromQuery, JSONBody
+from litestar.response import Stream
 
 from newsletter.accounts import queries, service
 from newsletter.accounts.inbox import inbox_url
 from newsletter.accounts.models import ProjectRow
-from newsletter.accounts.project import Principal
-from newsletter.accounts.schemas import AccountOut, AccountUsage, ProjectOut, ProjectUpdate, UsageOut
+from newsletter.accounts.project import Principal, Project
+from newsletter.accounts.queries import AuditFilters
+from newsletter.accounts.schemas import (
+    AccountOut,
+    AccountUsage,
+    AuditEntryOut,
+    ProjectOut,
+    ProjectUpdate,
+    UsageOut,
+)
+from newsletter.kit import ids, paging, sheets
 from newsletter.kit.db import Database
-from newsletter.kit.schema import Data
+from newsletter.kit.errors import Forbidden
+from newsletter.kit.schema import CursorMeta, CursorPage, Data, instant, without_nul
+from newsletter.kit.sheets import JSON_LINES
 from newsletter.kit.tokens import Signer
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -81,6 +97,96 @@ class AccountController(Controller):
             for name, row in used.items()
         }
         return Data(data=AccountUsage(plan=principal.plan.name, **numbers))
+
+
+def audit_filters(
+    action: FromQuery[str | None] = None,
+    subject: FromQuery[str | None] = None,
+    key_id: FromQuery[str | None] = None,
+    since: FromQuery[datetime | None] = None,
+    until: FromQuery[datetime | None] = None,
+) -> AuditFilters:
+    return AuditFilters(
+        action=without_nul("action", action),
+        subject=without_nul("subject", subject),
+        key_id=ids.in_query("key", "key_id", key_id),
+        since=instant("since", since),
+        until=instant("until", until),
+    )
+
+
+class AuditController(Controller):
+    path = "/"
+    tags = ("Account",)
+    dependencies = {"filters": Provide(audit_filters, sync_to_thread=False)}  # noqa: RUF012
+
+    @get(
+        "/audit-log",
+        operation_id="list_audit_entries",
+        summary="Who did what may have to be answered for, the newest first",
+        opt={"scope": "audit:read"},
+    )
+    async def index(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        filters: NamedDependency[AuditFilters],
+        cursor: FromQuery[str | None] = None,
+        per_page: FromQuery[int] = 20,
+    ) -> CursorPage[AuditEntryOut]:
+        """Of the project. Entries are only ever added: nobody can change or remove one."""
+        paging.check(1, per_page)
+        _allow_everything(principal)
+        before = paging.read_cursor(cursor)
+        async with db.read() as session:
+            rows = await queries.audit_entries(
+                session, principal.project, filters, before=before, limit=per_page
+            )
+        more = paging.next_cursor([row.id for row in rows], per_page)
+        shown = [AuditEntryOut.model_validate(row) for row in rows]
+        return CursorPage(data=shown, meta=CursorMeta(per_page=per_page, next_cursor=more))
+
+    @get(
+        "/audit-log.jsonl",
+        operation_id="export_audit_entries",
+        summary="The same as JSON lines",
+        opt={"scope": "audit:read", "media": JSON_LINES},
+    )
+    async def download(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        filters: NamedDependency[AuditFilters],
+    ) -> Stream:
+        """All that match."""
+        _allow_everything(principal)
+        return Stream(
+            _audit_lines(db, principal.project, filters),
+            media_type=JSON_LINES,
+            headers={"Content-Disposition": 'attachment; filename="audit-log.jsonl"'},
+        )
+
+
+ROWS_PER_READ = 1_000
+
+
+async def _audit_lines(db: Database, project: Project, filters: AuditFilters) -> AsyncIterator[bytes]:
+    """Each page is read by itself: a slow reader holds no transaction open."""
+    before: UUID | None = None
+    while True:
+        async with db.read() as session:
+            rows = await queries.audit_entries(session, project, filters, before=before, limit=ROWS_PER_READ)
+        if rows:
+            yield sheets.json_lines(AuditEntryOut.model_validate(row).model_dump(mode="json") for row in rows)
+        if len(rows) < ROWS_PER_READ:
+            return
+        before = rows[-1].id
+
+
+def _allow_everything(principal: Principal) -> None:
+    """Entries tell of all lists."""
+    if principal.list_ids:
+        raise Forbidden("This key is restricted to lists, and the audit log is of the whole project.")
 
 
 def _shown(row: ProjectRow, signer: Signer, settings: Settings) -> ProjectOut:

@@ -1,4 +1,4 @@
-"""Rows of analytics as CSV and as JSON lines."""
+"""Rows of analytics as CSV."""
 
 import json
 from collections.abc import Iterable
@@ -47,10 +47,3 @@ def _cells(row: dict[str, Any]) -> list[object]:
         *(message.get("to") or subscriber.get("email"), seen.get("by"), why.get("reason"), seen.get("url")),
         json.dumps(data, ensure_ascii=False, separators=(",", ":")),
     ]
-
-
-def json_lines(rows: Iterable[dict[str, Any]]) -> bytes:
-    """One JSON object a line, in UTF-8."""
-    return b"".join(
-        json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for row in rows
-    )

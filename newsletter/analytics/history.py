@@ -15,10 +15,10 @@ from newsletter.delivery import history as messages
 from newsletter.events import queries as events
 from newsletter.events.queries import Wanted
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import address, ids
+from newsletter.kit import address, ids, sheets
 from newsletter.kit.db import Database
 from newsletter.kit.errors import Forbidden, NewsletterError, NotFound, ValidationFailed
-from newsletter.kit.schema import without_nul
+from newsletter.kit.schema import instant, without_nul
 
 LOOK_AT = 5_000
 """Events that one page reads at most where what is asked for is in no index."""
@@ -55,9 +55,7 @@ async def wanted(session: AsyncSession, principal: Principal, asked: Asked) -> W
     """None where nothing can match. Raises `ValidationFailed`, and `Forbidden` for a key that is
     restricted to lists and asks for more than a campaign of one of them."""
     project = principal.project
-    for field, at in (("since", asked.since), ("until", asked.until)):
-        if at is not None and at.tzinfo is None:
-            raise ValidationFailed.of(field, "must have a zone, as in 2026-11-21T09:00:00Z")
+    since, until = instant("since", asked.since), instant("until", asked.until)
     for field, text in (("tag", asked.tag), ("email", asked.email), ("message_id", asked.message_id)):
         without_nul(field, text)
     mailing_id = await _mailing(session, principal, asked.campaign_id)
@@ -72,8 +70,8 @@ async def wanted(session: AsyncSession, principal: Principal, asked: Asked) -> W
         mailing_id=mailing_id,
         message_ids=message_ids,
         tag=asked.tag,
-        since=asked.since,
-        until=asked.until,
+        since=since,
+        until=until,
     )
 
 
@@ -124,7 +122,7 @@ async def lines(
             rows, cursor = await page(session, project, sought, before=before, limit=ROWS_PER_READ)
         if rows:
             shown = [row.model_dump(mode="json") for row in rows]
-            yield export.events_csv(shown, is_raw=is_raw) if as_csv else export.json_lines(shown)
+            yield export.events_csv(shown, is_raw=is_raw) if as_csv else sheets.json_lines(shown)
         if cursor is None:
             return
         before = UUID(hex=cursor)

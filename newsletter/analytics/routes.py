@@ -15,12 +15,11 @@ from newsletter.analytics.scope import Sought
 from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.access import campaign_of_path
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import paging
+from newsletter.kit import paging, sheets
 from newsletter.kit.db import Database
 from newsletter.kit.schema import CursorMeta, CursorPage, Data
+from newsletter.kit.sheets import JSON_LINES
 from newsletter.settings import Settings
-
-JSON_LINES = "application/jsonl"
 
 
 def asked_of(
@@ -110,7 +109,7 @@ class AnalyticsController(Controller):
         sought: NamedDependency[Sought],
     ) -> Response[bytes]:
         found = await _summary(db, principal, settings, sought)
-        lines = export.json_lines(row.model_dump(mode="json") for row in found.rows)
+        lines = sheets.json_lines(row.model_dump(mode="json") for row in found.rows)
         return _file(lines, JSON_LINES, "summary.jsonl")
 
     @get(

@@ -83,6 +83,9 @@ _PARAMETERS: Final = {
     "email": "Only this address, in any spelling.",
     "level": "Only suppressions of this reach.",
     "reason": "Only those for this reason.",
+    "action": "Only entries of this action, such as `webhook.secret_rotated`.",
+    "subject": "Only what was done to this, by its id.",
+    "key_id": "Only what this key did (`key_…`).",
     "version": "The number of a version.",
     "If-Match": "The `version` that you read; 409 `version_conflict` when it has changed since.",
 }

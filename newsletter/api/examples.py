@@ -256,6 +256,20 @@ _PAUSED: Final[JSON] = _SENDING | {
 ANSWERS: Final[dict[str, JSON]] = {
     **mails.ANSWERS,
     **analytics.ANSWERS,
+    "list_audit_entries": {
+        "data": [
+            {
+                "id": "aud_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                "action": "webhook.secret_rotated",
+                "subject": "whe_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                "key_id": "key_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                "ip": "192.0.2.10",
+                "details": {"overlap_hours": 24},
+                "created_at": _AT,
+            }
+        ],
+        "meta": {"per_page": 20, "next_cursor": None},
+    },
     "create_list": {
         "data": {
             "id": _LIST,
@@ -314,6 +328,8 @@ ANSWERS: Final[dict[str, JSON]] = {
                 "next_attempt_at": None,
                 "decided_at": _AT,
                 "feedback": None,
+                **dict.fromkeys(("opens", "clicks", "machine_opens", "machine_clicks"), 0),
+                **dict.fromkeys(("first_opened_at", "last_opened_at", "first_clicked_at", "last_clicked_at")),
             }
         ],
         "meta": {"per_page": 20, "next_cursor": None},

@@ -4,7 +4,7 @@ from litestar import Controller, Router
 from litestar.handlers import HTTPRouteHandler
 
 from newsletter.accounts.keys import SCOPES
-from newsletter.accounts.routes import AccountController, ProjectController
+from newsletter.accounts.routes import AccountController, AuditController, ProjectController
 from newsletter.analytics.routes import AnalyticsController, ReportController, StatsController
 from newsletter.api.docs import docs, static
 from newsletter.api.health import expose, healthz, readyz
@@ -32,6 +32,7 @@ from newsletter.webhooks.routes import WebhookController
 V1: tuple[type[Controller], ...] = (
     ProjectController,
     AccountController,
+    AuditController,
     ListController,
     ListSubscribingController,
     ListSubscriberController,

@@ -27,9 +27,10 @@ async def lines(
     while mailing_id is not None:
         async with db.read() as session:
             rows = await delivery.recipients(session, mailing_id, filters, after=after, limit=ROWS_PER_READ)
-        if rows:
-            shown = (queries.recipient_shown(row).model_dump(mode="json") for row in rows)
-            yield sheets.encoded(([row[name] for name in COLUMNS] for row in shown), is_raw=is_raw)
+            shown = await queries.recipients_shown(session, rows)
+        if shown:
+            written = (row.model_dump(mode="json") for row in shown)
+            yield sheets.encoded(([row[name] for name in COLUMNS] for row in written), is_raw=is_raw)
         if len(rows) < ROWS_PER_READ:
             return
         after = rows[-1].seq

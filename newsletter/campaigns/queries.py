@@ -1,6 +1,7 @@
 """Reads campaigns."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from uuid import UUID
 
 from sqlalchemy import Select, bindparam, func, select
@@ -12,6 +13,7 @@ from newsletter.campaigns.schemas import CampaignOut, CampaignSummary, Recipient
 from newsletter.delivery import progress
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.queries import Counts, FoundRecipient
+from newsletter.feedback import queries as feedback
 from newsletter.kit import ids
 from newsletter.kit.bulk import among
 from newsletter.kit.clock import rfc3339
@@ -79,9 +81,16 @@ async def names(
     return dict((await session.execute(mine.where(among(session, Campaign.id, campaign_ids)))).all())
 
 
-def recipient_shown(found: FoundRecipient) -> RecipientOut:
-    shown = RecipientOut.model_validate(found)
-    return shown.model_copy(update={"address": None}) if found.is_erased else shown
+async def recipients_shown(session: AsyncSession, rows: Sequence[FoundRecipient]) -> list[RecipientOut]:
+    engaged = await feedback.engaged(session, [(row.mailing_id, row.seq) for row in rows])
+    return [
+        RecipientOut.model_validate(
+            asdict(row)
+            | asdict(engaged.get((row.mailing_id, row.seq), feedback.NOT_ENGAGED))
+            | {"id": row.id, "address": None if row.is_erased else row.address}
+        )
+        for row in rows
+    ]
 
 
 async def uses_list(session: AsyncSession, project: Project, list_id: UUID) -> bool:

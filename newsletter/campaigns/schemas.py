@@ -236,6 +236,15 @@ class RecipientOut(Schema):
     decided_at: Time | None
     feedback: Feedback | None
     """What came back after the mail was accepted."""
+    opens: int
+    """By people, as the clicks and all four times."""
+    clicks: int
+    machine_opens: int
+    machine_clicks: int
+    first_opened_at: Time | None
+    last_opened_at: Time | None
+    first_clicked_at: Time | None
+    last_clicked_at: Time | None
 
 
 class Preview(Schema):

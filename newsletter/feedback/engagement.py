@@ -27,15 +27,13 @@ from newsletter.events.vocabulary import Trace
 from newsletter.feedback import classing
 from newsletter.feedback.classing import Request, Step, Verdict
 from newsletter.feedback.models import MessageEngagement
+from newsletter.feedback.queries import Key
 from newsletter.kit.bulk import plain_table
 from newsletter.kit.db import JSONObject, insert, is_postgresql
 from newsletter.tallies import service as tallies
 from newsletter.tallies.models import Metric
 from newsletter.tallies.service import Count
 from newsletter.tallies.spans import quarter_of
-
-Key = tuple[UUID, int]
-"""Of a message: its mailing and its number."""
 
 
 class Entry(NamedTuple):

@@ -1,8 +1,12 @@
-"""Rows as CSV (RFC 4180), harmless in a spreadsheet."""
+"""Rows as files: CSV (RFC 4180), harmless in a spreadsheet, and JSON lines."""
 
 import csv
 import io
+import json
 from collections.abc import Iterable
+from typing import Any
+
+JSON_LINES = "application/jsonl"
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula, or skips on its way to one (OWASP,
@@ -25,3 +29,10 @@ def harmless(cell: object) -> object:
     if isinstance(cell, int | float):
         return cell
     return "'" + text if (text := str(cell)).startswith(FORMULA) else text
+
+
+def json_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    """One JSON object a line, in UTF-8."""
+    return b"".join(
+        json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for row in rows
+    )

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts.project import Project
 from newsletter.audience import person
 from newsletter.delivery import history
-from newsletter.delivery.history import Entry, Wanted
+from newsletter.delivery.history import Wanted
 from newsletter.events import queries as events
 from newsletter.feedback import repeated
 from newsletter.feedback.schemas import SuppressionOut
@@ -15,6 +15,7 @@ from newsletter.kit import clock, ids
 from newsletter.privacy.schemas import HeldEvent, HeldPerson
 from newsletter.suppressions import queries as suppressions
 from newsletter.transactional import tracing
+from newsletter.transactional.answers import MessageSummary
 
 MOST = 10_000
 """Messages, and events, of one export."""
@@ -25,38 +26,38 @@ _SUPPRESSIONS = 1_000
 async def export(session: AsyncSession, project: Project, subscriber_id: UUID) -> HeldPerson:
     """Raises `newsletter.kit.errors.NotFound`."""
     who = await person.held(session, project, subscriber_id)
-    messages = await _messages(session, project, who.address_key)
+    shown = await _messages(session, project, who.address_key)
     found = await events.about(
         session,
         project.id,
         subscriber_ids=[ids.public("sub", each) for each in who.known_as],
-        message_ids=[each.id for each in messages],
+        message_ids=[each.id for each in shown],
         limit=MOST + 1,
     )
     held = await suppressions.listed(session, project.id, address_key=who.address_key, limit=_SUPPRESSIONS)
     return HeldPerson(
         email=who.address_key,
         exported_at=clock.now(),
-        is_complete=len(messages) <= MOST and len(found) <= MOST and len(held) < _SUPPRESSIONS,
+        is_complete=len(shown) <= MOST and len(found) <= MOST and len(held) < _SUPPRESSIONS,
         subscribers=who.subscribers,
         consents=who.consents,
         suppressions=[SuppressionOut.of(each) for each in held],
         soft_bounces=await repeated.counted(session, project.id, who.address_key),
-        messages=[tracing.shown(each) for each in messages[:MOST]],
+        messages=shown[:MOST],
         events=[
             HeldEvent(id=each.id, type=each.type, at=each.created_at, data=each.data) for each in found[:MOST]
         ],
     )
 
 
-async def _messages(session: AsyncSession, project: Project, address_key: str) -> list[Entry]:
+async def _messages(session: AsyncSession, project: Project, address_key: str) -> list[MessageSummary]:
     """Page by page, since what is read of each is wide."""
-    found: list[Entry] = []
+    found: list[MessageSummary] = []
     wanted = Wanted(address_key=address_key)
     while len(found) <= MOST:
         after = found[-1].id if found else None
         page = await history.listed(session, project, wanted, after=after, limit=_PAGE)
-        found += page
+        found += await tracing.shown(session, page)
         if len(page) < _PAGE:
             break
     return found

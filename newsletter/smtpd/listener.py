@@ -17,8 +17,8 @@ CLOSE_SECONDS = 2.0
 """What dialogues in flight get to end; a client that got no answer sends its mail again."""
 
 
-class Listener:
-    """``async with Listener(…)``: takes mail for the length of the block."""
+class MailListener:
+    """``async with MailListener(…)``: takes mail for the length of the block."""
 
     def __init__(self, listening: socket.socket, mailroom: Mailroom, settings: SMTPDSettings) -> None:
         self._socket, self._mailroom, self._settings = listening, mailroom, settings
@@ -26,7 +26,7 @@ class Listener:
         self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> "Listener":
+    async def __aenter__(self) -> "MailListener":
         self._server = await asyncio.start_server(self._serve, sock=self._socket, limit=CHUNK)
         host, port = self._socket.getsockname()[:2]
         log.info("takes returned mail", protocol=self._settings.protocol, host=host, port=port)

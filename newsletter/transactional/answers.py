@@ -89,6 +89,15 @@ class MessageSummary(Schema):
     """When the sending ended: taken by a server, failed, suppressed or cancelled."""
     server_id: ServerId | None
     """The sending server that had the last word; null where it was the operator's own."""
+    opens: int
+    """By people, as the clicks and all four times."""
+    clicks: int
+    machine_opens: int
+    machine_clicks: int
+    first_opened_at: Time | None
+    last_opened_at: Time | None
+    first_clicked_at: Time | None
+    last_clicked_at: Time | None
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 

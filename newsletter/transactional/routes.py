@@ -124,7 +124,7 @@ class MessageController(Controller):
         )
         async with db.read() as session:
             found = await history.listed(session, principal.project, wanted, after=cursor, limit=per_page)
-        shown = [tracing.shown(entry) for entry in found]
+            shown = await tracing.shown(session, found)
         more = shown[-1].id if len(shown) == per_page else None
         return CursorPage(data=shown, meta=CursorMeta(per_page=per_page, next_cursor=more))
 

@@ -1,6 +1,7 @@
 """What became of a message: its state, its tries, and everything that happened to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +12,8 @@ from newsletter.delivery.history import Attempt, Entry
 from newsletter.delivery.models import Outcome
 from newsletter.delivery.queries import public_id
 from newsletter.events import queries as events
+from newsletter.feedback import queries as feedback
+from newsletter.feedback.queries import Engaged, Key
 from newsletter.transactional.answers import (
     AttemptOut,
     MessageEvent,
@@ -30,8 +33,9 @@ _DERIVED = {
 """What the books know as well as the log, which has it only where somebody listens."""
 
 
-def shown(entry: Entry) -> MessageSummary:
-    return MessageSummary(**_fields(entry))
+async def shown(session: AsyncSession, entries: Sequence[Entry]) -> list[MessageSummary]:
+    engaged = await feedback.engaged(session, [(entry.mailing_id, entry.seq) for entry in entries])
+    return [MessageSummary(**_fields(entry, engaged)) for entry in entries]
 
 
 async def traced(session: AsyncSession, principal: Principal, message_id: str) -> MessageOut:
@@ -51,16 +55,17 @@ async def traced(session: AsyncSession, principal: Principal, message_id: str) -
     known = {event.type for event in logged}
     happened = [event for event in _derived(entry, tries) if event.type not in known] + logged
     happened.sort(key=lambda event: event.at)
+    engaged = await feedback.engaged(session, [(entry.mailing_id, entry.seq)])
     same_mail = await history.siblings(session, entry) or [(entry.mailing_id, entry.seq)]
     return MessageOut(
-        **_fields(entry),
+        **_fields(entry, engaged),
         recipients=[public_id(*key) for key in same_mail],
         history=[AttemptOut.model_validate(each) for each in tries],
         events=happened,
     )
 
 
-def _fields(entry: Entry) -> dict[str, object]:
+def _fields(entry: Entry, engaged: Mapping[Key, Engaged]) -> dict[str, object]:
     is_waiting = entry.outcome in (Outcome.pending, Outcome.deferred)
     return {
         "id": entry.id,
@@ -80,6 +85,7 @@ def _fields(entry: Entry) -> dict[str, object]:
         "created_at": entry.created_at,
         "decided_at": entry.decided_at,
         "server_id": entry.server_id,
+        **asdict(engaged.get((entry.mailing_id, entry.seq), feedback.NOT_ENGAGED)),
     }
 
 

@@ -1,7 +1,10 @@
 """Opens and clicks end in the message's counters and in the campaign's, each once."""
 
+import csv
+import io
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,11 +13,13 @@ from sqlalchemy import select, update
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Mailing, Message
+from newsletter.delivery.queries import public_id
 from newsletter.feedback import engagement
 from newsletter.feedback.classing import Request
 from newsletter.feedback.engagement import Entry
 from newsletter.feedback.models import MessageEngagement
 from newsletter.kit import ids
+from newsletter.kit.clock import rfc3339
 from newsletter.kit.db import Database
 from newsletter.runtime import Runtime
 from newsletter.tallies import service as tallies
@@ -86,6 +91,40 @@ async def test_people_and_machines_are_counted_apart_and_people_once(sent: Sent)
     assert ada["first_clicked_at"] is not None
     assert (grace["first_clicked_at"], grace["last_clicked_at"]) == (None, None)
     assert await sent.shown() == (1, 1)
+
+
+async def test_each_message_and_each_recipient_shows_its_own(sent: Sent) -> None:
+    start = float(int(time.time()))
+    ada = public_id(sent.ada.mailing_id, sent.ada.seq)
+    grace = public_id(sent.grace.mailing_id, sent.grace.seq)
+    await sent.see(
+        entry(sent.ada, at=start), entry(sent.ada, at=start + 60), entry(sent.ada, SHOP, at=start + 61)
+    )
+    await sent.see(entry(sent.ada, request=SCANNER))
+    moment = datetime.fromtimestamp(start, UTC)
+    expected = {
+        "opens": 2,
+        "machine_opens": 1,
+        "clicks": 1,
+        "machine_clicks": 0,
+        "first_opened_at": rfc3339(moment),
+        "last_opened_at": rfc3339(moment + timedelta(seconds=60)),
+        "first_clicked_at": rfc3339(moment + timedelta(seconds=61)),
+        "last_clicked_at": rfc3339(moment + timedelta(seconds=61)),
+    }
+    nothing = {name: None if name.endswith("_at") else 0 for name in expected}
+    path = f"/campaigns/{sent.campaign_id}/recipients"
+    for rows in (
+        [await sent.client.data("GET", f"/messages/{each}") for each in (ada, grace)],
+        await sent.client.data("GET", "/messages"),
+        await sent.client.data("GET", path),
+        list(csv.DictReader(io.StringIO((await sent.client.get(f"{path}.csv")).text))),
+    ):
+        by_id = {row["id"]: {name: row[name] for name in expected} for row in rows}
+        is_text = isinstance(rows[0]["opens"], str)
+        for message_id, shown in ((ada, expected), (grace, nothing)):
+            as_text = {name: "" if value is None else str(value) for name, value in shown.items()}
+            assert by_id[message_id] == (as_text if is_text else shown)
 
 
 async def test_counts_are_the_same_before_and_after_they_are_folded(sent: Sent) -> None:

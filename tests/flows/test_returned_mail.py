@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from newsletter.runtime import Runtime
 from newsletter.serving import listen
 from newsletter.settings import ReturnPathSettings, Settings, SMTPDSettings, SMTPSettings
-from newsletter.smtpd.listener import Listener
+from newsletter.smtpd.listener import MailListener
 from newsletter.smtpd.mailroom import Mailroom
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
@@ -81,7 +81,7 @@ async def test_a_hard_bounce_comes_back_by_lmtp_and_suppresses_its_reader(
 
     mailroom = Mailroom(runtime.db, runtime.return_paths, runtime.settings.return_path)
     with listen("127.0.0.1", 0) as socket:
-        async with Listener(socket, mailroom, runtime.settings.smtpd):
+        async with MailListener(socket, mailroom, runtime.settings.smtpd):
             port = socket.getsockname()[1]
 
             def deliver() -> None:

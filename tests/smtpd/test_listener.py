@@ -15,7 +15,7 @@ from newsletter.feedback.reports import MAX_BYTES
 from newsletter.kit.tokens import Signer
 from newsletter.serving import listen
 from newsletter.settings import ReturnPathSettings, SMTPDSettings
-from newsletter.smtpd.listener import Listener
+from newsletter.smtpd.listener import MailListener
 from newsletter.smtpd.mailroom import Mailroom
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ async def listening(mailroom: Room, scheme: str = "smtp", **limits: Any) -> Asyn
     """The port of a listener."""
     settings = SMTPDSettings(listen=f"{scheme}://127.0.0.1:1", **limits)
     with listen("127.0.0.1", 0) as socket:
-        async with Listener(socket, mailroom, settings):
+        async with MailListener(socket, mailroom, settings):
             yield int(socket.getsockname()[1])
 
 

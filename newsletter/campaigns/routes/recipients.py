@@ -46,13 +46,13 @@ class RecipientController(Controller):
         allow_addresses(principal)
         async with db.read() as session:
             campaign = await campaign_of_path(session, principal, campaign_id)
-            rows = []
+            shown: list[RecipientOut] = []
             if campaign.mailing_id is not None:
                 after = delivery.read_cursor(campaign.mailing_id, cursor)
                 rows = await delivery.recipients(
                     session, campaign.mailing_id, filters, after=after, limit=per_page
                 )
-        shown = [queries.recipient_shown(row) for row in rows]
+                shown = await queries.recipients_shown(session, rows)
         more = shown[-1].id if len(shown) == per_page else None
         return CursorPage(data=shown, meta=CursorMeta(per_page=per_page, next_cursor=more))
 

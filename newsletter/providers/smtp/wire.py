@@ -5,7 +5,7 @@ error there does not tell whether the final dot had left, and that alone decides
 "try again" and "nobody knows". Here the kernel's acceptance of the last byte is observed.
 
 Until messages flow, one command at a time is asked and awaited (`Wire.ask`). Then a
-`Listener` is called with each reply instead: a coroutine and a time-out per command cost
+`WireListener` is called with each reply instead: a coroutine and a time-out per command cost
 260 µs a message, calls 20 µs (measured against a sink of ours, 36 kB, uvloop).
 """
 
@@ -75,7 +75,7 @@ class Reply:
         return " ".join(" ".join((str(self.code), *self.lines)).split())
 
 
-class Listener(Protocol):
+class WireListener(Protocol):
     """What a wire tells while messages flow. None of it may wait."""
 
     def replied(self, reply: Reply) -> None: ...
@@ -107,7 +107,7 @@ class Wire(asyncio.Protocol):
         self._unsent_at_end: int | None = None
         self._closed = self._loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
-        self.listener: Listener | None = None
+        self.listener: WireListener | None = None
         self.is_paused = False
         """Whether the kernel has yet to take some of what was written."""
         self.written = 0
@@ -193,7 +193,7 @@ class Wire(asyncio.Protocol):
     # Messages
 
     def write(self, *parts: bytes) -> None:
-        """Writes and counts. A failure comes through `Listener.lost`, and `has_left` knows then
+        """Writes and counts. A failure comes through `WireListener.lost`, and `has_left` knows then
         that nothing of this left."""
         size = sum(map(len, parts))
         self.written += size

@@ -1,0 +1,52 @@
+"""Reads who opened and clicked, message by message."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.feedback.models import MessageEngagement
+from newsletter.kit.bulk import among_pairs
+
+Key = tuple[UUID, int]
+"""Of a message: its mailing and its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engaged:
+    """How often a message was opened and its links followed; by people where it does not say machines."""
+
+    opens: int = 0
+    machine_opens: int = 0
+    clicks: int = 0
+    machine_clicks: int = 0
+    first_opened_at: datetime | None = None
+    last_opened_at: datetime | None = None
+    first_clicked_at: datetime | None = None
+    last_clicked_at: datetime | None = None
+
+
+NOT_ENGAGED = Engaged()
+
+
+async def engaged(session: AsyncSession, keys: Collection[Key]) -> Mapping[Key, Engaged]:
+    """Of those messages that somebody, or something, opened or clicked; some hundreds at a time."""
+    if not keys:
+        return {}
+    row = MessageEngagement
+    statement = select(
+        row.mailing_id,
+        row.seq,
+        row.opens,
+        row.machine_opens,
+        row.clicks,
+        row.machine_clicks,
+        row.first_opened_at,
+        row.last_opened_at,
+        row.first_clicked_at,
+        row.last_clicked_at,
+    ).where(among_pairs(session, (row.mailing_id, row.seq), keys))
+    return {(mailing_id, seq): Engaged(*rest) for mailing_id, seq, *rest in await session.execute(statement)}
