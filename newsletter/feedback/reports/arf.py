@@ -21,7 +21,8 @@ _TYPES = {
 }
 """The registered feedback types (RFC 5965 §7.3, RFC 6591), and those of the drafts before them, which are
 still sent. ``not-spam`` (RFC 6430) is the one that objects to nothing."""
-_SUBJECT = re.compile(r"^complaint about message from \d", re.IGNORECASE)
+_SUBJECT = re.compile(r"^complaint about message from \d|^\[SpamCop \(", re.IGNORECASE)
+"""Of services that send the message, and no report."""
 
 
 def read(opened: Opened) -> Report | None:
@@ -29,7 +30,7 @@ def read(opened: Opened) -> Report | None:
     if opened.feedback is not None:
         return _of_report(opened.feedback)
     if _SUBJECT.match(opened.headers.get("subject", "")):
-        # Microsoft's Junk Mail Reporting Program: the message as an attachment, and no report.
+        # Microsoft's Junk Mail Reporting Program names the reader in a header.
         recipient = opened.returned.get("x-hmxmroriginalrecipient") or None
         return Report(Kind.complaint, _ABUSE, recipient=recipient)
     return _opt_out(opened) or _of_notification(opened.text)

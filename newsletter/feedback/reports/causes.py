@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from newsletter.feedback.reports import phrases
-from newsletter.feedback.reports.phrases import any_of
+from newsletter.feedback.reports.phrases import Phrases
 
 
 class Cause(StrEnum):
@@ -58,8 +58,10 @@ class Verdict:
 
     @property
     def is_hard(self) -> bool:
-        """A 4.y.z is not final, whatever its words are (greylisting says "user unknown", too)."""
-        return self.cause in HARD and not (self.status or "5").startswith("4")
+        """A 4.y.z is not final, whatever its words are (greylisting says "user unknown", too); but 4.0.0
+        says nothing, and a server that gave up on a domain without a host writes it (Gmail's)."""
+        is_of_domain = self.cause in (Cause.no_domain, Cause.no_mail) and self.status == "4.0.0"
+        return self.cause in HARD and (is_of_domain or not (self.status or "5").startswith("4"))
 
 
 _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
@@ -77,21 +79,21 @@ MAX_ANSWER = 3_000
 """Characters of an answer that are looked at."""
 
 # Phrases that say at which step of the dialogue (RFC 5321 §3.3) the answer came.
-_AT_MAIL = any_of(
-    [r"(?:after|in reply to|to) (?:the )?MAIL\b", r">>> ?MAIL FROM:\S* (?:\S+=\S+ )*<<< ?[45]\d\d"]
+_AT_MAIL = Phrases(
+    [r"(?:after|in reply to|to) (?:the )?mail\b", r">>> ?mail from:\S* (?:\S+=\S+ )*<<< ?[45]\d\d"]
 )
-_AT_DATA = any_of(
+_AT_DATA = Phrases(
     [
         r"(?:after|in reply to) (?:the )?(?:end of )?(?:message )?data\b",
         # With pipelining, Sendmail prints the answer to RCPT below its DATA; when it was DATA that
         # failed, it adds this line.
-        r">>> ?(?:DATA|\.) <<< ?[45]\d\d.{0,500}\b554 5\.0\.0 Service unavailable",
-        r"smtp command\W+DATA\b",
+        r">>> ?(?:data|\.) <<< ?[45]\d\d.{0,500}\b554 5\.0\.0 service unavailable",
+        r"smtp command\W+data\b",
     ]
 )
-_AT_RCPT = any_of([r"\brcpt\b"])
+_AT_RCPT = Phrases([r"\brcpt\b"])
 # A program that delivers locally speaks of a missing user where it cannot read its own files.
-_PROGRAM_FAILED = any_of(
+_PROGRAM_FAILED = Phrases(
     [r"could(?:n'?t| not) (?:create|open|lock|read)\b", r"can(?:'?t|not| not) (?:create|open|lock)\b"]
 )
 # Cisco's gateways put their own guess in front of what the server said.
@@ -117,11 +119,11 @@ def judge(text: str, status: str | None = None, *, transcript: str = "") -> Verd
 def _cause(flat: str, status: str | None, reply: str | None, *, is_told: bool) -> Cause:
     """``is_told``: the code stands in the words of the server, not only in a field beside them."""
     by_status = _by_status(status, reply)
-    words = next((cause for cause, pattern in _WORDS if pattern.search(flat)), Cause.unclear)
+    words = next((cause for cause, pattern in _WORDS if pattern.are_in(flat)), Cause.unclear)
     if by_status is Cause.sender_refused:
         # Sendmail's own field says 5.7.27 where it is the recipient's host that takes no mail.
         return words if words is Cause.no_mail and not is_told else by_status
-    if words is Cause.no_mailbox and _PROGRAM_FAILED.search(flat):
+    if words is Cause.no_mailbox and _PROGRAM_FAILED.are_in(flat):
         return Cause.system
     if words in _WEAK and by_status is not Cause.unclear:
         return by_status
@@ -133,11 +135,11 @@ def _by_step(cause: Cause, status: str | None, flat: str) -> Cause:
     """A server that took the address in RCPT and refuses the message does not lack the mailbox;
     one that refuses MAIL speaks of the sender. One whose code speaks of a policy and whose words of a
     missing user is only believed about the user where it said so to RCPT."""
-    if _AT_MAIL.search(flat):
+    if _AT_MAIL.are_in(flat):
         return Cause.sender_refused
-    if cause is Cause.no_mailbox and (status or "").startswith("5.7.") and not _AT_RCPT.search(flat):
+    if cause is Cause.no_mailbox and (status or "").startswith("5.7.") and not _AT_RCPT.are_in(flat):
         return Cause.not_allowed
-    return Cause.after_data if _AT_DATA.search(flat) else cause
+    return Cause.after_data if _AT_DATA.are_in(flat) else cause
 
 
 def _most_telling(codes: list[str]) -> str | None:
@@ -161,6 +163,8 @@ _BY_STATUS = {
     "1.8": Cause.sender_refused,
     "1.9": Cause.sender_refused,
     "1.10": Cause.no_mail,
+    # Microsoft's: the sender has written to too many.
+    "1.90": Cause.rate,
     "2.1": Cause.disabled,
     "2.2": Cause.mailbox_full,
     "2.3": Cause.too_large,

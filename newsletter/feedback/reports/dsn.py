@@ -2,9 +2,9 @@
 
 import re
 
-from newsletter.feedback.reports import causes
+from newsletter.feedback.reports import causes, notices
 from newsletter.feedback.reports.causes import Cause, Verdict
-from newsletter.feedback.reports.opened import Fields, Opened
+from newsletter.feedback.reports.opened import Fields, Opened, sender
 from newsletter.feedback.reports.report import Kind, Report
 
 _ADDRESS = re.compile(r"[^\s<>\"';,:()\[\]@]{1,64}@[^\s<>\"';,:()\[\]@]{1,255}")
@@ -23,13 +23,26 @@ _NOT_FAILED = {"delivered", "relayed", "expanded"}
 def read(opened: Opened) -> Report | None:
     """None where it is no such report."""
     groups = [group for group in opened.status_groups if _is_of_recipient(group)]
-    if not groups:
+    if not groups and notices.is_by_a_system(opened):
         groups = _groups_in_text(opened.text)
     if not groups:
-        return None
+        return _of_receipt(opened) if opened.is_receipt else None
     reports = [_of_recipient(group, opened) for group in groups]
     # One line a mail: what must not be missed comes first.
     return min(reports, key=lambda report: list(Kind).index(report.kind))
+
+
+def _of_receipt(opened: Opened) -> Report:
+    """RFC 8098. Who was shown the mail, or threw it away, has got it; a filter that refuses the mail for
+    its owner may say so in this form (RFC 5429 §2.1.2)."""
+    rejected = _REJECTED.search(opened.text)
+    if rejected is None:
+        return Report(Kind.other, "a receipt: the mail was shown or thrown away", recipient=sender(opened))
+    told = causes.judge(rejected["reason"])
+    cause = Cause.not_allowed if told.cause is Cause.unclear else told.cause
+    return Report(
+        Kind.soft, cause.value, told.status, sender(opened), cause, " ".join(rejected["reason"].split())
+    )
 
 
 def _is_of_recipient(group: Fields) -> bool:

@@ -14,6 +14,7 @@ from newsletter.feedback.reports.report import Kind, Report
 _SYSTEM = phrases.notices("system")
 _UNANSWERED = phrases.notices("unanswered")
 _LIST_MANAGER = phrases.notices("list_manager")
+_REFUSED_BY_LIST = phrases.notices("refused_by_list")
 _SUBJECT = phrases.notices("subject")
 _FAILED = phrases.notices("failed")
 _DELAYED = phrases.notices("delayed")
@@ -25,14 +26,14 @@ _ADDRESS = re.compile(r"[^\s<>\"';,:()\[\]@]{1,64}@[^\s<>\"';,:()\[\]@]{1,255}")
 
 def read(opened: Opened) -> Report | None:
     """None where no mail system speaks, or it does not say that it failed to deliver."""
-    if not _is_by_a_system(opened) or not _says_so(opened):
+    if not (is_by_a_system(opened) and _says_so(opened)) and not _is_by_a_list(opened):
         return None
     recipient = _recipient(opened)
     answer = _answer(opened.text)
     verdict = causes.judge(answer or opened.text, transcript=opened.text)
     if verdict.cause in (Cause.unclear, Cause.system, Cause.policy) and answer:
         verdict = causes.judge(opened.text)
-    is_final = _DELAYED.search(_flat(opened.text)) is None
+    is_final = not _DELAYED.are_in(_flat(opened.text))
     is_hard = verdict.is_hard and is_final
     cause = verdict.cause
     return Report(
@@ -49,30 +50,42 @@ def read(opened: Opened) -> Report | None:
 def is_signed_by_a_system(opened: Opened) -> bool:
     """Its writer calls itself a mail system; a null return path alone is what any machine uses."""
     headers = opened.headers
-    return "x-failed-recipients" in headers or _SYSTEM.search(headers.get("from", "")) is not None
+    return "x-failed-recipients" in headers or _SYSTEM.are_in(headers.get("from", ""))
 
 
-def _is_by_a_system(opened: Opened) -> bool:
-    path = opened.headers.get("return-path", "?").strip()
+def is_by_a_system(opened: Opened) -> bool:
+    """A null return path is what every machine uses, also one that only tells of its own work (RFC 3834's
+    ``auto-generated``): a job's output, a tracker of issues."""
+    headers = opened.headers
+    path = headers.get("return-path", "?").strip()
+    is_machine = path == "<>" or opened.content_type == "multipart/report"
+    is_generated = headers.get("auto-submitted", "").lower().startswith("auto-generated")
     return (
         is_signed_by_a_system(opened)
-        or path == "<>"
         or "mailer-daemon" in path.lower()
-        or opened.content_type == "multipart/report"
-        or (_UNANSWERED.search(opened.headers.get("from", "")) is not None and bool(opened.returned))
-        or _LIST_MANAGER.search(opened.headers.get("from", "")) is not None
+        or (is_machine and not is_generated)
+        or (_UNANSWERED.are_in(headers.get("from", "")) and bool(opened.returned))
+    )
+
+
+def _is_by_a_list(opened: Opened) -> bool:
+    """A list's own address writes of many things; what counts is that it refused a mail."""
+    return _LIST_MANAGER.are_in(opened.headers.get("from", "")) and (
+        _REFUSED_BY_LIST.are_in(f"{opened.headers.get('subject', '')} {_flat(opened.text)}")
     )
 
 
 def _says_so(opened: Opened) -> bool:
-    subject = opened.headers.get("subject", "")
+    """A mail system that could not deliver says so, and which mail it was or whom it was for."""
     if "x-failed-recipients" in opened.headers:
         return True
-    in_text = _FAILED.search(_flat(opened.text)) is not None
-    return in_text or (
-        _SUBJECT.search(subject) is not None
-        and (_REPLY_LINE.search(opened.text) is not None or bool(opened.returned))
-    )
+    has_reply = _REPLY_LINE.search(opened.text) is not None
+    names_one = bool(opened.returned) or has_reply or _ADDRESS.search(opened.text) is not None
+    if names_one and _FAILED.are_in(_flat(opened.text)):
+        return True
+    subject = opened.headers.get("subject", "")
+    is_told = _SUBJECT.are_in(subject) or _FAILED.are_in(subject)
+    return is_told and (has_reply or bool(opened.returned) or (names_one and is_signed_by_a_system(opened)))
 
 
 def _flat(text: str) -> str:

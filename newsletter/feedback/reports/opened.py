@@ -55,6 +55,8 @@ class Opened:
     """The groups of each message/delivery-status (RFC 3464 §2.1): the first of each is of the message."""
     feedback: Fields | None = None
     """The fields of a message/feedback-report (RFC 5965)."""
+    is_receipt: bool = False
+    """There is a message/disposition-notification (RFC 8098): the mail was shown, or thrown away."""
     returned: Fields = field(default_factory=dict)
     """Headers of the mail that it returns."""
 
@@ -92,13 +94,11 @@ def _own_parts(message: Message) -> Iterator[Message]:
 def _sort(part: Message, opened: Opened, plain: list[str], marked_up: list[str]) -> None:
     kind = part.get_content_type()
     if kind in ("message/delivery-status", "message/global-delivery-status"):
-        groups = part.get_payload()
-        if isinstance(groups, list):
-            opened.status_groups += [_fields(group) for group in groups if isinstance(group, Message)]
-        else:
-            opened.status_groups += _groups(_text(part))
+        opened.status_groups += _groups(_inside(part))
     elif kind == "message/feedback-report":
         opened.feedback = opened.feedback or _fields_of_text(_inside(part))
+    elif kind in ("message/disposition-notification", "message/global-disposition-notification"):
+        opened.is_receipt = True
     elif kind in ("message/rfc822", "message/global"):
         inside = part.get_payload()
         if isinstance(inside, list) and inside and isinstance(inside[0], Message):
@@ -114,11 +114,19 @@ def _sort(part: Message, opened: Opened, plain: list[str], marked_up: list[str])
 
 
 def _inside(part: Message) -> str:
-    """The text of a part that the parser may have taken for a message."""
+    """The text of a part that the parser may have taken for a message, or for several. Encoding such a
+    part is forbidden (RFC 2046 §5.2), and done; RFC 6533 allows it for the newer forms."""
     payload = part.get_payload()
-    if isinstance(payload, list):
-        return "\n".join(each.as_string() for each in payload if isinstance(each, Message))
-    return _text(part)
+    if not isinstance(payload, list):
+        return _text(part)
+    text = "\n".join(each.as_string() for each in payload if isinstance(each, Message))
+    encoding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
+    if encoding not in ("base64", "quoted-printable"):
+        return text
+    bare = Message()
+    bare["Content-Transfer-Encoding"] = encoding
+    bare.set_payload(text.strip())
+    return _text(bare)
 
 
 def _text(part: Message) -> str:

@@ -24,6 +24,11 @@ PIECES = [
     b"\n",
     b"-",
     b"original ",
+    b"speicher",
+    b"nie mo ",
+    "домен".encode(),
+    "превы".encode(),
+    "容量".encode(),
 ]
 
 
