@@ -6,7 +6,6 @@ books go on to balance, and keeps its Message-ID, by which mailboxes may tell th
 """
 
 from collections import Counter
-from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -16,7 +15,7 @@ from newsletter.accounts.project import Project
 from newsletter.delivery.models import Batch, BatchStatus, Mailing, MailingStatus, Message, Outcome
 from newsletter.delivery.service import reserve_mails
 from newsletter.kit import clock, jobs
-from newsletter.kit.db import db_now
+from newsletter.kit.db import db_in, db_now
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
 from newsletter.settings import DeliverySettings
@@ -82,8 +81,7 @@ async def _reopen(
     mail_limit: int | None,
     settings: DeliverySettings,
 ) -> None:
-    now = clock.now()
-    period = plans.period_of(Resource.mails, now)
+    period = plans.period_of(Resource.mails, clock.now())
     await reserve_mails(session, project.quota_owner_id, count, mail_limit, period)
     # Nothing of a closed mailing is reserved: from now on it settles in the month of this call.
     await session.execute(
@@ -93,6 +91,6 @@ async def _reopen(
             status=MailingStatus.running,
             closed_at=None,
             quota_period=period,
-            expires_at=now + timedelta(hours=settings.campaign_hours),
+            expires_at=db_in(3600 * settings.campaign_hours),
         )
     )

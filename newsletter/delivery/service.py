@@ -30,6 +30,7 @@ from newsletter.delivery.models import (
 )
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.address import Address
+from newsletter.kit.db import db_now
 from newsletter.kit.errors import NewsletterError
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -200,7 +201,8 @@ async def _check_balance(session: AsyncSession, mailing: Mailing) -> None:
 async def _insert_mailing(
     session: AsyncSession, project: Project, order: Order, settings: DeliverySettings
 ) -> Mailing:
-    now = clock.now()
+    # Whoever launches may have a wrong clock; how long the mailing is tried is for the database's.
+    now = (await session.execute(select(db_now()))).scalar_one()
     mailing = Mailing(
         id=ids.uuid7(),
         project_id=project.id,

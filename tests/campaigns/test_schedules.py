@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from newsletter.campaigns.models import Campaign
 from newsletter.delivery.models import Batch, Mailing, Message
-from newsletter.kit import ids, jobs
+from newsletter.kit import clock, ids, jobs
 from newsletter.kit.db import db_in, db_now
 from newsletter.kit.jobs import Job
 from newsletter.runtime import Runtime
@@ -129,6 +129,23 @@ async def test_two_schedulers_begin_a_campaign_once(
         "grace@example.com": 1,
         "linus@example.com": 1,
     }
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+async def test_a_scheduler_with_a_wrong_clock_gives_a_campaign_as_long_as_any(
+    days: int, client: Client, draft: Make, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = await draft(scheduled_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
+    await time_comes(runtime, campaign["id"])
+    wrong = clock.now() + timedelta(days=days)
+    monkeypatch.setattr(clock, "now", lambda: wrong)
+    await run_due(runtime)
+    monkeypatch.undo()
+    shown = await client.data("GET", f"/campaigns/{campaign['id']}")
+    assert (shown["status"], shown["emails_sent"]) == ("sent", 3)
+    async with runtime.db.read() as session:
+        expires_at, now = (await session.execute(select(Mailing.expires_at, db_now()))).one()
+    assert abs(expires_at - now - timedelta(hours=24)) < timedelta(minutes=10)
 
 
 ZONES = {
