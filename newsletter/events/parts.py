@@ -85,8 +85,11 @@ async def prune(db: Database, keep_days: int, at: datetime | None = None) -> Non
     oldest = (at or clock.now()) - timedelta(days=keep_days)
     if db.is_sqlite:
         await _delete_rows(db, ids.first_of(oldest))
-    else:
-        await _drop_months(db, Month.of(oldest))
+        return
+    first_kept = Month.of(oldest)
+    await _drop_months(db, first_kept)
+    # What is older now lies in the part for all the rest: its month passed while no worker ran to make one.
+    await _delete_rows(db, first_kept.bounds[0])
 
 
 async def _delete_rows(db: Database, first_kept: UUID) -> None:

@@ -102,6 +102,20 @@ async def test_old_events_go_and_young_ones_stay(db: Database, project: Project)
     assert await kept(db) == {young, new}
 
 
+async def test_what_never_got_a_month_of_its_own_goes_with_its_month(
+    parted: Database, project: Project
+) -> None:
+    """An API without a worker wrote events for longer than parts were made ahead."""
+    now = clock.now()
+    old = await happened(parted, project, now - timedelta(days=KEPT + 40))
+    young = await happened(parted, project, now - timedelta(days=KEPT - 1))
+    assert await part_of(parted, old) == "events_default"
+
+    await parts.prune(parted, KEPT, at=now)
+
+    assert await kept(parted) == {young}
+
+
 async def test_few_rows_go_at_once(db: Database, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     if not db.is_sqlite:
         pytest.skip("Postgres drops whole months")
