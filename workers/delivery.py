@@ -37,7 +37,7 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
 
     # A batch is never given up: its mailing could not close.
     return {
-        "delivery.send_batch": Handler(send_batch, max_errors=None),
+        "delivery.send_batch": Handler(send_batch, max_errors=None, has_own_lease=True),
         "delivery.look_back": Handler(look_back),
         "delivery.forget": Handler(forget),
     }

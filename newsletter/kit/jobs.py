@@ -118,10 +118,16 @@ class Again:
 @dataclass(frozen=True, slots=True)
 class Handler:
     """What a job does. ``max_errors`` bounds how often it may raise before it is dead; None:
-    it is tried for ever. That the database was away is no error of the job's."""
+    it is tried for ever. That the database was away is no error of the job's.
+
+    ``has_own_lease``: what it works on is leased to it besides, and renewed with each of its writes. So
+    that lease outlives the job's when the database is away for longer, and it alone says whether the
+    work may go on; whoever takes the job over finds nothing to do.
+    """
 
     run: Callable[[Mapping[str, Any]], Awaitable[Again | None]]
     max_errors: int | None = len(RETRY_SECONDS)
+    has_own_lease: bool = False
 
 
 async def enqueue(
@@ -211,15 +217,19 @@ async def run(db: Database, job_id: UUID, handlers: Mapping[str, Handler], lease
     """Claims the job and runs its handler; returns at once when there is nothing to claim.
 
     An error is recorded and the job runs again after `RETRY_SECONDS`. A process that dies
-    leaves its lease to run out. A handler whose lease was lost is cancelled.
+    leaves its lease to run out. A handler whose lease was lost is cancelled, unless it has its own.
     """
     claimed = await _claim(db, job_id, lease)
     if claimed is None:
         return
     handler = handlers[claimed.name]
+
+    async def renew() -> bool:
+        return await _renew(db, claimed, lease) or handler.has_own_lease
+
     with structlog.contextvars.bound_contextvars(job=claimed.name, job_id=str(job_id)):
         try:
-            async with keep_alive(lease / 3, lambda: _renew(db, claimed, lease)):
+            async with keep_alive(lease / 3, renew):
                 again = await handler.run(claimed.payload)
         except asyncio.CancelledError:
             raise

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import select, update
 
 from newsletter.kit import clock, jobs
@@ -46,9 +47,9 @@ class Work:
         return answer
 
 
-async def run(db: Database, work: Work, **options: int) -> None:
+async def run(db: Database, work: Work, *, max_errors: int = 9) -> None:
     job = await only_job(db)
-    await jobs.run(db, job.id, {job.name: Handler(work, **options)}, LEASE)
+    await jobs.run(db, job.id, {job.name: Handler(work, max_errors)}, LEASE)
 
 
 async def test_a_ring_that_got_lost_is_repeated(db: Database, rings: Rings) -> None:
@@ -165,6 +166,35 @@ async def test_a_handler_whose_job_went_to_another_is_cancelled(db: Database) ->
     await asyncio.wait_for(running, 10)
     assert ended.is_set()
     assert (await only_job(db)).token == 99
+
+
+async def test_a_handler_with_a_lease_of_its_own_outlives_its_job(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enqueue(db)
+    job = await only_job(db)
+    begun, refused, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    renew = jobs._renew
+
+    async def noted(db: Database, job: Job, lease: float) -> bool:
+        is_ours = await renew(db, job, lease)
+        if not is_ours:
+            refused.set()
+        return is_ours
+
+    async def work(payload: Mapping[str, Any]) -> None:
+        begun.set()
+        await refused.wait()
+        ended.set()
+
+    monkeypatch.setattr(jobs, "_renew", noted)
+    handlers = {job.name: Handler(work, has_own_lease=True)}
+    running = asyncio.create_task(jobs.run(db, job.id, handlers, lease=0.3))
+    await begun.wait()
+    await change(db, token=99, lease_until=db_in(60))
+    await asyncio.wait_for(running, 60)
+    assert ended.is_set()
+    assert (await only_job(db)).token == 99, "it is its new owner's to end"
 
 
 async def test_a_renewal_that_fails_is_tried_again_soon() -> None:
