@@ -35,7 +35,7 @@ from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Mailing, Outcome
 from newsletter.delivery.reading import Recipient
-from newsletter.delivery.rounds import Gate
+from newsletter.delivery.rounds import Gate, Round
 from newsletter.kit.address import ascii_domain_of, domain_of
 from newsletter.kit.crypto import Undecryptable
 from newsletter.kit.db import Database, insist
@@ -261,13 +261,29 @@ class _BatchRun:
             self._halt = self._reason_to_halt()
         decisions = [*results, *block.skipped] if block else results
         wanted = list(block.envelopes) if block and self._halt is None else ()
-        db, books, gate = self._parts.db, self._books, self._gate
-        written = await insist(lambda: rounds.write(db, books, gate, decisions, wanted), seconds=PATIENCE)
+        tries = 0
+
+        async def write() -> Round:
+            nonlocal tries
+            tries += 1
+            return await rounds.write(self._parts.db, self._books, self._gate, decisions, wanted)
+
+        written = await insist(write, seconds=PATIENCE)
         self._halt = self._halt or halting.BY_STATUS.get(written.status)
+        if tries > 1:
+            await self._take_back([seq for seq in wanted if seq not in written.opened])
         if block is None or not written.opened:
             return None
         envelopes = {seq: block.envelopes[seq] for seq in wanted if seq in written.opened}
         return Block(block.recipients, envelopes, [])
+
+    async def _take_back(self, seqs: Sequence[int]) -> None:
+        """What the first try may have opened before its answer was lost, and the last one did not: the
+        mailing was paused in between, or the reader left. Nothing of it was begun."""
+        if seqs:
+            untried = [Decision(seq, Outcome.pending, rounds.WITHDRAWN) for seq in seqs]
+            db, books, gate = self._parts.db, self._books, self._gate
+            await insist(lambda: rounds.write(db, books, gate, untried, ()), seconds=PATIENCE)
 
     def _reason_to_halt(self) -> Halt | None:
         if self._claimed.seconds_left <= 0:

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import update
 
 from newsletter.accounts.project import Project
 from newsletter.audience.models import Status, Subscriber
-from newsletter.delivery import batches, sending
-from newsletter.delivery.ledger import Books
+from newsletter.delivery import batches, rounds, sending
+from newsletter.delivery.ledger import Books, Decision
 from newsletter.delivery.models import Outcome
+from newsletter.delivery.rounds import Gate, Round
 from newsletter.delivery.sending import Parts, _BatchRun
 from newsletter.kit.db import Database
 from newsletter.kit.jobs import Again
@@ -261,6 +263,48 @@ async def test_who_leaves_while_their_block_is_on_the_wire_gets_nothing_that_was
     assert untried == {"u8@example.com": Outcome.skipped, "u9@example.com": Outcome.suppressed}
     usage = await live_client.data("GET", "/account/usage")
     assert (usage["mails"]["used"], usage["mails"]["reserved"]) == (8, 0)
+
+
+@pytest.mark.parametrize("why", ["pause", "unsubscribe"])
+async def test_a_block_whose_opening_got_no_answer_and_is_not_to_be_sent_any_more_was_not_begun(
+    why: str,
+    launch: Launch,
+    runtime: Runtime,
+    smtp_sink: Sink,
+    live_client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The database is lost just after its commit. Before it is back, somebody has other wishes."""
+    sent = await launch(9)
+    write, calls = rounds.write, 0
+
+    async def lost_once(
+        db: Database, books: Books, gate: Gate, decisions: Sequence[Decision], wanted: Sequence[int]
+    ) -> Round:
+        nonlocal calls
+        calls += 1
+        written = await write(db, books, gate, decisions, wanted)
+        if calls > 1:
+            return written
+        if why == "pause":
+            await live_client.data("POST", f"/campaigns/{sent.id}/pause", 200)
+        else:
+            assert (await live_client.request("DELETE", "/subscribers/u2@example.com")).status_code == 204
+        raise ConnectionResetError
+
+    monkeypatch.setattr(rounds, "write", lost_once)
+    await run_due(runtime)
+    outcomes = await sent.outcomes()
+    if why == "pause":
+        assert set(outcomes.values()) == {Outcome.pending}
+        assert {message.attempts for message in await sent.messages()} == {0}
+        await live_client.data("POST", f"/campaigns/{sent.id}/resume", 200)
+        await run_due(runtime)
+        assert len(smtp_sink.recipients) == 9
+    else:
+        assert Counter(outcomes.values()) == {Outcome.sent: 8, Outcome.skipped: 1}
+        assert "u2@example.com" not in smtp_sink.recipients
+    assert set(Counter(smtp_sink.recipients).values()) == {1}
 
 
 async def test_a_worker_that_cannot_renew_its_lease_begins_no_more_mail(
