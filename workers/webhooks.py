@@ -1,4 +1,4 @@
-"""Jobs of the webhooks: fan out events, group them, make one call, deliver once more."""
+"""Jobs of the webhooks: fan out events, group them, make one call, deliver once more, tell the owner."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from newsletter.kit.jobs import Handler
 from newsletter.runtime import Runtime
-from newsletter.webhooks import delivering, fanning, replaying
+from newsletter.webhooks import delivering, fanning, notice, replaying
 
 
 def handlers(runtime: Runtime) -> dict[str, Handler]:
@@ -30,9 +30,13 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
             payload["number"],
         )
 
+    async def tell_owner(payload: Mapping[str, Any]) -> None:
+        await notice.tell_owner(runtime.db, runtime.settings, UUID(payload["endpoint_id"]))
+
     return {
         "webhooks.fan_out": Handler(fan_out),
         "webhooks.gather": Handler(gather, max_errors=None),
         "webhooks.attempt": Handler(attempt, max_errors=None),
         "webhooks.replay": Handler(replay),
+        "webhooks.tell_owner": Handler(tell_owner),
     }

@@ -24,7 +24,13 @@ from newsletter.kit.http import GuardedClient
 from newsletter.settings import WebhookSettings
 from newsletter.webhooks import fanning, queries, schedule, service
 from newsletter.webhooks.calls import GONE, Call, Notice, Target, call
-from newsletter.webhooks.models import Attempt, DeliveryStatus, Endpoint, WebhookDelivery
+from newsletter.webhooks.models import (
+    Attempt,
+    DeliveryStatus,
+    DisabledReason,
+    Endpoint,
+    WebhookDelivery,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -145,15 +151,17 @@ async def _judge(
     if not endpoint.is_active:
         return
     if made.status_code == GONE:
-        await _disable(session, endpoint, "gone")
+        await _disable(session, endpoint, DisabledReason.gone, now)
     elif now - endpoint.failing_since >= timedelta(days=settings.disable_after_days):
-        await _disable(session, endpoint, "failing")
+        await _disable(session, endpoint, DisabledReason.failing, now)
 
 
-async def _disable(session: AsyncSession, endpoint: Endpoint, reason: str) -> None:
-    log.warning("a webhook endpoint was switched off", endpoint_id=str(endpoint.id), reason=reason)
-    endpoint.is_active, endpoint.disabled_reason = False, reason
+async def _disable(session: AsyncSession, endpoint: Endpoint, reason: DisabledReason, now: datetime) -> None:
+    log.warning("a webhook endpoint was switched off", endpoint_id=str(endpoint.id), reason=reason.value)
+    endpoint.is_active, endpoint.disabled_reason, endpoint.disabled_at = False, reason.value, now
+    endpoint.owner_message_id = endpoint.owner_untold_code = None
     await session.flush()
+    await jobs.enqueue(session, "webhooks.tell_owner", {"endpoint_id": str(endpoint.id)})
     project = await accounts.project_by_id(session, endpoint.project_id)
     if project is not None:
         await service.listen(session, project)

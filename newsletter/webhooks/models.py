@@ -24,6 +24,13 @@ class DeliveryStatus(StrEnum):
     exhausted = "exhausted"
 
 
+class DisabledReason(StrEnum):
+    """Why the service itself switched an endpoint off."""
+
+    gone = "gone"
+    failing = "failing"
+
+
 class Endpoint(Base):
     __tablename__ = "webhook_endpoints"
 
@@ -43,6 +50,12 @@ class Endpoint(Base):
     """Events of one call at most; 1: each has a call, and a body, of its own."""
     is_active: Mapped[bool] = mapped_column(default=True)
     disabled_reason: Mapped[str | None] = mapped_column(text(200))
+    """A `DisabledReason`, where the service switched it off."""
+    disabled_at: Mapped[datetime | None]
+    owner_message_id: Mapped[str | None] = mapped_column(text(40))
+    """The message that told the account's owner so."""
+    owner_untold_code: Mapped[str | None] = mapped_column(text(60))
+    """Why nobody could be told: the code of what sending lacks."""
     consecutive_failures: Mapped[int] = mapped_column(default=0)
     failing_since: Mapped[datetime | None]
     """When the first of these failed."""

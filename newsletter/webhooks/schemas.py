@@ -90,6 +90,11 @@ class EndpointOut(Schema):
     is_active: bool
     disabled_reason: str | None
     """``gone`` after the endpoint answered 410, ``failing`` after days of nothing but failures."""
+    disabled_at: Time | None
+    owner_message_id: str | None
+    """The mail that told the account's owner that it was switched off: `GET /messages/{id}`."""
+    owner_untold_code: str | None
+    """Why there is no such mail: what sending lacks, such as ``sending_server_missing``."""
     consecutive_failures: int
     """Failed calls since the last one that was acknowledged."""
     created_at: Time

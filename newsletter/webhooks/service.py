@@ -86,7 +86,7 @@ async def update(
     for field, value in changes.model_dump(exclude_unset=True).items():
         setattr(row, field, [kind.value for kind in value] if field == "events" else value)
     if changes.sent("is_active"):
-        row.disabled_reason = None
+        row.disabled_reason = row.disabled_at = row.owner_message_id = row.owner_untold_code = None
         row.consecutive_failures = 0 if changes.is_active else row.consecutive_failures
         row.failing_since = None if changes.is_active else row.failing_since
     row.updated_at = clock.now()
