@@ -16,7 +16,8 @@ from bench.service import Service, answer, fill_list, service
 from bench.sinks import Sink, smtp_sink
 from bench.table import Goal, Measured, Missing, Row, row
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.2
+"""Each look costs the API some milliseconds of the cores that send; a dashboard asks less often."""
 NODEMAILER_SHARE = 10
 """A tenth of the recipients is enough to know the rate of the slowest."""
 

@@ -71,7 +71,7 @@ class Workers:
             for queue in queues:
                 self._broker.declare_queue(queue)
             worker = Listener(
-                self._broker, queues=set(queues), worker_threads=threads, worker_timeout=POLL_MILLISECONDS
+                self._broker, queues=set(queues), threads=threads, poll_milliseconds=POLL_MILLISECONDS
             )
             worker.start()
             self._workers.append(worker)

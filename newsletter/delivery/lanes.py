@@ -1,10 +1,27 @@
 """How many blocks one process has on the wire."""
 
 import asyncio
+import time
 
 BLOCKS_IN_FLIGHT = 2
 """While one is on the wire, the books of the other are written. More would leave more messages
 unknown when the process is killed, and gain nothing."""
+TURN_SECONDS = 0.25
+"""For how long a batch may keep a lane while another waits for one. A lane that changes hands costs
+a write of the books more: outcomes are on disk before another batch may open its block. Handed on
+with each block, that was two writes a block, and the sender stood still for one of them."""
+
+
+class Lane:
+    """The right to have one block on the wire."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    @property
+    def is_long_held(self) -> bool:
+        """Whether it is the turn of somebody else, if anybody waits."""
+        return time.monotonic() - self._since >= TURN_SECONDS
 
 
 class Lanes:
@@ -19,17 +36,17 @@ class Lanes:
         """Whether `take` would return at once."""
         return not self._lanes.locked()
 
-    @property
-    def are_wanted(self) -> bool:
-        """Whether somebody waits for one."""
-        return self._waiting > 0
+    def may_keep(self, lane: Lane) -> bool:
+        """Whether its holder may open one more block in it."""
+        return self._waiting == 0 or not lane.is_long_held
 
-    async def take(self) -> None:
+    async def take(self) -> Lane:
         self._waiting += 1
         try:
             await self._lanes.acquire()
         finally:
             self._waiting -= 1
+        return Lane()
 
     def give_back(self) -> None:
         self._lanes.release()

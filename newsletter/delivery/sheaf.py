@@ -27,6 +27,8 @@ class Part:
 class Sheaf:
     """Which letter each recipient gets, and with which variables. Written in one thread at a time."""
 
+    is_quick = False
+
     def __init__(
         self, make: Callable[[Enclosed], Letter], contents: Mapping[int, Enclosed], parts: Mapping[int, Part]
     ) -> None:

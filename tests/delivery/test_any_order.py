@@ -186,9 +186,10 @@ class Campaign:
 
 
 async def _die(run: sending._BatchRun) -> None:
-    for delivery in run._on_the_wire:
-        delivery.task.cancel()
-    await asyncio.gather(*(each.task for each in run._on_the_wire), return_exceptions=True)
+    tasks = [delivery.task for delivery in run._on_the_wire]
+    for task in filter(None, (*tasks, run._next)):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
     for _ in range(run._lanes_held):
         run._parts.lanes.give_back()
 

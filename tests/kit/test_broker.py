@@ -59,13 +59,15 @@ def test_an_api_has_no_other_way_and_carries_on() -> None:
     assert not bell._thread.is_alive()
 
 
-def test_a_listener_asks_for_rings_and_for_nothing_that_is_delayed() -> None:
+def test_a_listener_asks_for_rings_that_it_has_threads_for_and_for_nothing_that_is_delayed() -> None:
     broker = StubBroker(middleware=[])
     for queue in ("delivery", "webhooks"):
         broker.declare_queue(queue)
-    listener = Listener(broker, queues={"delivery"}, worker_threads=1, worker_timeout=10)
+    listener = Listener(broker, queues={"delivery"}, threads=3, poll_milliseconds=10)
     listener.start()
     try:
         assert set(listener.consumers) == {"delivery"}
+        # What it has no thread for stays where another process finds it.
+        assert listener.consumers["delivery"].prefetch == 3
     finally:
         listener.stop()
