@@ -50,10 +50,13 @@ class Subscriber(Base):
     __table_args__ = (
         ForeignKeyConstraint(["project_id", "list_id"], ["lists.project_id", "lists.id"], ondelete="CASCADE"),
         UniqueConstraint("list_id", "address_key"),
-        # Freezing an audience and counting a list read these in order of id.
-        Index("ix_subscribers_list_status", "list_id", "status", "id"),
-        Index("ix_subscribers_project_address", "project_id", "address_key"),
+        # No two of these begin with the same column. Where two did, Postgres took either for a look-up on
+        # a list or table that its statistics did not know yet, and of the wrong one it read all of the
+        # list for each address (ADR 44).
         Index("ix_subscribers_project_id_id", "project_id", "id"),
+        Index("ix_subscribers_address", "address_key", "project_id"),
+        # Freezing an audience and counting a list read these in order of id.
+        Index("ix_subscribers_status_list", "status", "list_id", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -41,7 +41,8 @@ _ONE = looked_up(
     "address_key",
     "wanted.address_key",
     columns="id",
-    beside="project_id = $1 AND list_id = $2",
+    # The project in a form that fits no index, as in `rows.locked`.
+    beside="list_id = $2 AND (project_id = $1) IS TRUE",
 )
 # One row for each subscriber that is known, or one without; before it what holds for all of them.
 _STATE = f"""
