@@ -15,7 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.accounts.project import Project
 from newsletter.audience.models import Consent, CustomField, MailingList, Status, Subscriber
-from newsletter.kit.bulk import among
+from newsletter.kit.bulk import each_of
 from newsletter.kit.db import Instant, is_postgresql
 
 
@@ -277,7 +277,14 @@ async def left_everything(session: AsyncSession, project: Project, address_keys:
     is_there = Subscriber.status.in_([Status.active, Status.pending])
     statement = (
         select(Subscriber.address_key)
-        .where(Subscriber.project_id == project.id, among(session, Subscriber.address_key, address_keys))
+        .where(
+            each_of(
+                session,
+                Subscriber.address_key,
+                address_keys,
+                lambda one: (one.project_id == project.id).is_(true()),
+            )
+        )
         .group_by(Subscriber.address_key)
         .having(
             func.sum(case((is_there, 1), else_=0)) == 0,

@@ -34,7 +34,7 @@ from newsletter.audience.transitions import (
 )
 from newsletter.kit import clock, ids
 from newsletter.kit.address import Address
-from newsletter.kit.bulk import among
+from newsletter.kit.bulk import each_of
 from newsletter.kit.crypto import Vault
 from newsletter.suppressions import queries as suppressed
 from newsletter.suppressions import service as suppressions
@@ -142,8 +142,7 @@ async def apply(
     found = await rows.locked(
         session,
         project,
-        Subscriber.list_id == target.list_id,
-        among(session, Subscriber.address_key, keys),
+        each_of(session, Subscriber.address_key, keys, lambda one: one.list_id == target.list_id),
     )
     known = {row.address_key: row for row in found}
     unknown = [key for key in keys if key not in known]

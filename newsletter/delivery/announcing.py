@@ -20,7 +20,7 @@ from newsletter.delivery.statuses import status_of
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids
-from newsletter.kit.bulk import among
+from newsletter.kit.bulk import among_pairs
 from newsletter.kit.db import JSONObject
 from newsletter.routing import queries as routing
 
@@ -54,7 +54,6 @@ async def described(session: AsyncSession, keys: Collection[MessageKey]) -> dict
     if not keys:
         return {}
     mailings = await _mailings(session, {mailing_id for mailing_id, _ in keys})
-    # Each mailing with each number, of which a block has few: both are ranges of one index.
     statement = select(
         Message.mailing_id,
         Message.seq,
@@ -63,11 +62,8 @@ async def described(session: AsyncSession, keys: Collection[MessageKey]) -> dict
         Message.outcome,
         Message.feedback,
         Message.server_id,
-    ).where(
-        among(session, Message.mailing_id, set(mailings)),
-        among(session, Message.seq, {seq for _, seq in keys}),
-    )
-    rows = [row for row in await session.execute(statement) if (row.mailing_id, row.seq) in keys]
+    ).where(among_pairs(session, (Message.mailing_id, Message.seq), keys))
+    rows = (await session.execute(statement)).all()
     servers = await routing.types_of(session, {row.server_id for row in rows if row.server_id})
     found = {}
     for row in rows:

@@ -22,7 +22,7 @@ from newsletter.delivery.models import (
 )
 from newsletter.kit import ids
 from newsletter.kit.address import ascii_domain_of
-from newsletter.kit.bulk import among
+from newsletter.kit.bulk import among, among_pairs
 from newsletter.kit.errors import ValidationFailed
 from newsletter.providers.base import Purpose
 from newsletter.tallies.service import About
@@ -127,13 +127,9 @@ async def by_public_ids(session: AsyncSession, message_ids: Collection[str]) -> 
             keys[UUID(bytes=raw[:16]), int.from_bytes(raw[16:])] = message_id
     if not keys:
         return {}
-    # Each mailing with each number, of which a report has few: both are ranges of one index.
-    statement = _FOUND.where(
-        among(session, Message.mailing_id, {mailing_id for mailing_id, _ in keys}),
-        among(session, Message.seq, {seq for _, seq in keys}),
-    )
+    statement = _FOUND.where(among_pairs(session, (Message.mailing_id, Message.seq), keys))
     found = (FoundMessage(*row) for row in await session.execute(statement))
-    return {keys[each.mailing_id, each.seq]: each for each in found if (each.mailing_id, each.seq) in keys}
+    return {keys[each.mailing_id, each.seq]: each for each in found}
 
 
 async def by_key(session: AsyncSession, mailing_id: UUID, seq: int) -> FoundMessage | None:
@@ -188,7 +184,6 @@ async def tracked(
 ) -> Mapping[tuple[UUID, int], Tracked]:
     """For a block of opens and clicks: those of the messages that are there, by mailing and number."""
     campaign = case((Mailing.kind == MailingKind.campaign, Mailing.source_id))
-    # Each mailing with each number, of which a block has few: both are ranges of one index.
     statement = (
         select(
             Message.mailing_id,
@@ -201,10 +196,7 @@ async def tracked(
             Message.decided_at,
         )
         .join(Mailing, Mailing.id == Message.mailing_id)
-        .where(
-            among(session, Message.mailing_id, {mailing_id for mailing_id, _ in keys}),
-            among(session, Message.seq, {seq for _, seq in keys}),
-        )
+        .where(among_pairs(session, (Message.mailing_id, Message.seq), keys))
     )
     return {(row[0], row[1]): Tracked(*row) for row in await session.execute(statement)}
 

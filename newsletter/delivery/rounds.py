@@ -110,7 +110,7 @@ async def judge(session: AsyncSession, books: Books, gate: Gate, wanted: Collect
     has_left = Message.subscriber_id.is_not(None) & ~audience.is_active(Message.subscriber_id)
     is_erased = ~Message.address.contains("@")
     statement = select(Message.seq, is_suppressed, has_left | is_erased).where(
-        Message.mailing_id == books.mailing_id, Message.seq.in_(wanted)
+        *ledger.numbered(books.mailing_id, wanted)
     )
     return [
         Decision(seq, Outcome.suppressed, SUPPRESSED) if suppressed else Decision(seq, Outcome.skipped, LEFT)
@@ -128,7 +128,7 @@ async def _suppress_refused(
         return
     await brake.apply(session, books.mailing_id, gate.settings)
     project = await accounts.project_by_id(session, gate.project_id)
-    keys = select(Message.address_key).where(Message.mailing_id == books.mailing_id, Message.seq.in_(refused))
+    keys = select(Message.address_key).where(*ledger.numbered(books.mailing_id, refused))
     for address_key in (await session.scalars(keys)).all():
         if project is not None:
             await audience_service.mark_bounced(session, project, address_key, source="refused while sending")

@@ -1,0 +1,362 @@
+"""What works on sets of rows reads those rows, whatever PostgreSQL knows or thinks to know of its tables.
+
+The planner's statistics come a minute late, and of a list or a mailing that was just made they say
+nothing. Each step runs where they are missing, where they are older than the rows and where they are
+fresh, with a plan for its own values and with one for all values that was made while the tables were
+small. The server itself says how many rows each statement read (``auto_explain``).
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select, text
+
+from newsletter.accounts import service as accounts
+from newsletter.accounts.models import Resubscribe
+from newsletter.accounts.project import Project
+from newsletter.audience import batch, leaving
+from newsletter.audience import queries as audience
+from newsletter.audience import service as subscribing
+from newsletter.audience.schemas import ListCreate
+from newsletter.audience.upsert import Target
+from newsletter.delivery import announcing, batches, ledger, reading, rounds
+from newsletter.delivery import queries as delivery
+from newsletter.delivery import service as mailing
+from newsletter.delivery.ledger import Decision
+from newsletter.delivery.models import Batch, Feedback, MailingKind, Message, Outcome, UnknownPolicy
+from newsletter.delivery.rounds import Gate
+from newsletter.delivery.service import Order, Sender
+from newsletter.kit.db import Database
+from newsletter.runtime import Runtime
+from newsletter.settings import DeliverySettings, Settings
+from newsletter.suppressions import queries as suppressed
+from newsletter.suppressions import service as suppressions
+from newsletter.suppressions.models import Reason
+from tests.conftest import SECRET_KEY, SIZE, Rings, run_migrations
+from tests.services import Postgres
+
+FEW, MANY = 60, 4_000
+"""Rows of each large table before it grew, and what it grows by each time."""
+KEYS = 8
+MAILINGS = 12
+"""Small ones, of which opens and clicks come together."""
+MOST = 240
+"""Rows of large tables that a step may read: several for each of its keys, and a fifth of a table."""
+LARGE = ("subscribers", "messages", "suppressions", "consents", "message_attempts")
+SENDER_DOMAIN = "acme.example.com"
+
+pytestmark = pytest.mark.skipif(SIZE != "distributed", reason="about the planner of PostgreSQL")
+
+_ENTRY = re.compile(r"LOG:  duration: [\d.]+ ms  plan:\n((?:\t.*\n)+)")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A database of its own on the suite's server, which writes each plan with its rows into the log."""
+
+    server: Postgres
+    url: str
+    name: str
+
+    def read_since(self, start: int) -> dict[str, int]:
+        """Rows of large tables that each statement read since the log had this length."""
+        found: dict[str, int] = {}
+        for entry in _ENTRY.findall(self.server.log()[start:]):
+            plan = json.loads(entry)
+            rows = _rows_read(plan["Plan"])
+            statement = " ".join(plan["Query Text"].split())
+            found[statement] = max(rows, found.get(statement, 0))
+        return found
+
+    @property
+    def position(self) -> int:
+        return len(self.server.log())
+
+
+def _rows_read(node: dict[str, object]) -> int:
+    number = 0
+    if node.get("Relation Name") in LARGE and "Scan" in str(node["Node Type"]):
+        each = sum(float(str(node.get(name, 0))) for name in _READ)
+        number = round(each * float(str(node["Actual Loops"])))
+    plans = node.get("Plans", [])
+    assert isinstance(plans, list)
+    return number + sum(_rows_read(inner) for inner in plans)
+
+
+_READ = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+
+
+@pytest.fixture(params=["force_custom_plan", "force_generic_plan"])
+def watched(request: pytest.FixtureRequest, migrated: str) -> Iterator[Watched]:
+    server: Postgres = request.getfixturevalue("postgres")
+    name = f"plans_{request.param}"
+    url = server.create_database(name)
+    run_migrations(url)
+    for table in LARGE:
+        # Statistics come when the test says so.
+        server.sql(f"ALTER TABLE {table} SET (autovacuum_enabled = off)", name)
+    for setting, value in (
+        ("session_preload_libraries", "auto_explain"),
+        ("auto_explain.log_min_duration", "0"),
+        ("auto_explain.log_analyze", "on"),
+        ("auto_explain.log_timing", "off"),
+        ("auto_explain.log_format", "json"),
+        ("plan_cache_mode", request.param),
+    ):
+        server.sql(f"ALTER DATABASE \"{name}\" SET {setting} = '{value}'")
+    yield Watched(server, url, name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def settings(watched: Watched, tmp_path: Path) -> Settings:
+    return Settings(
+        data_dir=tmp_path,
+        database_url=watched.url,
+        secret_key=SecretStr(SECRET_KEY),
+        public_url="http://news.test",
+    )
+
+
+class World:
+    """A list, a mailing to it and a level of suppressions, which steps take their rows from."""
+
+    def __init__(self, runtime: Runtime, project: Project) -> None:
+        self.runtime, self.project = runtime, project
+        self.lists = 0
+        self.list_id = self.mailing_id = UUID(int=0)
+        self.mailings: list[UUID] = []
+        self.turn = 0
+
+    @property
+    def db(self) -> Database:
+        return self.runtime.db
+
+    async def analyse(self) -> None:
+        async with self.db.unit_of_work() as session:
+            await session.execute(text("ANALYZE"))
+
+    async def grow(self, count: int) -> None:
+        """A new list of so many, a mailing to it, and as many suppressions of other people."""
+        self.lists += 1
+        async with self.db.unit_of_work() as session:
+            made = await subscribing.create_list(session, self.project, ListCreate(name=f"L{self.lists}"))
+            self.list_id = made.id
+            for statement in (_SUBSCRIBERS, _SUPPRESSIONS):
+                values = {"project": self.project.id, "list": self.list_id, "count": count}
+                values |= {"name": f"l{self.lists}", "scope": suppressed.project_scope(self.project.id)}
+                await session.execute(text(statement), values)
+        self.mailing_id = await self.start()
+        self.turn = 0
+
+    async def start(self) -> UUID:
+        order = Order(
+            kind=MailingKind.test,
+            source_id=uuid4(),
+            list_id=self.list_id,
+            content={},
+            sender=Sender("news@acme.example.com", None, None, None),
+            policy=UnknownPolicy.hold,
+        )
+        recipients = audience.recipients(self.project, self.list_id)
+        settings = DeliverySettings(batch_size=KEYS)
+        async with self.db.unit_of_work() as session:
+            started = await mailing.start(
+                session, self.project, order, recipients, mail_limit=None, settings=settings
+            )
+        return started.mailing_id
+
+    async def addresses(self, count: int) -> list[str]:
+        """Those of the list's newest mailing that no step has touched yet."""
+        first = 1 + self.turn
+        self.turn += count
+        statement = select(Message.address_key).where(
+            Message.mailing_id == self.mailing_id, Message.seq >= first, Message.seq < first + count
+        )
+        async with self.db.read() as session:
+            return list(await session.scalars(statement))
+
+    @property
+    def target(self) -> Target:
+        return Target(self.project, self.list_id, None, None, Resubscribe.allow)
+
+    def gate(self) -> Gate:
+        return Gate(self.project.id, self.list_id, SENDER_DOMAIN, DeliverySettings())
+
+    async def claimed(self) -> batches.Claim:
+        waiting = select(Batch.id).where(Batch.mailing_id == self.mailing_id, Batch.token == 0)
+        async with self.db.read() as session:
+            batch_id = (await session.scalars(waiting.order_by(Batch.first_seq.desc()).limit(1))).one()
+        claim = await batches.claim(self.db, batch_id, 60.0, 3)
+        assert claim is not None
+        return claim
+
+
+_SUBSCRIBERS = """
+INSERT INTO subscribers (id, project_id, list_id, email, address_key, tags, custom_fields, status,
+    subscribed_at, created_at, updated_at)
+SELECT gen_random_uuid(), :project, :list, a, a, '[]', '{}', 'active', now(), now(), now()
+FROM (SELECT 'n' || n || '@' || :name || '.example.com' AS a FROM generate_series(1, :count) AS n) AS new
+"""
+_SUPPRESSIONS = """
+INSERT INTO suppressions (id, project_id, scope, address_key, reason, source, created_at)
+SELECT gen_random_uuid(), :project, :scope, 'gone' || n || '@' || :name || '.example.com', 'manual', 'test',
+    now()
+FROM generate_series(1, :count) AS n
+"""
+
+
+async def batch_straight(world: World) -> None:
+    await _batch(world, is_straight=True)
+
+
+async def batch_by_a_session(world: World) -> None:
+    await _batch(world, is_straight=False)
+
+
+async def _batch(world: World, *, is_straight: bool) -> None:
+    known = await world.addresses(KEYS // 2)
+    new = [f"{uuid4().hex}@example.com" for _ in known]
+    rows = [{"email": email, "first_name": f"N{world.turn}"} for email in [*known, *new]]
+    sheet = batch.read(world.target, rows, world.runtime.settings.limits)
+    if is_straight:
+        done = await world.runtime.intake.import_batch(world.target, sheet)
+    else:
+        async with world.db.unit_of_work() as session:
+            limits = world.runtime.settings.limits
+            done = await batch.import_batch(session, world.runtime.vault, world.target, sheet, limits)
+    assert (done.created, done.updated) == (len(new), len(known))
+
+
+async def leaving_one_by_one(world: World) -> None:
+    one, other = await world.addresses(2)
+    async with world.db.unit_of_work() as session:
+        assert await leaving.unsubscribe(session, world.project, source="test", address_key=one) == 1
+        assert await leaving.mark_bounced(session, world.project, other, source="test") == 1
+
+
+async def suppressing(world: World) -> None:
+    keys = await world.addresses(KEYS)
+    scope = suppressed.list_scope(world.list_id)
+    async with world.db.unit_of_work() as session:
+        for _ in range(2):
+            await suppressions.suppress(
+                session,
+                project_id=world.project.id,
+                scope=scope,
+                address_keys=keys,
+                reason=Reason.manual,
+                source="test",
+            )
+        found = await suppressed.reasons(
+            session, world.project.id, world.list_id, SENDER_DOMAIN, keys, is_marketing=True
+        )
+        everywhere = await suppressed.project_reasons(session, world.runtime.vault, world.project.id, keys)
+        assert set(found) == set(keys)
+        assert not everywhere
+        reasons = [Reason.manual]
+        await suppressions.lift(
+            session, project_id=world.project.id, scope=scope, address_keys=keys, reasons=reasons
+        )
+        assert not await audience.left_everything(session, world.project, keys)
+
+
+async def sending_a_batch(world: World) -> None:
+    claim = await world.claimed()
+    found = await reading.due(world.db, claim, claim.first_seq - 1)
+    seqs = [each.seq for each in found]
+    sent = [Decision(seq, Outcome.sent, attempt=1) for seq in seqs]
+    opened = await rounds.write(world.db, claim.books, world.gate(), [], seqs)
+    assert opened.opened == set(seqs)
+    await rounds.write(world.db, claim.books, world.gate(), sent, [])
+    async with world.db.unit_of_work() as session:
+        assert await batches.seconds_to_next(session, claim) is None
+        await batches.finish(session, claim.books)
+
+
+async def sending_step_by_step(world: World) -> None:
+    claim = await world.claimed()
+    seqs = list(range(claim.first_seq, claim.last_seq + 1))
+    sent = [Decision(seq, Outcome.sent, attempt=1) for seq in seqs]
+    async with world.db.unit_of_work() as session:
+        await rounds._step_by_step(session, claim.books, world.gate(), [], seqs)
+        await rounds._step_by_step(session, claim.books, world.gate(), sent, [])
+        changed = await ledger.apply_deliveries(session, world.project.id, world.mailing_id, seqs[1:])
+        assert len(changed) == len(seqs) - 1
+        assert await ledger.apply_feedback(session, world.mailing_id, seqs[0], Feedback.bounced)
+
+
+async def looking_up_messages(world: World) -> None:
+    """Of several mailings, with other numbers in each."""
+    mailings = [*world.mailings, world.mailing_id]
+    keys = [(mailings[number % len(mailings)], 1 + number % FEW) for number in range(KEYS)]
+    async with world.db.read() as session:
+        assert len(await delivery.tracked(session, keys)) == len(set(keys))
+        assert len(await announcing.described(session, keys)) == len(set(keys))
+        public = [delivery.public_id(*key) for key in keys]
+        assert len(await delivery.by_public_ids(session, public)) == len(set(keys))
+        assert await delivery.by_key(session, *keys[0]) is not None
+
+
+Step = Callable[[World], Awaitable[None]]
+STEPS: tuple[Step, ...] = (
+    sending_a_batch,
+    sending_step_by_step,
+    looking_up_messages,
+    batch_straight,
+    batch_by_a_session,
+    suppressing,
+    leaving_one_by_one,
+)
+
+
+async def test_a_step_reads_its_own_rows_whatever_the_statistics_say(
+    watched: Watched, settings: Settings
+) -> None:
+    runtime = Runtime(settings, Rings())
+    async with runtime.db.unit_of_work() as session:
+        made = await accounts.create_account(
+            session,
+            runtime.plans,
+            name="Acme",
+            email="news@acme.example.com",
+            plan="enterprise",
+            postal_address="Acme Ltd, 1 Main Street, Springfield",
+            is_test=False,
+        )
+    world = World(runtime, made.project)
+    wrong: list[str] = []
+
+    async def carry_out(when: str, most: int = MOST) -> None:
+        for step in STEPS:
+            start = watched.position
+            await step(world)
+            wrong.extend(
+                f"{rows:,} rows: {step.__name__}, {when}: {statement}"
+                for statement, rows in watched.read_since(start).items()
+                if rows > most
+            )
+
+    await world.grow(FEW)
+    world.mailings = [await world.start() for _ in range(MAILINGS)]
+    await carry_out("small", most=MANY)
+    # What was planned for all values stays; autovacuum is off. It may read a table, which was smaller
+    # then than the look-ups; it may not read it for each of its keys.
+    await world.grow(MANY)
+    await carry_out("as planned when small", most=2 * MANY)
+    await runtime.aclose()
+    world.runtime = runtime = Runtime(settings, Rings())
+    await carry_out("without statistics")
+    await world.analyse()
+    await world.grow(MANY)
+    await carry_out("with statistics from before")
+    await world.analyse()
+    await carry_out("with statistics")
+    await runtime.aclose()
+    assert not wrong, "\n".join(wrong)
