@@ -1,13 +1,13 @@
 """a look-up by key has one index that looks best
 
 Revision ID: 20261126_single_keys
-Revises: 20261126_utm
+Revises: 20261126_endpoint_notice
 """
 
 from alembic import op
 
 revision = "20261126_single_keys"
-down_revision = "20261126_utm"
+down_revision = "20261126_endpoint_notice"
 branch_labels = None
 depends_on = None
 
