@@ -12,6 +12,7 @@ from bench.letter import letter_rows
 from bench.materialise import materialise_rows
 from bench.reports import report_rows
 from bench.scale import scale_rows
+from bench.schedules import schedule_rows
 from bench.sending import memory_rows, sending_rows
 from bench.single import single_rows
 from bench.summary import summary_rows
@@ -42,6 +43,7 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "bounces": lambda given: bounce_rows(),
     "reports": lambda given: report_rows(given.rounds),
     "single": lambda given: single_rows(given.seconds, given.rounds),
+    "schedules": lambda given: schedule_rows(),
     "scale": lambda given: scale_rows(*given.scale),
     "summary": lambda given: summary_rows(given.events),
 }
