@@ -12,6 +12,7 @@ may follow which in `newsletter.delivery.ledger`, who owns a batch in `newslette
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ from newsletter.delivery.batches import Claim
 from newsletter.delivery.halting import Halt
 from newsletter.delivery.headers import HeaderInvalid
 from newsletter.delivery.lanes import Lane, Lanes
-from newsletter.delivery.ledger import Decision
+from newsletter.delivery.ledger import Decision, LostBatch
 from newsletter.delivery.letter import Copy, Writer
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import MessageRef
@@ -54,6 +55,9 @@ server took; whether they may still be written is for the fence to say, not for 
 SLICE = 4
 """Mails that are written in one go between two looks at the wire. Written as a block, in a thread, they
 kept the interpreter for 2 ms, and the server, which answers four mails in 1, had nothing to do."""
+
+SLOW = 1.0
+"""Seconds after which the outcomes of a block do not wait for its end any more."""
 
 ProviderFor = Callable[[MailStream], Provider]
 """Picks the sending server. It is asked once for each claim of a batch, and must not wait."""
@@ -89,6 +93,9 @@ class Delivery:
     left: dict[int, Envelope]
     """Not decided yet."""
     decisions: list[Decision] = field(default_factory=list)
+    begun_at: float = field(default_factory=time.monotonic)
+    written: int = 0
+    """How many of the decisions are in the books already."""
     withdrawn: set[int] = field(default_factory=set)
     """Of those left, who must not be mailed after all. While there are any, no message is begun."""
     task: asyncio.Task[None] = field(init=False)
@@ -167,6 +174,18 @@ class _BatchRun:
             judged = await rounds.judge(session, self._books, self._gate, left) if left else ()
         for delivery in self._on_the_wire:
             delivery.withdrawn.update(each.seq for each in judged if each.seq in delivery.left)
+        for delivery in tuple(self._on_the_wire):
+            if time.monotonic() - delivery.begun_at >= SLOW:
+                await self._write_ahead(delivery)
+
+    async def _write_ahead(self, delivery: Delivery) -> None:
+        """What is known so far of a block that takes long: its progress can be seen then, and it is not
+        unknown if the process dies now."""
+        decisions = delivery.decisions[delivery.written :]
+        if decisions:
+            with contextlib.suppress(LostBatch):  # The next turn meets it, too.
+                await rounds.write(self._parts.db, self._books, self._gate, decisions, ())
+                delivery.written += len(decisions)
 
     def _must_stop(self) -> bool:
         """Read before each message: a process that was frozen, or whose database is away, begins
@@ -204,7 +223,8 @@ class _BatchRun:
                 await done.task
                 lane = done.lane
                 may_open = lanes.may_keep(lane)
-            opened = await self._turn(done.decisions if done else (), block if may_open else None)
+            results = done.decisions[done.written :] if done else ()
+            opened = await self._turn(results, block if may_open else None)
             if done is not None:
                 self._on_the_wire.popleft()
             if may_open:
@@ -231,11 +251,11 @@ class _BatchRun:
         await asyncio.gather(*tasks, return_exceptions=True)
         for _ in range(self._lanes_held):
             self._parts.lanes.give_back()
-        known = [decision for delivery in self._on_the_wire for decision in delivery.decisions]
+        known = [each for delivery in self._on_the_wire for each in delivery.decisions[delivery.written :]]
         if known:
             try:
                 await rounds.write(self._parts.db, self._books, self._gate, known, ())
-            except (ledger.LostBatch, DBAPIError, OSError, PoolTimeout) as error:
+            except (LostBatch, DBAPIError, OSError, PoolTimeout) as error:
                 log.warning("outcomes were lost", messages=len(known), error=repr(error))
 
     async def _prepared(self) -> Block | None:
@@ -352,17 +372,23 @@ class _BatchRun:
     async def _close(self, session: AsyncSession) -> Again | None:
         claimed, books = self._claimed, self._books
         first, last = claimed.first_seq, claimed.last_seq
-        if self._halt is Halt.paused:
+        next_in = await batches.seconds_to_next(session, claimed)
+        if next_in is None:
+            # Whatever was asked for came too late. A paused mailing ends with its last message as well.
+            pass
+        elif self._halt is Halt.paused:
             # Before the question of expiry: a pause stops that clock.
             still = await halting.is_paused(session, books.mailing_id)
             await batches.release(session, books, due_in=None if still else 0)
             return None if still else Again(0)
-        if self._halt is Halt.cancelled:
+        elif self._halt is Halt.cancelled:
             await ledger.decide_rest(session, books, first, last, Outcome.skipped, "cancelled")
+            next_in = None
         elif self._claimed.seconds_left <= 0:
             expired = await ledger.decide_rest(session, books, first, last, Outcome.failed, "expired")
             failed = [Decision(seq, Outcome.failed, "expired") for seq in expired]
             await announcing.announce_outcomes(session, claimed.listened, books.mailing_id, failed)
+            next_in = None
         elif self._halt is Halt.outage:
             waits = self._parts.settings.outage_seconds
             outages = 0 if self._has_sent else claimed.outages
@@ -374,7 +400,6 @@ class _BatchRun:
             return Again(0)
         # A share may rise above its limit with no bounce in the block: enough has been tried by now.
         await brake.apply(session, books.mailing_id, self._parts.settings)
-        next_in = await batches.seconds_to_next(session, claimed)
         if next_in is None:
             await batches.finish(session, books)
             return None

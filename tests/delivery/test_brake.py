@@ -68,6 +68,18 @@ async def test_refused_addresses_pause_a_campaign_before_the_next_block(
     assert [event["campaign"]["status_reason"] for event in told] == [campaign["status_reason"]]
 
 
+async def test_a_campaign_whose_last_block_bounces_is_over_and_waits_for_nobody(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    sent = await launch(9)
+    for message in (await sent.messages())[-3:]:
+        smtp_sink.refuse(message.address, "550 5.1.1 no such user")
+    await run_due(runtime)
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    assert (campaign["status"], campaign["status_reason"]) == ("sent", None)
+    assert (campaign["emails_sent"], campaign["emails_failed"], campaign["emails_pending"]) == (6, 3, 0)
+
+
 async def test_who_resumes_in_spite_of_the_bounces_is_heeded_until_they_double(
     launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
 ) -> None:

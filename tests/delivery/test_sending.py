@@ -265,6 +265,27 @@ async def test_who_leaves_while_their_block_is_on_the_wire_gets_nothing_that_was
     assert (usage["mails"]["used"], usage["mails"]["reserved"]) == (8, 0)
 
 
+async def test_what_is_known_of_a_block_that_takes_long_stands_in_the_books_before_its_end(
+    launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client
+) -> None:
+    sent = await launch(10)
+    one_block = runtime.settings.delivery.model_copy(update={"block_size": 10})
+    parts = Parts(runtime.db, runtime.letters, one_block, runtime.provider_for, lambda: False)
+    smtp_sink.delay = 0.3
+    running = asyncio.create_task(sending.send_batch(parts, (await sent.batches())[0].id))
+    await asyncio.to_thread(smtp_sink.wait_for, 2)
+    smtp_sink.is_held = True
+    async with asyncio.timeout(60):
+        while (shown := await live_client.data("GET", f"/campaigns/{sent.id}"))["emails_sent"] < 2:
+            await asyncio.sleep(0.05)
+    assert shown["emails_pending"] == 10 - shown["emails_sent"] > 0
+    smtp_sink.is_held = False
+    assert await running is None
+    assert Counter(smtp_sink.recipients) == {f"u{number}@example.com": 1 for number in range(1, 11)}
+    campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
+    assert (campaign["emails_sent"], campaign["emails_pending"]) == (10, 0)
+
+
 @pytest.mark.parametrize("why", ["pause", "unsubscribe"])
 async def test_a_block_whose_opening_got_no_answer_and_is_not_to_be_sent_any_more_was_not_begun(
     why: str,
