@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.delivery import announcing, batches, brake, halting, ledger, reading, rounds
 from newsletter.delivery.answers import Answers
 from newsletter.delivery.batches import Claim
+from newsletter.delivery.block import Block, Delivery
 from newsletter.delivery.halting import Halt
 from newsletter.delivery.headers import HeaderInvalid
 from newsletter.delivery.lanes import Lane, Lanes
@@ -56,9 +57,6 @@ SLICE = 4
 """Mails that are written in one go between two looks at the wire. Written as a block, in a thread, they
 kept the interpreter for 2 ms, and the server, which answers four mails in 1, had nothing to do."""
 
-SLOW = 1.0
-"""Seconds after which the outcomes of a block do not wait for its end any more."""
-
 ProviderFor = Callable[[MailStream], Provider]
 """Picks the sending server. It is asked once for each claim of a batch, and must not wait."""
 
@@ -73,32 +71,6 @@ class Parts:
     provider_for: ProviderFor
     is_stopping: Callable[[], bool]
     lanes: Lanes = field(default_factory=Lanes)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Recipients whose mails are written, but not begun; ``skipped`` get none."""
-
-    recipients: dict[int, Recipient]
-    envelopes: dict[int, Envelope]
-    skipped: list[Decision]
-
-
-@dataclass(slots=True)
-class Delivery:
-    """A block on the wire, and what is known of it so far."""
-
-    lane: Lane
-    recipients: Mapping[int, Recipient]
-    left: dict[int, Envelope]
-    """Not decided yet."""
-    decisions: list[Decision] = field(default_factory=list)
-    begun_at: float = field(default_factory=time.monotonic)
-    written: int = 0
-    """How many of the decisions are in the books already."""
-    withdrawn: set[int] = field(default_factory=set)
-    """Of those left, who must not be mailed after all. While there are any, no message is begun."""
-    task: asyncio.Task[None] = field(init=False)
 
 
 async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
@@ -175,13 +147,13 @@ class _BatchRun:
         for delivery in self._on_the_wire:
             delivery.withdrawn.update(each.seq for each in judged if each.seq in delivery.left)
         for delivery in tuple(self._on_the_wire):
-            if time.monotonic() - delivery.begun_at >= SLOW:
+            if delivery.is_slow:
                 await self._write_ahead(delivery)
 
     async def _write_ahead(self, delivery: Delivery) -> None:
         """What is known so far of a block that takes long: its progress can be seen then, and it is not
         unknown if the process dies now."""
-        decisions = delivery.decisions[delivery.written :]
+        decisions = delivery.unwritten
         if decisions:
             with contextlib.suppress(LostBatch):  # The next turn meets it, too.
                 await rounds.write(self._parts.db, self._books, self._gate, decisions, ())
@@ -223,7 +195,7 @@ class _BatchRun:
                 await done.task
                 lane = done.lane
                 may_open = lanes.may_keep(lane)
-            results = done.decisions[done.written :] if done else ()
+            results = done.unwritten if done else ()
             opened = await self._turn(results, block if may_open else None)
             if done is not None:
                 self._on_the_wire.popleft()
@@ -251,7 +223,7 @@ class _BatchRun:
         await asyncio.gather(*tasks, return_exceptions=True)
         for _ in range(self._lanes_held):
             self._parts.lanes.give_back()
-        known = [each for delivery in self._on_the_wire for each in delivery.decisions[delivery.written :]]
+        known = [decision for delivery in self._on_the_wire for decision in delivery.unwritten]
         if known:
             try:
                 await rounds.write(self._parts.db, self._books, self._gate, known, ())
