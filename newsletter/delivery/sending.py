@@ -163,7 +163,7 @@ class _BatchRun:
         """Read before each message: a process that was frozen, or whose database is away, begins
         nothing that another may have taken over."""
         return (
-            self._halt in halting.BY_STATUS.values()
+            (self._halt is not None and self._halt in halting.BY_STATUS.values())
             or self._parts.is_stopping()
             or time.monotonic() >= self._ours_until
         )

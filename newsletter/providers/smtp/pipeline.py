@@ -9,6 +9,8 @@ from newsletter.providers.smtp.transfer import RSET, Transfer
 from newsletter.providers.smtp.wire import Reply
 
 _DOT = b".\r\n"
+# Looked up once, see `transfer`.
+_MAIL, _RCPT, _DATA, _MESSAGE = Step.mail, Step.rcpt, Step.data, Step.message
 _JOINED = 64 * 1024
 """Bytes of content that are written together with the next commands. When the connection is reset
 while the kernel has not taken all of that, nobody knows whether the dot was in it; a larger message
@@ -24,7 +26,7 @@ class Pipeline(Transfer):
             self._write(commands)
 
     def _advance(self, transaction: Transaction, step: Step, reply: Reply) -> None:
-        if step is not Step.data:
+        if step is not _DATA:
             return
         if not transaction.content_is_asked_for:
             self._settle(transaction)
@@ -44,11 +46,11 @@ class Pipeline(Transfer):
             # The last one was refused midway.
             reset = RSET
             self._expect(transaction, Step.reset)
-        self._expect(transaction, Step.mail, Step.rcpt, Step.data)
+        self._expected.extend(((transaction, _MAIL), (transaction, _RCPT), (transaction, _DATA)))
         return b"%b%b%bDATA\r\n" % (reset, transaction.mail, transaction.rcpt)
 
     def _send(self, transaction: Transaction) -> None:
-        self._expect(transaction, Step.message)
+        self._expected.append((transaction, _MESSAGE))
         # The dot ends the transaction, so the next one needs no RSET.
         self._session.is_in_transaction = False
         if self._wire.is_plain and len(transaction.content) <= _JOINED:

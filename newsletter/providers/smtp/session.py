@@ -42,6 +42,7 @@ class Session:
         self._limits = limits
         self._features: dict[str, str] = {}
         self._mode: type[Transfer] = LockStep
+        self._wants_size = False
         self._served = 0
         self.window = limits.window
         self.is_in_transaction = False
@@ -182,6 +183,7 @@ class Session:
         self._features = {}
         for word, _, rest in words:
             self._features[word] = f"{self._features.get(word, '')} {rest}".strip()
+        self._wants_size = "SIZE" in self._features
         if "PIPELINING" not in self._features:
             self._mode = LockStep
         elif "CHUNKING" in self._features and self.window:
@@ -221,8 +223,8 @@ class Session:
             )
 
     def _mail_command(self, sender: Path, recipient: Path, size: int) -> bytes:
-        command = b"MAIL FROM:<" + sender.encoded + b">"
-        if "SIZE" in self._features:
+        command = b"MAIL FROM:<%b>" % sender.encoded
+        if self._wants_size:
             command += b" SIZE=%d" % size
         if sender.is_international or recipient.is_international:
             if "SMTPUTF8" not in self._features:

