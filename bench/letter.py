@@ -1,6 +1,5 @@
 """What writing one mail costs: processor time beside `EmailMessage`, and beside a bare signature."""
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from email.message import EmailMessage
@@ -19,6 +18,7 @@ from newsletter.delivery.links import Links, MessageRef
 from newsletter.delivery.models import Mailing, MailingKind
 from newsletter.delivery.return_path import ReturnPaths
 from newsletter.domains.dkim import Algorithm, SelectedKey, Signature, generate
+from newsletter.kit.memory import settle_in
 from newsletter.kit.tokens import Signer
 from newsletter.templates.branding import Branding
 from newsletter.templates.compile import Content, compile_content
@@ -117,7 +117,7 @@ def _microseconds(*sides: Callable[[Sequence[Copy]], object]) -> list[float]:
     """Processor time for each mail, the least of some rounds in turn: a busy machine only adds."""
     copies, least = _copies(), [float("inf")] * len(sides)
     kept: list[object] = [None] * len(sides)
-    gc.collect()
+    settle_in()  # As in a worker.
     for _ in range(ROUNDS):
         for place, write in enumerate(sides):
             started = time.process_time()

@@ -21,6 +21,7 @@ class Place(StrEnum):
     """Any later part of a link, in HTML and in plain text."""
 
 
+_TEXT = (Place.HTML, Place.PLAIN)
 DEAD_LINK = "#"
 """What a link becomes whose value is no link that a mail may hold."""
 
@@ -60,7 +61,7 @@ def clean_copy(text: str) -> str:
 
 def escape(value: str, place: Place) -> str:
     """``value`` for ``place``. A link with another scheme than http, https or mailto becomes ``#``."""
-    if value.isalnum() and (place is Place.HTML or place is Place.PLAIN):
+    if place in _TEXT and value.isalnum():
         return value  # Most names; none of the below could change a letter of them.
     value = clean_value(value)
     if place is Place.HTML:
