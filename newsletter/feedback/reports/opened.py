@@ -119,7 +119,7 @@ def _inside(part: Message) -> str:
     payload = part.get_payload()
     if not isinstance(payload, list):
         return _text(part)
-    text = "\n".join(each.as_string() for each in payload if isinstance(each, Message))
+    text = "\n\n".join(_as_written(each) for each in payload if isinstance(each, Message))
     encoding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
     if encoding not in ("base64", "quoted-printable"):
         return text
@@ -127,6 +127,14 @@ def _inside(part: Message) -> str:
     bare["Content-Transfer-Encoding"] = encoding
     bare.set_payload(text.strip())
     return _text(bare)
+
+
+def _as_written(message: Message) -> str:
+    """Not ``as_string``, which raises for fields that it would not write itself."""
+    payload = message.get_payload()
+    head = "\n".join(f"{name}: {value}" for name, value in message.raw_items())
+    text = f"{head}\n\n{payload if isinstance(payload, str) else ''}"
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _text(part: Message) -> str:
@@ -178,7 +186,9 @@ def _readable(value: str) -> str:
 
 
 def _fields_of_text(text: str) -> Fields:
-    return _fields(BytesHeaderParser(policy=policy.compat32).parsebytes(text.lstrip("\n").encode()))
+    return _fields(
+        BytesHeaderParser(policy=policy.compat32).parsebytes(text.lstrip("\n").encode(errors="replace"))
+    )
 
 
 def _groups(text: str) -> list[Fields]:

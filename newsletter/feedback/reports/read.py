@@ -20,9 +20,17 @@ def read(raw: bytes) -> Report:
     report = _read(opened)
     return replace(
         report,
-        message_id=opened.returned.get("message-id"),
-        return_path=opened.returned.get("return-path"),
+        reason=_storable(report.reason),
+        recipient=report.recipient and _storable(report.recipient),
+        diagnostic=report.diagnostic and _storable(report.diagnostic),
+        message_id=_storable(opened.returned.get("message-id", "")) or None,
+        return_path=_storable(opened.returned.get("return-path", "")) or None,
     )
+
+
+def _storable(text: str) -> str:
+    """Without what no database keeps: NUL, and halves of surrogate pairs, which a charset may hide."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def taken_apart(raw: bytes) -> Opened | None:
