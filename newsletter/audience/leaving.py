@@ -4,7 +4,7 @@ Each function writes status, consent, suppression and event together, in the cal
 transaction, and is idempotent: what is so already is left alone and announced to nobody.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import select
@@ -20,9 +20,11 @@ from newsletter.audience.rows import Row
 from newsletter.audience.transitions import COUNTED, Cause, after
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock
+from newsletter.kit.bulk import among
 from newsletter.suppressions import queries as suppressed
 from newsletter.suppressions import service as suppressions
 from newsletter.suppressions.models import Reason
+from newsletter.suppressions.service import Wanted
 
 
 async def unsubscribe(
@@ -49,21 +51,42 @@ async def unsubscribe(
     found = await rows.locked(
         session, project, whom, *([] if list_ids is None else [Subscriber.list_id.in_(list_ids)])
     )
-    changed = await _change(session, project, Cause.unsubscribe, found)
-    leaving = {row.id for row in changed}
-    for row in found:
-        added = await suppressions.suppress(
-            session,
-            project_id=project.id,
-            scope=suppressed.list_scope(row.list_id),
-            address_keys=[row.address_key],
-            reason=Reason.unsubscribe,
-            source=source,
-        )
-        if added:
-            leaving.add(row.id)
     evidence = Evidence(source, ip=ip, text=text, key_id=key_id)
-    wishes = [Change(row, ConsentAction.unsubscribed, evidence) for row in found if row.id in leaving]
+    return await _leave(session, project, [(row, evidence) for row in found])
+
+
+async def unsubscribe_each(
+    session: AsyncSession,
+    project: Project,
+    sources: Mapping[tuple[UUID | None, str], str],
+    *,
+    key_id: UUID | None = None,
+) -> int:
+    """`unsubscribe` for many addresses in a few statements: the source of each wish, by the list (None: all)
+    and the address."""
+    await quota.lock(session, project)
+    address_keys = {address_key for _, address_key in sources}
+    leaving = []
+    for row in await rows.locked(session, project, among(session, Subscriber.address_key, address_keys)):
+        source = sources.get((row.list_id, row.address_key)) or sources.get((None, row.address_key))
+        if source is not None:
+            leaving.append((row, Evidence(source, key_id=key_id)))
+    return await _leave(session, project, leaving)
+
+
+async def _leave(session: AsyncSession, project: Project, found: Sequence[tuple[Row, Evidence]]) -> int:
+    changed = await _change(session, project, Cause.unsubscribe, [row for row, _ in found])
+    wanted = [
+        Wanted(suppressed.list_scope(row.list_id), row.address_key, Reason.unsubscribe, evidence.source)
+        for row, evidence in found
+    ]
+    added = await suppressions.suppress_each(session, project.id, wanted)
+    ended = {row.id for row in changed}
+    wishes = [
+        Change(row, ConsentAction.unsubscribed, evidence)
+        for row, evidence in found
+        if row.id in ended or (suppressed.list_scope(row.list_id), row.address_key) in added
+    ]
     await consents.record(session, wishes)
     await announce(session, project, EventType.subscriber_unsubscribed, changed)
     return len(changed)
@@ -88,14 +111,28 @@ async def mark_bounced(
 
     Returns how many subscribers changed; the address may have none and is suppressed anyway.
     """
-    return await _never_again(session, project, address_key, Cause.bounce, Evidence(source, key_id=key_id))
+    return await mark_each_bounced(session, project, {address_key: source}, key_id=key_id)
 
 
 async def mark_complained(
     session: AsyncSession, project: Project, address_key: str, *, source: str, key_id: UUID | None = None
 ) -> int:
     """The person called a mail spam: as `mark_bounced`, and stronger than it."""
-    return await _never_again(session, project, address_key, Cause.complain, Evidence(source, key_id=key_id))
+    return await mark_each_complained(session, project, {address_key: source}, key_id=key_id)
+
+
+async def mark_each_bounced(
+    session: AsyncSession, project: Project, sources: Mapping[str, str], *, key_id: UUID | None = None
+) -> int:
+    """`mark_bounced` for many addresses in a few statements: the source of each."""
+    return await _never_again(session, project, Cause.bounce, sources, key_id)
+
+
+async def mark_each_complained(
+    session: AsyncSession, project: Project, sources: Mapping[str, str], *, key_id: UUID | None = None
+) -> int:
+    """`mark_complained` for many addresses in a few statements: the source of each."""
+    return await _never_again(session, project, Cause.complain, sources, key_id)
 
 
 _REASONS = {Cause.bounce: Reason.hard_bounce, Cause.complain: Reason.complaint}
@@ -104,20 +141,18 @@ _EVENTS = {Cause.bounce: EventType.subscriber_bounced, Cause.complain: EventType
 
 
 async def _never_again(
-    session: AsyncSession, project: Project, address_key: str, cause: Cause, evidence: Evidence
+    session: AsyncSession, project: Project, cause: Cause, sources: Mapping[str, str], key_id: UUID | None
 ) -> int:
     await quota.lock(session, project)
-    found = await rows.locked(session, project, Subscriber.address_key == address_key)
+    found = await rows.locked(session, project, among(session, Subscriber.address_key, sources.keys()))
     changed = await _change(session, project, cause, found)
-    await suppressions.suppress(
-        session,
-        project_id=project.id,
-        scope=suppressed.project_scope(project.id),
-        address_keys=[address_key],
-        reason=_REASONS[cause],
-        source=evidence.source,
-    )
-    await consents.record(session, [Change(row, _ACTIONS[cause], evidence) for row in changed])
+    scope = suppressed.project_scope(project.id)
+    wanted = [Wanted(scope, address_key, _REASONS[cause], source) for address_key, source in sources.items()]
+    await suppressions.suppress_each(session, project.id, wanted)
+    changes = [
+        Change(row, _ACTIONS[cause], Evidence(sources[row.address_key], key_id=key_id)) for row in changed
+    ]
+    await consents.record(session, changes)
     await announce(session, project, _EVENTS[cause], changed)
     return len(changed)
 

@@ -272,9 +272,12 @@ def active_sql(subscriber_id: str) -> str:
     return f"EXISTS (SELECT FROM subscribers p WHERE p.id = {subscriber_id} AND p.status = 'active')"
 
 
+_ON_LISTS = (Status.active, Status.pending)
+
+
 async def left_everything(session: AsyncSession, project: Project, address_keys: Collection[str]) -> set[str]:
     """Those of these addresses that left a list of the project and are on none of it any more."""
-    is_there = Subscriber.status.in_([Status.active, Status.pending])
+    is_there = Subscriber.status.in_(_ON_LISTS)
     statement = (
         select(Subscriber.address_key)
         .where(
@@ -292,6 +295,26 @@ async def left_everything(session: AsyncSession, project: Project, address_keys:
         )
     )
     return set(await session.scalars(statement))
+
+
+def has_left(
+    address_key: ColumnElement[str] | InstrumentedAttribute[str], project_id: UUID
+) -> ColumnElement[bool]:
+    """`left_everything` as a condition for a ``WHERE``, on the address in this column."""
+    theirs = exists().where(Subscriber.project_id == project_id, Subscriber.address_key == address_key)
+    return theirs.where(Subscriber.status == Status.unsubscribed) & ~theirs.where(
+        Subscriber.status.in_(_ON_LISTS)
+    )
+
+
+def has_left_sql(address_key: str, project_id: str) -> str:
+    """`has_left` as text, for a statement written by hand: the name of the column, and an expression."""
+    on_lists = ", ".join(f"'{each}'" for each in _ON_LISTS)
+    theirs = f"SELECT FROM subscribers p WHERE p.project_id = {project_id} AND p.address_key = {address_key}"
+    return (
+        f"EXISTS ({theirs} AND p.status = '{Status.unsubscribed}')"
+        f" AND NOT EXISTS ({theirs} AND p.status IN ({on_lists}))"
+    )
 
 
 async def standing(session: AsyncSession, subscriber_id: UUID) -> Standing | None:

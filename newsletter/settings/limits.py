@@ -19,8 +19,8 @@ class LimitSettings(BaseSettings):
     """The largest ``html`` of a campaign or template."""
     batch_rows: int = Field(1_000, ge=1, le=10_000)
     """The most rows in one ``/subscribers/batch``."""
-    import_rows: int = Field(1_000, ge=1, le=10_000)
-    """The most rows of one CSV file of ``/suppressions/import``."""
+    import_rows: int = Field(10_000, ge=1, le=100_000)
+    """The most rows of one CSV file of ``/suppressions/import``, which is one transaction."""
     custom_fields: int = Field(100, ge=0)
     """The most custom fields of one project."""
     tags: int = Field(50, ge=0)

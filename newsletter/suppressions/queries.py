@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, exists, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from newsletter.kit.bulk import each_of
+from newsletter.kit.bulk import among_pairs, each_of
 from newsletter.kit.crypto import Vault
 from newsletter.kit.direct import looked_up
 from newsletter.kit.errors import NotFound
@@ -253,6 +253,14 @@ async def at(session: AsyncSession, scope: str, address_key: str) -> Held | None
     statement = select(Suppression).where(Suppression.scope == scope, Suppression.address_key == address_key)
     row = (await session.scalars(statement.execution_options(populate_existing=True))).one_or_none()
     return _held(row) if row else None
+
+
+async def there(session: AsyncSession, places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of these scopes and addresses are suppressed."""
+    statement = select(Suppression.scope, Suppression.address_key).where(
+        among_pairs(session, (Suppression.scope, Suppression.address_key), places)
+    )
+    return {(scope, address_key) for scope, address_key in await session.execute(statement)}
 
 
 async def one(session: AsyncSession, project_id: UUID, suppression_id: UUID) -> Held:

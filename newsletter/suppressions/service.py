@@ -1,18 +1,38 @@
 """Writes suppressions. Each function is safe to repeat."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.kit import clock, ids
+from newsletter.kit import bulk, clock, ids
 from newsletter.kit.db import insert
 from newsletter.suppressions.models import Reason, Suppression
 from newsletter.suppressions.queries import GLOBAL_SCOPE
 
 _STRENGTH = (Reason.unsubscribe, Reason.hard_bounce, Reason.complaint, Reason.manual, Reason.erased)
 """A stronger reason takes the place of a weaker one, never the other way round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An address at one level, why, and who said so."""
+
+    scope: str
+    address_key: str
+    reason: Reason
+    source: str
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What there is one suppression for."""
+        return self.scope, self.address_key
+
+
+_PAGED = {"insertmanyvalues_page_size": 100}
+"""Rows of one statement: its text differs by their number, and the driver prepares each text once."""
 
 
 async def suppress(
@@ -24,41 +44,63 @@ async def suppress(
     reason: Reason,
     source: str,
 ) -> set[str]:
-    """Suppresses the addresses at one level (`queries.project_scope` and its like); the global
-    level belongs to no project.
+    """`suppress_each` of addresses that have all but themselves in common. Returns those that were not
+    suppressed there before."""
+    wanted = [Wanted(scope, address_key, reason, source) for address_key in set(address_keys)]
+    return {address_key for _, address_key in await suppress_each(session, project_id, wanted)}
 
-    Returns those that were not suppressed there before.
+
+async def suppress_each(
+    session: AsyncSession, project_id: UUID | None, wanted: Collection[Wanted]
+) -> set[tuple[str, str]]:
+    """Suppresses each address at its level (`queries.project_scope` and its like), of which there is one
+    among ``wanted``; the global level belongs to no project. Three statements for 100 of them.
+
+    Returns the places that were not suppressed before.
     """
-    if not address_keys:
+    if not wanted:
         return set()
     now = clock.now()
     rows = [
         {
             "id": ids.uuid7(),
             "project_id": project_id,
-            "scope": scope,
-            "address_key": address_key,
-            "reason": reason,
-            "source": source,
+            "scope": each.scope,
+            "address_key": each.address_key,
+            "reason": each.reason,
+            "source": each.source,
             "created_at": now,
         }
-        for address_key in sorted(address_keys)
+        # In one order: two calls with the same addresses do not wait in a circle.
+        for each in sorted(wanted, key=lambda each: each.place)
     ]
-    statement = insert(session, Suppression).values(rows).on_conflict_do_nothing()
-    added = set(await session.scalars(statement.returning(Suppression.address_key)))
-    if known := set(address_keys) - added:
-        weaker = _STRENGTH[: _STRENGTH.index(reason)]
-        await session.execute(
-            update(Suppression)
-            .where(
-                Suppression.project_id == project_id,
-                Suppression.scope == scope,
-                Suppression.address_key.in_(known),
-                Suppression.reason.in_(weaker),
-            )
-            .values(reason=reason, source=source)
-        )
+    table = bulk.plain_table(Suppression)
+    statement = insert(session, Suppression).on_conflict_do_nothing()
+    connection = await session.connection()
+    written = await connection.execute(
+        statement.returning(table.c.scope, table.c.address_key), rows, execution_options=_PAGED
+    )
+    added = {(scope, address_key) for scope, address_key in written}
+    await _strengthen(session, {each.place: each for each in wanted if each.place not in added})
     return added
+
+
+async def _strengthen(session: AsyncSession, known: Mapping[tuple[str, str], Wanted]) -> None:
+    """Gives those that are there for a weaker reason the new one."""
+    if not known:
+        return
+    statement = (
+        select(Suppression.id, Suppression.scope, Suppression.address_key, Suppression.reason)
+        .where(bulk.among_pairs(session, (Suppression.scope, Suppression.address_key), known.keys()))
+        .order_by(Suppression.id)
+        .with_for_update()
+    )
+    changes = []
+    for suppression_id, scope, address_key, reason in await session.execute(statement):
+        each = known[scope, address_key]
+        if _STRENGTH.index(each.reason) > _STRENGTH.index(reason):
+            changes.append({"id": suppression_id, "reason": each.reason, "source": each.source})
+    await bulk.update_rows(session, Suppression, changes)
 
 
 async def lift(

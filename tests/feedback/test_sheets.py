@@ -133,3 +133,45 @@ async def test_who_rotates_a_secret_stands_in_the_audit_log(client: Client, runt
     [entry] = await audited(runtime)
     assert (entry.action, ids.private("whe", entry.subject).version) == ("webhook.secret_rotated", 7)
     assert entry.details == {"overlap_hours": 1}
+
+
+async def test_a_sheet_does_what_its_rows_do_one_by_one(
+    client: Client, make_project: MakeProject, make_client: MakeClient
+) -> None:
+    by_row = await make_client(await make_project(name="Row by row"))
+
+    async def after(who: Client, is_sheet: bool) -> tuple[list[list[str]], list[tuple[str, str]], list[str]]:
+        names = ("Ada", "Grace", "Joan", "Ken", "Lin")
+        one, other = await subscribed_list(who, *names), await subscribed_list(who, *names)
+        rows = [
+            {"email": "ada@example.com", "reason": "unsubscribe", "level": "list", "list_id": one},
+            {"email": "ADA@example.com", "reason": "unsubscribe", "source": "letter"},
+            {"email": "grace@example.com", "reason": "hard_bounce"},
+            {"email": "grace@example.com", "reason": "complaint", "source": "call"},
+            {"email": "joan@example.com", "reason": "manual", "source": "first"},
+            {"email": "joan@example.com", "reason": "manual", "source": "second"},
+            {"email": "ken@example.com", "reason": "unsubscribe", "level": "list", "list_id": other},
+            {"email": "nobody@example.com", "reason": "hard_bounce"},
+            {"email": "lin@example.com", "level": "domain", "domain": "acme.example.com"},
+            {"email": "lin@example.com", "level": "list", "list_id": ids.public("lst", ids.uuid7())},
+        ]
+        if is_sheet:
+            body = {"suppressions": rows}
+            done = await who.data("POST", "/suppressions/batch", json=body)
+            assert (done["received"], done["created"], done["known"], done["invalid"]) == (10, 7, 2, 1)
+            again = await who.data("POST", "/suppressions/batch", json=body)
+            assert (again["created"], again["known"], again["invalid"]) == (0, 9, 1)
+        else:
+            statuses = [(await who.post("/suppressions", json=row)).status_code for row in rows]
+            assert (statuses.count(201), statuses.count(200), statuses.count(422)) == (7, 2, 1)
+        places = {one: "one", other: "other"}
+        held = [[places.get(cell, cell) for cell in row[:6]] for row in (await exported(who))[1:]]
+        people = await who.data("GET", "/subscribers", params={"per_page": 100})
+        wishes = [
+            f"{person['email']} {places[person['list_id']]} {each['action']} {each['source']}"
+            for person in people
+            for each in await who.data("GET", f"/subscribers/{person['id']}/consents")
+        ]
+        return sorted(held), sorted((each["email"], each["status"]) for each in people), sorted(wishes)
+
+    assert await after(client, is_sheet=True) == await after(by_row, is_sheet=False)

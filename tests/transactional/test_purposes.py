@@ -96,6 +96,23 @@ async def test_a_suppression_before_its_time_stops_a_scheduled_mail(client: Clie
     assert await delivered(client, runtime, "alice@example.com") is None
 
 
+async def test_who_leaves_the_last_list_before_its_time_gets_no_scheduled_marketing(
+    client: Client, runtime: Runtime
+) -> None:
+    first = await subscribed_list(client, "Alice", "Bert")
+    await subscribed_list(client, "Bert")
+    marketing = {"routing": MARKETING, "scheduled_at": "2099-01-01T00:00:00Z"}
+    alice = await send(client, to="alice@example.com", **marketing)
+    bert = await send(client, to="bert@example.com", **marketing)
+    receipt = await send(client, to="alice@example.com", scheduled_at="2099-01-01T00:00:00Z")
+    for name in ("alice", "bert"):
+        body = {"email": f"{name}@example.com", "list_id": first}
+        await client.data("POST", "/unsubscribes", 201, json=body)
+    await send_scheduled(runtime)
+    outcomes = [(await message(client, each["id"]))["status"] for each in (alice, bert, receipt)]
+    assert outcomes == ["suppressed", "sent", "sent"]
+
+
 async def test_another_projects_suppressions_do_not_count(
     client: Client, make_project: MakeProject, runtime: Runtime
 ) -> None:
