@@ -89,9 +89,12 @@ async def _strengthen(session: AsyncSession, known: Mapping[tuple[str, str], Wan
     """Gives those that are there for a weaker reason the new one."""
     if not known:
         return
+    places = bulk.among_pairs(session, (Suppression.scope, Suppression.address_key), known.keys())
+    found = list(await session.scalars(select(Suppression.id).where(places)))
+    # By their ids: where a row is, by which pairs are found, changes while one waits for its lock.
     statement = (
         select(Suppression.id, Suppression.scope, Suppression.address_key, Suppression.reason)
-        .where(bulk.among_pairs(session, (Suppression.scope, Suppression.address_key), known.keys()))
+        .where(bulk.among(session, Suppression.id, found))
         .order_by(Suppression.id)
         .with_for_update()
     )
