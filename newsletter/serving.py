@@ -47,7 +47,37 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _protocol(seconds: float) -> type[HttpToolsProtocol]:
+class _InOnePiece(asyncio.Transport):
+    """The way out for one answer: its head waits for the first part of its body, so that both are one
+    write and most often one packet. ASGI has a server wait, as a head promises nothing yet; Uvicorn
+    does not. The second write was a tenth of the time of a small call, and of that of who reads it."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+        self._head: bytes | None = None
+        self._is_begun = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._is_begun:
+            if self._head is not None:
+                data, self._head = self._head + data, None
+            self._transport.write(data)
+        elif data[:12] == b"HTTP/1.1 100":  # Goes before the answer, and who called waits for it.
+            self._transport.write(data)
+        else:
+            self._head, self._is_begun = bytes(data), True
+
+    def close(self) -> None:
+        if self._head is not None:
+            self.write(b"")
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
+def protocol(seconds: float) -> type[HttpToolsProtocol]:
     """Uvicorn's protocol, which by itself waits for ever for the head of a request: a few hundred
     callers who write a byte a minute would keep everyone else out. What it cannot read it answers in
     the form of all our errors."""
@@ -66,6 +96,8 @@ def _protocol(seconds: float) -> type[HttpToolsProtocol]:
         def on_headers_complete(self) -> None:
             self._forget_head()
             super().on_headers_complete()
+            if getattr(self.cycle, "transport", None) is self.transport:
+                self.cycle.transport = _InOnePiece(self.transport)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._forget_head()
@@ -194,7 +226,7 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
         runtime = Runtime(settings, bell)
         config = uvicorn.Config(
             create_app(runtime),
-            http=_protocol(settings.limits.arrival_seconds),
+            http=protocol(settings.limits.arrival_seconds),
             lifespan="on",
             log_config=None,
             access_log=False,

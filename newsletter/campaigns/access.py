@@ -12,6 +12,16 @@ from newsletter.kit.errors import Forbidden, ValidationFailed
 async def campaign_of_path(session: AsyncSession, principal: Principal, campaign_id: str) -> Campaign:
     """The campaign that a path names. Raises `NotFound`, or `Forbidden` for a list outside the key's."""
     campaign = await queries.one(session, principal.project, ids.in_path("cmp", campaign_id))
+    return _allowed(principal, campaign)
+
+
+async def campaign_to_read(session: AsyncSession, principal: Principal, campaign_id: str) -> Campaign:
+    """As `campaign_of_path`, for a call that only shows it."""
+    campaign = await queries.one_to_read(session, principal.project, ids.in_path("cmp", campaign_id))
+    return _allowed(principal, campaign)
+
+
+def _allowed(principal: Principal, campaign: Campaign) -> Campaign:
     if not principal.may_use_list(campaign.list_id):
         raise Forbidden("This key may not use that campaign's list.")
     return campaign

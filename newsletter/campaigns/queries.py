@@ -19,6 +19,7 @@ from newsletter.kit.bulk import among
 from newsletter.kit.clock import rfc3339
 from newsletter.kit.db import JSONObject
 from newsletter.kit.errors import NotFound
+from newsletter.kit.prepared import Prepared
 from newsletter.tallies import queries as tallies
 from newsletter.tallies.models import Metric
 from newsletter.tallies.queries import Tallied
@@ -32,8 +33,8 @@ UNFINISHED = (
 )
 
 
-# Made once: a call that reads a campaign takes 1.4 ms of this process's time, and took 1.7 with the
-# statement and its many columns made anew each time (minima on a busy machine).
+# Made once: with the statement and its many columns made anew each time a call that reads a campaign took
+# 0.3 ms more.
 _ONE = select(Campaign).where(
     Campaign.id == bindparam("campaign_id"), Campaign.project_id == bindparam("project_id")
 )
@@ -48,6 +49,23 @@ async def one(session: AsyncSession, project: Project, campaign_id: UUID, *, loc
     if found is None:
         raise NotFound()
     return found
+
+
+_COLUMNS = tuple(Campaign.__table__.columns)
+_ONE_TO_READ = Prepared(
+    lambda _: select(*_COLUMNS).where(
+        Campaign.id == bindparam("campaign_id"), Campaign.project_id == bindparam("project_id")
+    )
+)
+
+
+async def one_to_read(session: AsyncSession, project: Project, campaign_id: UUID) -> Campaign:
+    """As `one`, for who changes nothing: the session does not know what it returns."""
+    found = await _ONE_TO_READ.rows(session, campaign_id=campaign_id, project_id=project.id)
+    if not found:
+        raise NotFound()
+    names = (column.key for column in _COLUMNS)
+    return Campaign(**dict(zip(names, found[0], strict=True)))
 
 
 async def by_mailing(session: AsyncSession, mailing_id: UUID, *, lock: bool = False) -> Campaign | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery import ledger
@@ -24,6 +24,7 @@ from newsletter.kit import ids
 from newsletter.kit.address import ascii_domain_of
 from newsletter.kit.bulk import among, among_pairs
 from newsletter.kit.errors import ValidationFailed
+from newsletter.kit.prepared import Among, Prepared, Statement
 from newsletter.providers.base import Purpose
 from newsletter.tallies.service import About
 
@@ -226,23 +227,33 @@ async def status(session: AsyncSession, mailing_id: UUID) -> MailingStatus | Non
     return (await session.scalars(select(Mailing.status).where(Mailing.id == mailing_id))).one_or_none()
 
 
-async def counts(session: AsyncSession, mailing_ids: Sequence[UUID]) -> Mapping[UUID, Counts]:
-    """The books of each mailing: its totals once closed, else the sums of its batches."""
-    if not mailing_ids:
-        return {}
+def _books(is_among: Among) -> Statement:
+    """The books of each mailing: its totals once closed, else the sums of its batches. In one statement,
+    as one that closes between two would be in neither."""
     sums = [func.coalesce(func.sum(getattr(Batch, outcome.value)), 0) for outcome in ledger.COUNTED]
     totals = [getattr(Mailing, outcome.value) for outcome in ledger.COUNTED]
     times = (Mailing.created_at, Mailing.closed_at)
+    wanted = is_among(Mailing.id, "mailing_ids")
     closed = select(Mailing.id, Mailing.recipient_count, *totals, *times).where(
-        Mailing.id.in_(mailing_ids), Mailing.status == MailingStatus.closed
+        wanted, Mailing.status == MailingStatus.closed
     )
     running = (
         select(Mailing.id, Mailing.recipient_count, *sums, *times)
         .outerjoin(Batch, Batch.mailing_id == Mailing.id)
-        .where(Mailing.id.in_(mailing_ids), Mailing.status != MailingStatus.closed)
+        .where(wanted, Mailing.status != MailingStatus.closed)
         .group_by(Mailing.id, Mailing.recipient_count, *times)
     )
-    found = [*(await session.execute(closed)), *(await session.execute(running))]
+    return union_all(closed, running)
+
+
+_BOOKS = Prepared(_books)
+
+
+async def counts(session: AsyncSession, mailing_ids: Sequence[UUID]) -> Mapping[UUID, Counts]:
+    """The books of those mailings that there are."""
+    if not mailing_ids:
+        return {}
+    found = await _BOOKS.rows(session, mailing_ids=list(mailing_ids))
     return {row[0]: Counts(*row[1:]) for row in found}
 
 

@@ -124,7 +124,7 @@ class Direct:
                 # What was kept beside it is likely to be dead as well: a restart, or a cut cable.
                 self._drop()
             if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)):
-                raise _translated(error) from error
+                raise translated(error) from error
             raise
         self._idle.append(connection)
 
@@ -145,9 +145,10 @@ class Direct:
                 )
             return connection
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
 
-def _translated(error: Exception) -> DBAPIError:
+def translated(error: Exception) -> DBAPIError:
+    """An error of the driver as one of a session."""
     is_gone = isinstance(error, (asyncpg.InterfaceError, asyncpg.PostgresConnectionError))
     return DBAPIError(None, None, error, hide_parameters=True, connection_invalidated=is_gone)

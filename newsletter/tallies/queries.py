@@ -8,14 +8,43 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, case, cast, func, literal, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.kit.prepared import Among, Prepared, Statement
 from newsletter.tallies.models import Dimension, Metric, Rollup, Tally
 from newsletter.tallies.service import Abouts, Count, spread
 from newsletter.tallies.spans import Span, Step, label
 
 Tallied = Mapping[Metric, int]
+
+
+def _of_campaigns(is_among: Among) -> Statement:
+    mine = bindparam("project_id", type_=Uuid())
+    folded = select(Rollup.value, *_folded()).where(
+        Rollup.project_id == mine,
+        Rollup.dimension == Dimension.campaign,
+        is_among(Rollup.value, "campaigns"),
+    )
+    fresh = select(cast(Tally.mailing_id, String), *_fresh()).where(
+        Tally.project_id == mine, is_among(Tally.mailing_id, "mailings")
+    )
+    return union_all(folded.group_by(Rollup.value), fresh.group_by(Tally.mailing_id))
+
+
+_OF_CAMPAIGNS = Prepared(_of_campaigns)
 
 
 async def of_campaigns(
@@ -24,18 +53,15 @@ async def of_campaigns(
     """All that was counted of these campaigns; the values are their mailings."""
     if not mailings:
         return {}
-    folded = select(Rollup.value, *_folded()).where(
-        Rollup.project_id == project_id,
-        Rollup.dimension == Dimension.campaign,
-        Rollup.value.in_([campaign_id.hex for campaign_id in mailings]),
-    )
-    fresh = select(cast(Tally.mailing_id, String), *_fresh()).where(
-        Tally.project_id == project_id, Tally.mailing_id.in_(mailings.values())
-    )
-    both = union_all(folded.group_by(Rollup.value), fresh.group_by(Tally.mailing_id))
     campaigns = {mailing_id: campaign_id for campaign_id, mailing_id in mailings.items()}
     found = {campaign_id: Counter[Metric]() for campaign_id in mailings}
-    for text, *numbers in await session.execute(both):
+    both = await _OF_CAMPAIGNS.rows(
+        session,
+        project_id=project_id,
+        campaigns=[campaign_id.hex for campaign_id in mailings],
+        mailings=list(campaigns),
+    )
+    for text, *numbers in both:
         value = UUID(text)
         found[campaigns.get(value, value)].update(_counter(numbers))
     return found

@@ -27,7 +27,7 @@ def share(
     renewed: datetime | None = None,
     due: datetime | None = None,
 ) -> Share:
-    return Share(size, decided, before, claimed, renewed, due, is_done=decided == size)
+    return Share(size, decided, before, claimed, renewed, due)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts.project import Principal
 from newsletter.audience import queries as audience
 from newsletter.campaigns import drafting, launch, queries, service
-from newsletter.campaigns.access import campaign_of_path, version_of
+from newsletter.campaigns.access import campaign_of_path, campaign_to_read, version_of
 from newsletter.campaigns.drafting import Studio
 from newsletter.campaigns.models import CampaignStatus
 from newsletter.campaigns.routes import IfMatch
@@ -103,7 +103,7 @@ class CampaignController(Controller):
         campaign_id: FromPath[str],
     ) -> Data[CampaignOut]:
         async with db.read() as session:
-            campaign = await campaign_of_path(session, principal, campaign_id)
+            campaign = await campaign_to_read(session, principal, campaign_id)
             return Data(data=await queries.shown(session, campaign))
 
     @patch(

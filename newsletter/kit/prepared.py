@@ -1,0 +1,105 @@
+"""Statements that read, made once and asked a hundred times a second.
+
+To make a statement of many columns anew took 1 to 3 ms of this process's time, and to take it through
+a session another 0.4; on PostgreSQL what was made once goes straight to the driver, in 70 µs (minima on a
+busy machine). SQLite is given the same statement through the session.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import asyncpg
+from sqlalchemy import JSON, ColumnElement, CompoundSelect, Dialect, Select, any_, bindparam
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from newsletter.kit.db import DIRECT, is_postgresql
+from newsletter.kit.direct import Direct, translated
+
+Statement: TypeAlias = "Select[Any] | CompoundSelect[Any]"
+Column: TypeAlias = "ColumnElement[Any] | InstrumentedAttribute[Any]"
+Among = Callable[[Column, str], ColumnElement[bool]]
+"""``among(column, "name")``: the column is one of the values of the parameter, which is a list."""
+
+_Processor = Callable[[Any], Any]
+
+
+class Prepared:
+    """A ``SELECT`` with named parameters.
+
+    It is made when it is first wanted, with `Among` for what the database at hand calls a list.
+    """
+
+    def __init__(self, make: Callable[[Among], Statement]) -> None:
+        self._make = make
+        self._plain: Statement | None = None
+        self._direct: _Direct | None = None
+
+    async def rows(self, session: AsyncSession, **values: object) -> Sequence[Sequence[Any]]:
+        """All rows, in the session's transaction and after its changes. Errors are those of a session."""
+        if not is_postgresql(session):
+            if self._plain is None:
+                self._plain = self._make(_in)
+            return (await session.execute(self._plain, values)).all()
+        if self._direct is None:
+            self._direct = _Direct(self._make(_any), session.get_bind().dialect)
+        text, sent = self._direct.text, self._direct.sent(values)
+        short: Direct | None = session.info.get(DIRECT)
+        if short is not None:
+            # A session of `Database.read`, which has no transaction, and so needs no connection of the
+            # engine: to take one and to give it back is 250 µs more.
+            return self._direct.read(await short.rows(text, *sent), has_json=True)
+        if session.new or session.dirty or session.deleted:
+            await session.flush()
+        connection = (await session.connection()).sync_connection
+        assert connection is not None
+        try:
+            found = await connection.connection.driver_connection.fetch(text, *sent)  # type: ignore[union-attr]
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise translated(error) from error
+        return self._direct.read(found, has_json=False)
+
+
+class _Direct:
+    """The text for the driver, and what stands between its values and ours."""
+
+    def __init__(self, statement: Statement, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self.text = str(compiled)
+        self._places: list[tuple[str, _Processor | None]] = []
+        self._given: dict[str, object] = {}
+        for name in compiled.positiontup or ():
+            parameter = compiled.binds[name]
+            process = parameter.type.dialect_impl(dialect).bind_processor(dialect)
+            self._places.append((name, process))
+            if not parameter.required:
+                self._given[name] = parameter.value
+        kinds = [column.type.dialect_impl(dialect) for column in statement.selected_columns]
+        processed = [(place, kind, kind.result_processor(dialect, None)) for place, kind in enumerate(kinds)]
+        self._read = [(place, process) for place, _, process in processed if process is not None]
+        # Connections of `Direct` read JSON themselves.
+        self._read_with_json = [
+            (place, process)
+            for place, kind, process in processed
+            if process is not None and not isinstance(kind, JSON)
+        ]
+
+    def sent(self, values: Mapping[str, object]) -> list[object]:
+        known = {**self._given, **values}
+        return [known[name] if process is None else process(known[name]) for name, process in self._places]
+
+    def read(self, records: Sequence[asyncpg.Record], *, has_json: bool) -> list[list[Any]]:
+        found = [list(record) for record in records]
+        for place, process in self._read_with_json if has_json else self._read:
+            for row in found:
+                row[place] = process(row[place])
+        return found
+
+
+def _in(column: Column, name: str) -> ColumnElement[bool]:
+    return column.in_(bindparam(name, expanding=True))
+
+
+def _any(column: Column, name: str) -> ColumnElement[bool]:
+    return column == any_(bindparam(name, type_=ARRAY(column.type)))
