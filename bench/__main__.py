@@ -17,6 +17,7 @@ from bench.sending import memory_rows, sending_rows
 from bench.single import single_rows
 from bench.summary import summary_rows
 from bench.table import Row, as_table, write_page
+from bench.webhooks import webhook_rows
 from bench.wire import wire_rows
 
 
@@ -42,6 +43,7 @@ SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "memory": lambda given: memory_rows(*given.memory),
     "bounces": lambda given: bounce_rows(),
     "reports": lambda given: report_rows(given.rounds),
+    "webhooks": lambda given: webhook_rows(given.rounds),
     "single": lambda given: single_rows(given.seconds, given.rounds),
     "schedules": lambda given: schedule_rows(),
     "scale": lambda given: scale_rows(*given.scale),

@@ -1,6 +1,6 @@
 """Reads the event log."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -43,11 +43,22 @@ async def of_message(
     return await _read(session, mine, Event.id >= ids.first_of(since), limit=limit)
 
 
-async def of_messages(session: AsyncSession, message_ids: Collection[str], since: datetime) -> list[Logged]:
-    """What happened to these messages since then, in the order in which it happened."""
-    return await _read(
-        session, among(session, Event.message_id, message_ids), Event.id >= ids.first_of(since)
-    )
+async def of_messages(
+    session: AsyncSession, since: Mapping[str, datetime], before: UUID, kinds: Collection[str] | None
+) -> list[Logged]:
+    """What of these kinds (None: of any) happened to each message since its moment, and before an event,
+    in the order in which it happened."""
+    by_moment: dict[datetime, list[str]] = {}
+    for message_id, at in since.items():
+        by_moment.setdefault(at, []).append(message_id)
+    mine = [
+        among(session, Event.message_id, message_ids) & (Event.id >= ids.first_of(at))
+        for at, message_ids in by_moment.items()
+    ]
+    conditions = [or_(*mine), Event.id >= ids.first_of(min(by_moment)), Event.id < before]
+    if kinds is not None:
+        conditions.append(Event.type.in_(kinds))
+    return await _read(session, *conditions)
 
 
 async def about(

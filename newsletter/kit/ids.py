@@ -6,7 +6,7 @@ Base32 keeps the order of the bytes, so public ids sort by time as the UUIDs do.
 import os
 import threading
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -53,6 +53,11 @@ def _numbers(count: int) -> list[int]:
 def first_of(at: datetime) -> UUID:
     """No UUIDv7 of this millisecond or later is smaller: where a range of ids by time begins."""
     return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)
+
+
+def time_of(value: UUID) -> datetime:
+    """When a UUIDv7 was made, to the millisecond; the inverse of `first_of`."""
+    return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
 
 
 def encode(prefix: str, raw: bytes) -> str:

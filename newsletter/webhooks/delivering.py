@@ -12,14 +12,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
 from newsletter.events import queries as events
 from newsletter.kit import jobs
 from newsletter.kit.crypto import Vault
-from newsletter.kit.db import Database, db_now
+from newsletter.kit.db import Database
 from newsletter.kit.http import GuardedClient
 from newsletter.settings import WebhookSettings
 from newsletter.webhooks import fanning, queries, schedule, service
@@ -51,9 +50,9 @@ async def attempt(
     """
     async with db.read() as session:
         found = await queries.for_attempt(session, delivery_id)
-        if found is None or not _awaits(found[0], number):
+        if found is None or not _awaits(found.delivery, number):
             return
-        delivery, endpoint = found
+        delivery, endpoint = found.delivery, found.endpoint
         rows = [delivery, *await queries.led_by(session, delivery_id)]
         happened = {event.id: event for event in await events.by_ids(session, [row.event_id for row in rows])}
         target = Target.of(endpoint) if endpoint.is_active else None
@@ -98,9 +97,9 @@ async def _store(
     do not queue for it."""
     found = await queries.for_attempt(session, delivery_id, lock=True, lock_endpoint=is_news)
     # Deleted meanwhile, or another run of this job was faster.
-    if found is None or not _awaits(found[0], number):
+    if found is None or not _awaits(found.delivery, number):
         return
-    delivery, endpoint = found
+    delivery, endpoint, now = found.delivery, found.endpoint, found.now
     rows = [delivery, *await queries.led_by(session, delivery_id, lock=True)]
     for row in rows:
         row.attempt_count += 1
@@ -116,7 +115,6 @@ async def _store(
                 at=made.at,
             )
         )
-    now = (await session.execute(select(db_now()))).scalar_one()
     if is_news:
         await _judge(session, settings, endpoint, made, now)
     wait = None
@@ -185,12 +183,10 @@ async def _give_up(db: Database, delivery_id: UUID, number: int) -> None:
     again, or its event is no longer kept."""
     async with db.unit_of_work() as session:
         found = await queries.for_attempt(session, delivery_id, lock=True)
-        if found is None or not _awaits(found[0], number):
+        if found is None or not _awaits(found.delivery, number):
             return
-        delivery, endpoint = found
-        rows = [delivery, *await queries.led_by(session, delivery_id, lock=True)]
-        now = (await session.execute(select(db_now()))).scalar_one()
-        await _end(session, endpoint, rows, DeliveryStatus.exhausted, now)
+        rows = [found.delivery, *await queries.led_by(session, delivery_id, lock=True)]
+        await _end(session, found.endpoint, rows, DeliveryStatus.exhausted, found.now)
 
 
 def _awaits(delivery: WebhookDelivery, number: int) -> bool:

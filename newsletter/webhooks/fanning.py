@@ -5,7 +5,7 @@ the one before it is acknowledged or given up. A delivery that waits for its tur
 a time of its next call, and has no job; whoever ends the one before it gives it one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -27,6 +27,9 @@ ROWS_AT_ONCE = 500
 """Both databases limit the parameters of one statement."""
 LOOK_BACK = timedelta(hours=24)
 """How late a fan-out may be and still be overtaken by none of a later event of its message."""
+UNSEEN = timedelta(minutes=1)
+"""An event has its id before its transaction ends, so a later one may be seen first: by so much at most,
+or it is delivered after that one."""
 
 
 async def fan_out(db: Database, event_ids: Sequence[UUID], group_seconds: float) -> None:
@@ -48,7 +51,7 @@ async def _fan_out(session: AsyncSession, event_ids: Sequence[UUID], group_secon
         for endpoint in endpoints[event.project_id]
         if not endpoint.events or event.type in endpoint.events
     ]
-    wanted = [*await _overtaken(session, wanted), *wanted]
+    wanted = [*await _overtaken(session, endpoints, wanted), *wanted]
     rows = [
         {
             "id": ids.uuid7(),
@@ -79,22 +82,34 @@ async def _fan_out(session: AsyncSession, event_ids: Sequence[UUID], group_secon
 
 
 async def _overtaken(
-    session: AsyncSession, wanted: Sequence[tuple[Logged, Endpoint]]
+    session: AsyncSession,
+    endpoints: Mapping[UUID, Sequence[Endpoint]],
+    wanted: Sequence[tuple[Logged, Endpoint]],
 ) -> list[tuple[Logged, Endpoint]]:
     """Earlier events of the same messages whose own fan-out has not come yet: it is a job as this
-    one, and jobs overtake each other. They get their deliveries here, before the later ones."""
-    newest = {event.message_id: event.id for event, _ in wanted if event.message_id is not None}
-    if not newest:
+    one, and jobs overtake each other. They get their deliveries here, before the later ones.
+
+    As that is done for every endpoint of the project, what happened to a message before the newest event
+    that has a delivery was seen to when that one got it, so nothing older is read. (Read from the
+    beginning, the thousandth open of a hot message read 999 others.)
+    """
+    latest = {event.message_id: event for event, _ in wanted if event.message_id is not None}
+    if not latest:
         return []
-    since = clock.now() - LOOK_BACK
-    earlier = await events.of_messages(session, list(newest), since)
-    by_id = {endpoint.id: endpoint for event, endpoint in wanted if event.message_id is not None}
+    mine = {event.project_id: endpoints[event.project_id] for event in latest.values()}
+    by_id = {endpoint.id: endpoint for found in mine.values() for endpoint in found}
+    oldest = clock.now() - LOOK_BACK
+    since = dict.fromkeys(latest, oldest)
+    for message_id, event_id in (await queries.newest(session, by_id, latest)).items():
+        since[message_id] = max(oldest, ids.time_of(event_id) - UNSEEN)
+    listened = [endpoint.events for endpoint in by_id.values()]
+    kinds = None if [] in listened else {kind for events_ in listened for kind in events_}
+    before = max(event.id for event in latest.values())
     missing = [
         (event, endpoint)
-        for event in earlier
-        for endpoint in by_id.values()
-        if event.id < newest[str(event.message_id)]
-        and event.project_id == endpoint.project_id
+        for event in await events.of_messages(session, since, before, kinds)
+        for endpoint in mine[event.project_id]
+        if event.id < latest[str(event.message_id)].id
         # What happened before the endpoint was there, or as it is now, is not for it.
         and event.created_at >= endpoint.updated_at
         and (not endpoint.events or event.type in endpoint.events)

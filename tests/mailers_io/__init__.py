@@ -1,4 +1,4 @@
 """What a client of ``mailers-io.txt`` does, one test for each operation of that page that is here.
 
-Automations, the audit log and the look into the DNS are not here yet; `docs/coming-from.md` says so.
+Automations and the look into the DNS are not here yet; `docs/coming-from.md` says so.
 """

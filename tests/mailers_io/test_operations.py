@@ -1,5 +1,6 @@
 """Its operations in the order of the page."""
 
+import json
 from typing import Any
 
 from newsletter.kit import ids
@@ -97,6 +98,15 @@ async def test_post_and_get_suppressions(client: Client, runtime: Runtime, list_
     assert sent["status"] == "suppressed"
     await run_due(runtime)
     assert await client.data("GET", "/sandbox/messages") == []
+
+
+async def test_get_audit_logs(client: Client) -> None:
+    made = await client.data("POST", "/webhooks", 201, json={"url": "https://app.example.com/hook"})
+    await client.data("POST", f"/webhooks/{made['id']}/rotate-secret", json={})
+    [row] = await client.data("GET", "/audit-log", params={"subject": made["id"]})
+    assert (row["action"], row["key_id"][:4]) == ("webhook.secret_rotated", "key_")
+    lines = (await client.get("/audit-log.jsonl", params={"key_id": row["key_id"]})).text.splitlines()
+    assert [json.loads(line) for line in lines] == [row]
 
 
 async def test_get_analytics_events_and_summary(client: Client, runtime: Runtime, list_id: str) -> None:

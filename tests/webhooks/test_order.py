@@ -1,6 +1,7 @@
 """Events of one message arrive in their order; other messages do not wait."""
 
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,10 @@ from sqlalchemy import select
 
 from newsletter.accounts.project import Project
 from newsletter.delivery.queries import public_id
+from newsletter.events import queries as event_queries
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
+from newsletter.kit import ids
 from newsletter.kit.jobs import Job
 from newsletter.runtime import Runtime
 from newsletter.webhooks import delivering, fanning
@@ -166,3 +169,55 @@ async def test_a_second_run_of_one_that_waits_makes_no_call(
     settings = runtime.settings.webhooks
     await delivering.attempt(runtime.db, runtime.egress, runtime.vault, settings, delivery_id, 1)
     assert told(receiver) == [("msg_a", "accepted")]
+
+
+async def fan_outs(runtime: Runtime) -> list[list[UUID]]:
+    """The events of each fan-out that waits, the oldest first."""
+    async with runtime.db.read() as session:
+        waiting = select(Job).where(Job.name == "webhooks.fan_out").order_by(Job.id)
+        return [[UUID(each) for each in job.payload["event_ids"]] for job in await session.scalars(waiting)]
+
+
+async def test_endpoints_that_want_other_events_are_seen_to_as_well(
+    client: Client, runtime: Runtime, register: Register, story: Story, receiver: Receiver
+) -> None:
+    """What was before the newest event that has a delivery is not read again, whoever wanted that one."""
+    await register(events=[DELIVERED.value])
+    other = await register(events=[ACCEPTED.value, BOUNCED.value])
+    for kind in (ACCEPTED, DELIVERED, BOUNCED):
+        await story.happen(kind, "a")
+    first, second, third = await fan_outs(runtime)
+    for event_ids in (second, third, first):
+        await fanning.fan_out(runtime.db, event_ids, 0)
+    rows = await client.data("GET", f"/webhooks/{other['id']}/deliveries")
+    assert [row["event_type"] for row in reversed(rows)] == ["message.accepted", "message.bounced"]
+    await run_due(runtime)
+    assert told(receiver).index(("msg_a", "accepted")) < told(receiver).index(("msg_a", "bounced"))
+
+
+async def test_the_many_events_of_one_message_are_each_read_once(
+    runtime: Runtime, register: Register, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register()
+    for _ in range(12):
+        await story.happen(EventType.message_opened, "a")
+    read: list[list[UUID]] = []
+    of_messages = event_queries.of_messages
+
+    async def noted(*arguments: Any) -> list[event_queries.Logged]:
+        found = await of_messages(*arguments)
+        read.append([event.id for event in found])
+        return found
+
+    monkeypatch.setattr(event_queries, "of_messages", noted)
+    monkeypatch.setattr(fanning, "UNSEEN", timedelta(0))
+    waiting = [event_id for (event_id,) in await fan_outs(runtime)]
+    for event_id in waiting:
+        await fanning.fan_out(runtime.db, [event_id], 0)
+    # From the newest that has a delivery on, and with it what its millisecond held.
+    expected: list[list[UUID]] = [[]]
+    for place, last in enumerate(waiting[:-1], 1):
+        expected.append([each for each in waiting[:place] if ids.time_of(each) >= ids.time_of(last)])
+    assert read == expected
+    async with runtime.db.read() as session:
+        assert len((await session.scalars(select(WebhookDelivery.id))).all()) == 12

@@ -3,12 +3,14 @@
 import hashlib
 import hmac
 import json
+import re
+from html import unescape
 from typing import Any
 
 from newsletter.runtime import Runtime
 from tests.client import Client
 from tests.jobs import run_due
-from tests.mailbox import send_campaign
+from tests.mailbox import mail_to, send_campaign
 from tests.receiver import Receiver
 
 EMAIL: dict[str, Any] = {
@@ -45,6 +47,28 @@ async def test_get_emails_and_get_emails_id(client: Client, runtime: Runtime) ->
     assert [row["id"] for row in await client.data("GET", "/messages", params=params)] == [sent["id"]]
     found = await client.data("GET", f"/messages/{sent['id']}")
     assert found["events"][-1]["type"] == "message.accepted"
+    assert (found["opens"], found["clicks"]) == (0, 0)
+
+
+async def test_its_opens_and_clicks_stand_at_each_email(client: Client, runtime: Runtime) -> None:
+    tracking = {"opens": True, "clicks": True}
+    html = '<p><a href="https://yourdomain.example.com/start">Start</a></p>'
+    sent = await client.data("POST", "/send", 202, json=EMAIL | {"html": html, "tracking": tracking})
+    await run_due(runtime)
+    page = (await mail_to(client, EMAIL["to"]))["html"]
+    link, pixel = re.search('href="([^"]*)"', page), re.search('<img src="([^"]*)"', page)
+    assert link is not None
+    assert pixel is not None
+    phone = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)", "Authorization": ""}
+    for url in (link[1], pixel[1], pixel[1]):
+        await client.get(unescape(url), headers=phone)
+    await runtime.sightings.flush()
+    [listed] = await client.data("GET", "/messages")
+    found = await client.data("GET", f"/messages/{sent['id']}")
+    for each in (listed, found):
+        assert (each["opens"], each["clicks"]) == (2, 1)
+        assert each["first_opened_at"] <= each["last_opened_at"]
+    assert [event["type"] for event in found["events"]].count("message.opened") == 2
 
 
 async def test_post_and_get_contacts(client: Client, list_id: str) -> None:
