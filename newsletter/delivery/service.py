@@ -8,6 +8,7 @@ sender: campaigns, test sends and single mails are all mailings.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from newsletter.delivery.models import (
     Outcome,
     UnknownPolicy,
 )
-from newsletter.kit import clock, ids, jobs
+from newsletter.kit import bulk, clock, ids, jobs
 from newsletter.kit.address import Address
 from newsletter.kit.db import db_now
 from newsletter.kit.errors import NewsletterError
@@ -295,9 +296,16 @@ async def _cut(session: AsyncSession, mailing_id: UUID, wave: Wave, size: int) -
             "last_seq": min(first + size - 1, wave.last_seq),
             "status": BatchStatus.waiting,
             "due_at": wave.due_at or clock.now(),
+            **_UNTOUCHED,
         }
         for first in range(wave.first_seq, wave.last_seq + 1, size)
     ]
-    if rows:
-        await session.execute(insert(Batch), rows)
+    await bulk.insert_rows(session, Batch, rows)
     return [row["id"] for row in rows]
+
+
+_UNTOUCHED: Mapping[str, int] = MappingProxyType(
+    dict.fromkeys(("token", "decided_before", "crashes", "outages", "bounced", "complained"), 0)
+    | {outcome.value: 0 for outcome in ledger.COUNTED}
+)
+"""The counters of a new batch."""

@@ -24,7 +24,7 @@ from sqlalchemy import Float, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from newsletter.kit import ids
+from newsletter.kit import bulk, ids
 from newsletter.kit.db import (
     Base,
     Database,
@@ -42,7 +42,6 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = (1, 5, 15, 60, 120, 300, 600, 1800, 3600)
 """Waits after a handler's first, second, … error; after the last the job is dead."""
-_ROWS_PER_INSERT = 500
 RING_AGAIN = 15.0
 """Seconds after which a rung job that nobody took is rung again."""
 RINGS_AGAIN = 100
@@ -143,7 +142,7 @@ async def enqueue(
     With a ``key``, a second job is dropped while the first waits. Ids in the payload are
     written with ``str()``.
     """
-    row = _row(name, payload, run_at) | {"unique_key": key}
+    row = _row(name, payload, run_at, db_now()) | {"unique_key": key}
     statement = insert(session, Job).values(row).on_conflict_do_nothing().returning(Job.id)
     written = (await session.execute(statement)).scalar_one_or_none()
     if written is not None and run_at is None:
@@ -175,24 +174,28 @@ async def enqueue_many(
     run_at: datetime | None = None,
 ) -> None:
     """Writes many jobs of one kind, due now or at ``run_at``."""
-    rows = [_row(name, payload, run_at) for payload in payloads]
-    # A bounded statement: both databases limit the parameters of one.
-    for start in range(0, len(rows), _ROWS_PER_INSERT):
-        await session.execute(insert(session, Job).values(rows[start : start + _ROWS_PER_INSERT]))
+    if not payloads:
+        return
+    # Asked once. In each row it made the launch of a million mails wait 0.8 s for the text of the statement.
+    now = (await session.execute(select(db_now()))).scalar_one()
+    rows = [_row(name, payload, run_at, now) for payload in payloads]
+    await bulk.insert_rows(session, Job, rows)
     if run_at is None:
         _ring_after_commit(session, [Ring(row["id"], name) for row in rows])
 
 
-def _row(name: str, payload: Mapping[str, Any], run_at: datetime | None) -> dict[str, Any]:
+def _row(
+    name: str, payload: Mapping[str, Any], run_at: datetime | None, now: datetime | db_now
+) -> dict[str, Any]:
     return {
         "id": ids.uuid7(),
         "name": name,
         "payload": dict(payload),
         "status": JobStatus.queued,
-        "run_at": db_now() if run_at is None else run_at,
+        "run_at": now if run_at is None else run_at,
         # Due now means rung now: the sweeper need not ring for it at once again.
-        "rung_at": db_now() if run_at is None else None,
-        "created_at": db_now(),
+        "rung_at": now if run_at is None else None,
+        "created_at": now,
         "token": 0,
         "attempts": 0,
     }
