@@ -23,7 +23,7 @@ from newsletter.delivery.models import (
 from newsletter.events import listening
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids, jobs
-from newsletter.kit.db import Database, db_in, db_now
+from newsletter.kit.db import Database, db_has_settled, db_in, db_now
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Claim:
 
 _IS_FREE = or_(
     Batch.status == BatchStatus.waiting,
-    (Batch.status == BatchStatus.leased) & (Batch.lease_until < db_now()),
+    (Batch.status == BatchStatus.leased) & (Batch.lease_until < db_now()) & db_has_settled(),
 )
 # Made once, as are the others of each batch below: see `newsletter.kit.jobs`.
 _CLAIM = (

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import JSON, DateTime, Dialect, Enum, LargeBinary, MetaData, String, Uuid, event
+from sqlalchemy import JSON, Boolean, DateTime, Dialect, Enum, LargeBinary, MetaData, String, Uuid, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
@@ -47,6 +47,10 @@ INSIST_EVERY = 0.5
 """Seconds between two tries of `insist`."""
 SAY_EVERY = 20
 """Tries of `insist` for one line in the log."""
+
+SETTLE_SECONDS = 10.0
+"""For so long after a start of the database no lease that ran out is taken over. Where it was away for
+longer than a lease, all ran out, and those who hold them live: they come back within a second."""
 
 _OUTAGES = ("08", "40", "53", "57P", "58")
 """SQLSTATEs: connection, deadlock, disk or memory full, restart, a system call that failed."""
@@ -139,6 +143,14 @@ class db_in(FunctionElement[datetime]):  # noqa: N801
     inherit_cache = True
 
 
+class db_has_settled(FunctionElement[bool]):  # noqa: N801
+    """Whether the database has been up for `SETTLE_SECONDS`. SQLite has no start of its own, and no
+    second process whose leases could be taken."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
 @compiles(db_now, "postgresql")
 def _now_postgresql(element: db_now, compiler: SQLCompiler, **options: Any) -> str:
     return "clock_timestamp()"
@@ -148,6 +160,16 @@ def _now_postgresql(element: db_now, compiler: SQLCompiler, **options: Any) -> s
 def _now_sqlite(element: db_now, compiler: SQLCompiler, **options: Any) -> str:
     # %f is seconds with milliseconds; padded to the six digits that Instant stores.
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+@compiles(db_has_settled, "postgresql")
+def _settled_postgresql(element: db_has_settled, compiler: SQLCompiler, **options: Any) -> str:
+    return f"pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => {SETTLE_SECONDS:f})"
+
+
+@compiles(db_has_settled, "sqlite")
+def _settled_sqlite(element: db_has_settled, compiler: SQLCompiler, **options: Any) -> str:
+    return "1"
 
 
 @compiles(db_in, "postgresql")

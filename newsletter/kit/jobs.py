@@ -29,6 +29,7 @@ from newsletter.kit.db import (
     Base,
     Database,
     after_commit,
+    db_has_settled,
     db_in,
     db_now,
     insert,
@@ -243,7 +244,7 @@ async def run(db: Database, job_id: UUID, handlers: Mapping[str, Handler], lease
 
 
 _DUE = (Job.status == JobStatus.queued) & (Job.run_at <= db_now())
-_ABANDONED = (Job.status == JobStatus.running) & (Job.lease_until < db_now())
+_ABANDONED = (Job.status == JobStatus.running) & (Job.lease_until < db_now()) & db_has_settled()
 
 # Made once: a statement like these takes 0.8 ms to make and to find in the cache of compiled ones,
 # more than the database takes for it, and all three are needed for each job.

@@ -19,6 +19,8 @@ from newsletter.delivery.models import (
     UnknownPolicy,
 )
 from newsletter.delivery.sending import Parts
+from newsletter.kit import db as kit_db
+from newsletter.kit.db import Database
 from newsletter.runtime import Runtime
 from newsletter.tallies.models import Metric
 from tests.client import Client
@@ -75,6 +77,24 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(launch: Launch) -> No
     with pytest.raises(LostBatch):
         await write_late()
     assert set((await sent.outcomes()).values()) == {Outcome.pending}
+
+
+async def test_just_after_a_start_of_the_database_nobody_takes_over_what_ran_out_meanwhile(
+    launch: Launch, runtime: Runtime, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if runtime.db.is_sqlite:
+        pytest.skip("SQLite is never away for one process and back for another")
+    sent = await launch(5)
+    held = await claim(sent)
+    await sent.let_time_pass()
+    # "Just" is long here: the suite's PostgreSQL may have been up for an hour.
+    monkeypatch.setattr(kit_db, "SETTLE_SECONDS", 1e9)
+    other = Database(database_url)
+    try:
+        assert await batches.claim(other, held.books.batch_id, LEASE, CRASHES) is None
+    finally:
+        await other.close()
+    assert await batches.renew(runtime.db, held.books), "it is still its owner's"
 
 
 async def test_what_a_dead_worker_was_sending_is_unknown_and_never_sent_again(
