@@ -182,6 +182,9 @@ class _BatchRun:
         except BaseException:
             await self._save()
             raise
+        finally:
+            if self._next is not None:  # After a halt: nobody waits for it.
+                self._next.cancel()
 
     async def _take_turns(self) -> Again | None:
         """Turns until nothing is left. A lane is held from before a block is opened until its
