@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from newsletter.delivery import brake, forgetting, sending
+from newsletter.delivery import brake, sending
 from newsletter.delivery.sending import Parts
-from newsletter.feedback import repeated
 from newsletter.kit.jobs import Again, Handler
+from newsletter.privacy import erasing
 from newsletter.runtime import Runtime
-from newsletter.sandbox import inbox
 
 
 def handlers(runtime: Runtime) -> dict[str, Handler]:
@@ -29,11 +28,14 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
             await brake.apply(session, UUID(payload["mailing_id"]), runtime.settings.delivery)
 
     async def forget(payload: Mapping[str, Any]) -> None:
-        project_id, address_key = UUID(payload["project_id"]), payload["address_key"]
         async with runtime.db.unit_of_work() as session:
-            await forgetting.forget(session, project_id, address_key, payload["replacement"])
-            await inbox.forget(session, project_id, address_key)
-            await repeated.forget(session, project_id, address_key)
+            await erasing.forget(
+                session,
+                UUID(payload["project_id"]),
+                payload["address_key"],
+                payload["replacement"],
+                payload["subscriber_ids"],
+            )
 
     # A batch is never given up: its mailing could not close.
     return {

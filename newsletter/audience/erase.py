@@ -30,7 +30,7 @@ async def erase(
     """Erases the subscriber's address from every list of the project; announces nothing.
 
     Returns how many subscribers went: 0 for one who was erased before. Raises `NotFound`
-    for one who never was. Messages and the sandbox's mails are erased by a job.
+    for one who never was. What was sent to them and told of them is erased by a job.
     """
     await quota.lock(session, project)
     address_key = await person.address_of(session, project, subscriber_id)
@@ -57,7 +57,12 @@ async def erase(
     )
     public_ids = [ids.public("sub", known_id) for known_id in known_as]
     await events.blank(session, project.id, "subscriber", public_ids, PERSONAL)
-    payload = {"project_id": str(project.id), "address_key": address_key, "replacement": stone}
+    payload = {
+        "project_id": str(project.id),
+        "address_key": address_key,
+        "replacement": stone,
+        "subscriber_ids": public_ids,
+    }
     await jobs.enqueue(session, "delivery.forget", payload)
     return len(found)
 

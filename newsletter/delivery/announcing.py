@@ -91,7 +91,10 @@ async def announce(session: AsyncSession, kind: EventType, happened: Sequence[Ha
     for each in happened:
         about = known.get((each.mailing_id, each.seq))
         if about is not None:
-            rows.setdefault(about.project_id, []).append({"message": about.message, **each.details})
+            told: JSONObject = {"message": about.message, **each.details}
+            # What comes back late quotes an address that the message has not any more.
+            told = events.anonymous(told) if about.is_erased else told
+            rows.setdefault(about.project_id, []).append(told)
     for project_id, data in rows.items():
         await events.record_many(session, project_id, kind, data)
 

@@ -13,9 +13,9 @@ from newsletter.events import service as events
 from newsletter.kit import address
 
 
-async def forget(session: AsyncSession, project_id: UUID, address_key: str, replacement: str) -> None:
+async def forget(session: AsyncSession, project_id: UUID, address_key: str, replacement: str) -> list[str]:
     """Replaces the address by ``replacement`` in every message of the project, and takes it out of
-    the events of these messages. Safe to repeat.
+    the events of these messages, whose public ids it returns. Safe to repeat.
 
     What servers answered goes, too: they like to quote the address.
     """
@@ -41,6 +41,7 @@ async def forget(session: AsyncSession, project_id: UUID, address_key: str, repl
         .where(*theirs)
         .values(address=replacement, address_key=replacement, subscriber_id=None, reason=None)
     )
+    return known_as
 
 
 async def _forget_contents(

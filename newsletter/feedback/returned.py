@@ -10,6 +10,7 @@ may run twice.
 
 import asyncio
 import zlib
+from collections.abc import Collection
 from email import policy
 from email.parser import BytesHeaderParser
 from hashlib import blake2b
@@ -26,6 +27,7 @@ from newsletter.feedback import service
 from newsletter.feedback.models import ReturnedMail
 from newsletter.feedback.reports import MAX_BYTES, Asks, Kind, Report, read, taken_apart
 from newsletter.kit import clock, ids, jobs
+from newsletter.kit.bulk import among
 from newsletter.kit.db import Database, insert
 from newsletter.settings import BounceSettings
 
@@ -117,6 +119,16 @@ async def read_mail(db: Database, settings: BounceSettings, mail_id: UUID) -> No
         if found is not None:
             await apply(session, found, report, settings)
         await session.execute(update(ReturnedMail).where(ReturnedMail.id == mail_id).values(raw=None))
+
+
+async def forget(session: AsyncSession, message_ids: Collection[str]) -> None:
+    """Drops mails about these messages that were not read yet: who they are about was erased."""
+    if message_ids:
+        await session.execute(
+            update(ReturnedMail)
+            .where(among(session, ReturnedMail.message_id, message_ids), ReturnedMail.raw.is_not(None))
+            .values(raw=None)
+        )
 
 
 async def apply(

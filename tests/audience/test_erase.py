@@ -77,7 +77,12 @@ async def test_erase_has_the_messages_forgotten_by_a_job(
     async with db.read() as session:
         job = (await session.scalars(select(Job).where(Job.name == "delivery.forget"))).one()
     [(_, stone, _)] = await suppressed()
-    assert job.payload == {"project_id": str(project.id), "address_key": ALICE, "replacement": stone}
+    assert job.payload == {
+        "project_id": str(project.id),
+        "address_key": ALICE,
+        "replacement": stone,
+        "subscriber_ids": [made["id"]],
+    }
 
 
 async def test_erase_leaves_other_people_alone(db: Database, client: Client, list_id: str) -> None:

@@ -1,0 +1,38 @@
+"""Takes a person out of what was sent, came back and was told to others (GDPR Art. 17).
+
+The audience has erased them before (`newsletter.audience.erase`); here goes what is found by the address
+that the job behind it carries. Safe to repeat.
+"""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.delivery import forgetting
+from newsletter.events import queries as events
+from newsletter.feedback import repeated, returned
+from newsletter.sandbox import inbox
+from newsletter.webhooks import forgetting as webhooks
+
+MOST_EVENTS = 100_000
+"""Of one person: a mail each day, and what became of it, for 50 years."""
+
+
+async def forget(
+    session: AsyncSession,
+    project_id: UUID,
+    address_key: str,
+    replacement: str,
+    subscriber_ids: Collection[str],
+) -> None:
+    """``replacement`` stands where the address did; ``subscriber_ids`` are those that the person ever
+    had, in public form."""
+    message_ids = await forgetting.forget(session, project_id, address_key, replacement)
+    await inbox.forget(session, project_id, address_key)
+    await repeated.forget(session, project_id, address_key)
+    await returned.forget(session, message_ids)
+    told = await events.about(
+        session, project_id, subscriber_ids=subscriber_ids, message_ids=message_ids, limit=MOST_EVENTS
+    )
+    await webhooks.forget(session, project_id, [each.id for each in told])
