@@ -13,6 +13,7 @@ from newsletter.runtime import Runtime
 from newsletter.settings import Settings, WebhookSettings
 from tests.client import Client
 from tests.receiver import Receiver
+from tests.webhooks.deliveries import WAITS
 
 CAMPAIGN: JSONObject = {
     "campaign": {"id": "cmp_1", "subject": 'Zoë: 日本 \u2028 </b> &amp; \\ "', "emails_sent": 2099}
@@ -22,8 +23,8 @@ SUBSCRIBER: JSONObject = {"subscriber": {"id": "sub_1", "email": "zoë@example.c
 
 @pytest.fixture
 def webhook_settings() -> WebhookSettings:
-    """Calls to the loopback are allowed, and time out soon."""
-    return WebhookSettings(allowed_ranges=("127.0.0.0/8",), timeout=2)
+    """Calls to the loopback are allowed, and time out soon; they are made again when a test says so."""
+    return WebhookSettings(allowed_ranges=("127.0.0.0/8",), timeout=2, retry_seconds=WAITS)
 
 
 @pytest.fixture
