@@ -253,7 +253,8 @@ def _bounced(bounce: Report, event: ProviderEvent) -> Iterator[ProviderEvent]:
 
 
 def _complained(complaint: Report, event: ProviderEvent) -> Iterator[ProviderEvent]:
-    if complaint["complaintFeedbackType"].text() == "not-spam":
+    # Types of RFC 5965's registry that no reader's complaint is behind.
+    if complaint["complaintFeedbackType"].text() in ("not-spam", "auth-failure"):
         return
     is_own_list = complaint["complaintSubType"].text() == "OnAccountSuppressionList"
     yield replace(

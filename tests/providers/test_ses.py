@@ -306,6 +306,7 @@ def test_opens_and_clicks_tell_by_what_they_were_made() -> None:
         event("Send", send={}),
         event("SomethingNew", somethingNew={}),
         event("Complaint", complaint={"complaintFeedbackType": "not-spam"}),
+        event("Complaint", complaint={"complaintFeedbackType": "auth-failure"}),
         event("Subscription", subscription={"newTopicPreferences": {"unsubscribeAll": False}}),
     ],
 )

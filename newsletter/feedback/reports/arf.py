@@ -39,7 +39,7 @@ def read(opened: Opened) -> Report | None:
 def _of_report(fields: Fields) -> Report:
     kind = fields.get("feedback-type", "abuse").strip().lower()
     recipient = fields.get("original-rcpt-to") or fields.get("removal-recipient")
-    recipient = recipient and recipient.strip("<> ")
+    recipient = recipient.strip("<> ") or None if recipient else None
     if kind in _TYPES:
         reason, asks = _TYPES[kind]
         return Report(Kind.complaint, reason, recipient=recipient, asks=asks)
@@ -78,7 +78,10 @@ def _object(text: str) -> dict[str, object] | None:
 def _of_json(told: dict[str, object]) -> Report | None:
     kind = str(told.get("notificationType", "")).lower()
     if kind == "complaint":
-        return Report(Kind.complaint, _ABUSE, recipient=_first(told, "complaint").get("emailAddress"))
+        complaint = told["complaint"] if isinstance(told.get("complaint"), dict) else {}
+        feedback_type = complaint.get("complaintFeedbackType") if isinstance(complaint, dict) else None
+        address = _first(told, "complaint").get("emailAddress", "")
+        return _of_report({"feedback-type": str(feedback_type or "abuse"), "original-rcpt-to": address})
     if kind != "bounce":
         return Report(Kind.other, f"a notification of the type {kind[:50]}")
     first = _first(told, "bounce")

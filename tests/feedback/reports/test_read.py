@@ -1,5 +1,7 @@
 """What kinds of returned mail there are, and which words and codes make them."""
 
+import json
+
 import pytest
 
 from newsletter.feedback.reports import Asks, Kind, read
@@ -145,6 +147,20 @@ def test_notices_of_other_mail_systems_are_bounces() -> None:
 def test_a_notification_of_ses_that_came_by_mail_is_read() -> None:
     report = read(samples.SNS)
     assert (report.kind, report.status, report.recipient) == (Kind.hard, "5.1.1", "reader@example.org")
+
+
+@pytest.mark.parametrize(("feedback_type", "kind"), [("abuse", Kind.complaint), ("not-spam", Kind.other)])
+def test_a_complaint_that_ses_sent_by_mail_is_of_its_type(feedback_type: str, kind: Kind) -> None:
+    told = {
+        "notificationType": "Complaint",
+        "complaint": {
+            "complainedRecipients": [{"emailAddress": "reader@example.org"}],
+            "complaintFeedbackType": feedback_type,
+        },
+    }
+    headers = "From: no-reply@notifications.example.net\nSubject: AWS Notification Message"
+    report = read(samples.mail(headers, json.dumps(told)))
+    assert (report.kind, report.recipient) == (kind, "reader@example.org")
 
 
 def test_an_automatic_reply_is_no_bounce_whatever_it_says() -> None:
