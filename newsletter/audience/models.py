@@ -86,7 +86,9 @@ class Consent(Base):
     __table_args__ = (Index("ix_consents_project_address", "project_id", "address_key"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    # No foreign key: its check was 5.5 of the 13 ms that a thousand rows took the server, and they are
+    # written in the transaction of a subscriber, whose own key is checked (as of messages, ADR 15).
+    project_id: Mapped[UUID]
     list_id: Mapped[UUID | None]
     subscriber_id: Mapped[UUID] = mapped_column(index=True)
     address_key: Mapped[str] = mapped_column(text(320))

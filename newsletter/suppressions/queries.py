@@ -138,7 +138,11 @@ def tombstones(vault: Vault, project_id: UUID, address_key: str) -> list[str]:
     ``#`` and an HMAC-SHA256 in hexadecimal. It has no ``@``, so no address equals it; it
     differs per project, so tombstones cannot be joined across tenants.
     """
-    name = f"{project_id}:{address_key}".encode()
+    return _tombstones(vault, f"{project_id}:", address_key)
+
+
+def _tombstones(vault: Vault, prefix: str, address_key: str) -> list[str]:
+    name = f"{prefix}{address_key}".encode()
     return [f"#{digest.hex()}" for digest in vault.digests("erased-address", name)]
 
 
@@ -161,8 +165,9 @@ async def project_reasons(
 def spellings(vault: Vault, project_id: UUID, address_keys: Collection[str]) -> dict[str, str]:
     """How each address may stand in the table: as it is, or as a tombstone of it."""
     stored = {address_key: address_key for address_key in address_keys}
+    prefix = f"{project_id}:"
     for address_key in address_keys:
-        for stone in tombstones(vault, project_id, address_key):
+        for stone in _tombstones(vault, prefix, address_key):
             stored[stone] = address_key
     return stored
 
