@@ -96,7 +96,8 @@ def protocol(seconds: float) -> type[HttpToolsProtocol]:
         def on_headers_complete(self) -> None:
             self._forget_head()
             super().on_headers_complete()
-            if getattr(self.cycle, "transport", None) is self.transport:
+            # To HEAD no body is written, and so nothing that the head could wait for.
+            if self.scope["method"] != "HEAD" and getattr(self.cycle, "transport", None) is self.transport:
                 self.cycle.transport = _InOnePiece(self.transport)
 
         def connection_lost(self, exc: Exception | None) -> None:

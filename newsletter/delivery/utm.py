@@ -19,10 +19,13 @@ from newsletter.templates.slots import Branch, MergeTemplate, Node, Slot
 # No compiled text holds a NUL: `newsletter.templates` takes it out.
 _MARK = re.compile("\0([0-9]+)\0")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
-_PLAIN_URL = re.compile(r"\bhttps?://[^\s<>\"'()\[\]{}]+", re.IGNORECASE)
-_SENTENCE = ".,;:!?"
+_PLAIN_URL = re.compile(r"\bhttps?://[^\s<>\"]+", re.IGNORECASE)
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
+_SENTENCE = ".,;:!?'"
 """What ends a sentence rather than an address."""
 
+Rewrite = Callable[[str, Sequence[Node], bool], str]
+"""Of static text with marks, what the marks stand for, and whether it is a case of a condition."""
 Layer = Mapping[str, str | None]
 """``source``, ``medium`` and the rest, as they were given."""
 
@@ -52,7 +55,7 @@ def tagged(compiled: Compiled, parameters: Mapping[str, str]) -> Compiled:
     if not parameters:
         return compiled
 
-    def page(marked: str, nodes: Sequence[Node]) -> str:
+    def page(marked: str, nodes: Sequence[Node], is_inner: bool) -> str:
         def link(value: str) -> str:
             url = tracking.address(value)
             if any(isinstance(node, Branch) for node in _nodes_in(url, nodes)):
@@ -62,9 +65,11 @@ def tagged(compiled: Compiled, parameters: Mapping[str, str]) -> Compiled:
 
         return tracking.rewrite(marked, link)
 
-    def text(marked: str, nodes: Sequence[Node]) -> str:
+    def text(marked: str, nodes: Sequence[Node], is_inner: bool) -> str:
         def link(match: re.Match[str]) -> str:
-            url = match[0].rstrip(_SENTENCE)
+            if is_inner and match.end() == len(marked):
+                return match[0]  # What follows the condition may go on with it.
+            url = _address_in(match[0])
             # A value that is text may hold a space or a full stop: where the link ends is not known.
             parts = _nodes_in(url, nodes)
             if not all(isinstance(part, Slot) and part.place is Place.URL_PART for part in parts):
@@ -91,15 +96,24 @@ def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
     return f"{path}?{joined}{hash_sign}{fragment}"
 
 
+def _address_in(found: str) -> str:
+    """Without what stands around it: a bracket that it did not open, and what ends a sentence."""
+    for place, sign in enumerate(found):
+        if sign in _BRACKETS and found.count(sign, 0, place + 1) > found.count(_BRACKETS[sign], 0, place):
+            found = found[:place]
+            break
+    return found.rstrip(_SENTENCE)
+
+
 def _nodes_in(text: str, nodes: Sequence[Node]) -> list[Node]:
     return [nodes[int(mark)] for mark in _MARK.findall(text)]
 
 
-def _rewritten(template: MergeTemplate, rewrite: Callable[[str, Sequence[Node]], str]) -> MergeTemplate:
-    return MergeTemplate(_nodes(template.nodes, rewrite))
+def _rewritten(template: MergeTemplate, rewrite: Rewrite) -> MergeTemplate:
+    return MergeTemplate(_nodes(template.nodes, rewrite, is_inner=False))
 
 
-def _nodes(nodes: Sequence[Node], rewrite: Callable[[str, Sequence[Node]], str]) -> tuple[Node, ...]:
+def _nodes(nodes: Sequence[Node], rewrite: Rewrite, *, is_inner: bool) -> tuple[Node, ...]:
     """The nodes with their static text rewritten as a whole, in which marks stand for the rest."""
     marked: list[str] = []
     others: list[Node] = []
@@ -109,8 +123,10 @@ def _nodes(nodes: Sequence[Node], rewrite: Callable[[str, Sequence[Node]], str])
             continue
         marked.append(f"\0{len(others)}\0")
         if isinstance(node, Branch):
-            node = Branch(tuple((test, _nodes(inner, rewrite)) for test, inner in node.cases))
+            node = Branch(
+                tuple((test, _nodes(inner, rewrite, is_inner=True)) for test, inner in node.cases)
+            )
         others.append(node)
-    pieces: list[str] = _MARK.split(rewrite("".join(marked), others))
+    pieces: list[str] = _MARK.split(rewrite("".join(marked), others, is_inner))
     found: list[Node] = [others[int(piece)] if place % 2 else piece for place, piece in enumerate(pieces)]
     return tuple(node for node in found if node != "")

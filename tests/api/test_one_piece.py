@@ -11,6 +11,7 @@ from uvicorn.server import ServerState
 from newsletter.serving import protocol
 
 GET = b"GET / HTTP/1.1\r\nHost: news.example.com\r\n\r\n"
+HEAD = GET.replace(b"GET", b"HEAD")
 EXPECTING = b"POST / HTTP/1.1\r\nHost: news.example.com\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
 
 
@@ -90,6 +91,12 @@ async def test_what_follows_the_first_part_leaves_at_once(parts: Sequence[bytes]
 async def test_an_answer_without_a_body_leaves() -> None:
     wire, _ = await _answered(GET, [b""])
     assert len(wire.written) == 1
+
+
+async def test_the_answer_to_head_leaves_though_nothing_follows() -> None:
+    wire, _ = await _answered(HEAD, [b""])
+    assert b"".join(wire.written).startswith(b"HTTP/1.1 200")
+    assert wire.written[-1].endswith(b"\r\n\r\n")
 
 
 async def test_leave_to_send_a_body_does_not_wait_for_the_answer() -> None:

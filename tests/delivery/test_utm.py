@@ -124,6 +124,13 @@ def test_the_plain_text_that_is_made_of_it_has_the_same_links() -> None:
         ("https://example.org/{{ first_name }} ok", "https://example.org/Ada ok"),
         ("{{ unsubscribe_url }}", "https://news.example.com/u/t"),
         ("mail a@example.org", "mail a@example.org"),
+        ("(see https://example.org/a), then", f"(see https://example.org/a?{QUERY}), then"),
+        ("https://example.org/Python_(language)", f"https://example.org/Python_(language)?{QUERY}"),
+        ("https://example.org/o'neil", f"https://example.org/o'neil?{QUERY}"),
+        (
+            "{% if first_name %}https://example.org{% else %}https://example.com{% endif %}/path",
+            "https://example.org/path",
+        ),
     ],
 )
 def test_an_authors_own_text(text: str, expected: str) -> None:
