@@ -34,7 +34,7 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
                 UUID(payload["project_id"]),
                 payload["address_key"],
                 payload["replacement"],
-                payload["subscriber_ids"],
+                payload.get("subscriber_ids", []),
             )
 
     # A batch is never given up: its mailing could not close.

@@ -124,7 +124,8 @@ async def send_test(
     listed = await audience.find_list(session, project, campaign.list_id)
     list_name = listed.name if listed else None
     sender = await launch.sender_of(session, project, campaign, settings, list_name=list_name)
-    content = utm.tagged(mail, await utm_parameters(session, project, campaign)).to_json()
+    parameters = launch.utm_of(campaign, await accounts.profile(session, project), list_name)
+    content = utm.tagged(mail, parameters).to_json()
     order = Order(MailingKind.test, campaign.id, campaign.list_id, content, sender)
     limit = plan.limits[Resource.mails]
     return await delivery.start_to(

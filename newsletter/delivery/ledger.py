@@ -37,6 +37,7 @@ from newsletter.delivery.models import (
     Outcome,
 )
 from newsletter.kit import jobs
+from newsletter.kit.bulk import each_of
 from newsletter.kit.db import db_in, db_now, insert
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -310,7 +311,8 @@ async def apply_deliveries(
     statement = (
         update(Message)
         .where(
-            *numbered(mailing_id, seqs),
+            # These lie anywhere in the mailing.
+            each_of(session, Message.seq, seqs, lambda one: one.mailing_id == mailing_id),
             Message.outcome == Outcome.sent,
             Message.feedback.is_(None),
         )

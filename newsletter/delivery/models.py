@@ -96,7 +96,8 @@ class Mailing(Base):
     is_test: Mapped[bool]
     track_opens: Mapped[bool] = mapped_column(default=False, server_default=false())
     track_clicks: Mapped[bool] = mapped_column(default=False, server_default=false())
-    """As the project had them at the start; mail that is on its way does not change."""
+    """Of the mail or the campaign, else of the project, when it started; mail that is on its way does not
+    change."""
     quota_owner_id: Mapped[UUID]
     quota_period: Mapped[str] = mapped_column(text(7))
     """Where ``recipient_count`` mails were reserved; each decided message settles its own."""

@@ -209,9 +209,9 @@ wanted AS (
 judged AS MATERIALIZED (
     SELECT m.seq, CASE
         WHEN {suppressions.suppressed_sql("m.address_key", "$7", "$11")} THEN 'suppressed'
-        -- Marketing to nobody's subscription.
-        WHEN m.subscriber_id IS NULL AND $11 AND {audience.has_left_sql("m.address_key", _PROJECT)}
-            THEN 'suppressed'
+        -- A mailing to no list is to nobody's subscription, as in `judge`.
+        WHEN $11 AND (SELECT list_id IS NULL FROM mailings WHERE id = $4)
+            AND {audience.has_left_sql("m.address_key", _PROJECT)} THEN 'suppressed'
         WHEN m.address NOT LIKE '%@%'
             OR m.subscriber_id IS NOT NULL AND NOT {audience.active_sql("m.subscriber_id")} THEN 'skipped'
         ELSE 'sending' END AS outcome

@@ -185,6 +185,7 @@ class _BatchRun:
         finally:
             if self._next is not None:  # After a halt: nobody waits for it.
                 self._next.cancel()
+                await asyncio.gather(self._next, return_exceptions=True)
 
     async def _take_turns(self) -> Again | None:
         """Turns until nothing is left. A lane is held from before a block is opened until its
@@ -305,7 +306,8 @@ class _BatchRun:
 
     async def _take_back(self, seqs: Sequence[int]) -> None:
         """What the first try may have opened before its answer was lost, and the last one did not: the
-        mailing was paused in between, or the reader left. Nothing of it was begun."""
+        mailing was paused in between, or the reader left. Nothing of it was begun; what was ``deferred``
+        and due is due as ``pending`` now."""
         if seqs:
             untried = [Decision(seq, Outcome.pending, rounds.WITHDRAWN) for seq in seqs]
             db, books, gate = self._parts.db, self._books, self._gate

@@ -13,9 +13,18 @@ from typing import Any, cast
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, CursorResult, Select, func, insert, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from newsletter.accounts.project import Project
 from newsletter.delivery import ledger
@@ -39,6 +48,15 @@ from newsletter.providers.base import Purpose
 from newsletter.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
+
+_UNTOUCHED: Mapping[str, Any] = MappingProxyType(
+    {
+        column.key: column.default.arg
+        for column in Batch.__table__.columns
+        if isinstance(column.default, ScalarElementColumnDefault)
+    }
+)
+"""The counters of a new batch: `kit.bulk` writes rows as they are."""
 
 
 class QuotaExceeded(NewsletterError):
@@ -290,22 +308,15 @@ async def _launch(
 async def _cut(session: AsyncSession, mailing_id: UUID, wave: Wave, size: int) -> list[UUID]:
     rows: list[dict[str, Any]] = [
         {
+            **_UNTOUCHED,
             "id": ids.uuid7(),
             "mailing_id": mailing_id,
             "first_seq": first,
             "last_seq": min(first + size - 1, wave.last_seq),
             "status": BatchStatus.waiting,
             "due_at": wave.due_at or clock.now(),
-            **_UNTOUCHED,
         }
         for first in range(wave.first_seq, wave.last_seq + 1, size)
     ]
     await bulk.insert_rows(session, Batch, rows)
     return [row["id"] for row in rows]
-
-
-_UNTOUCHED: Mapping[str, int] = MappingProxyType(
-    dict.fromkeys(("token", "decided_before", "crashes", "outages", "bounced", "complained"), 0)
-    | {outcome.value: 0 for outcome in ledger.COUNTED}
-)
-"""The counters of a new batch."""

@@ -123,9 +123,7 @@ def _nodes(nodes: Sequence[Node], rewrite: Rewrite, *, is_inner: bool) -> tuple[
             continue
         marked.append(f"\0{len(others)}\0")
         if isinstance(node, Branch):
-            node = Branch(
-                tuple((test, _nodes(inner, rewrite, is_inner=True)) for test, inner in node.cases)
-            )
+            node = Branch(tuple((test, _nodes(inner, rewrite, is_inner=True)) for test, inner in node.cases))
         others.append(node)
     pieces: list[str] = _MARK.split(rewrite("".join(marked), others, is_inner))
     found: list[Node] = [others[int(piece)] if place % 2 else piece for place, piece in enumerate(pieces)]

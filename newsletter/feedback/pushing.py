@@ -75,13 +75,20 @@ async def unsubscribe(
 
 AT_ONCE = 1_000
 """Rows whose statements are one set."""
+_WEAKEST_FIRST = (
+    PushedReason.unsubscribe,
+    PushedReason.hard_bounce,
+    PushedReason.complaint,
+    PushedReason.manual,
+)
 
 
 async def suppress_many(
     session: AsyncSession, principal: Principal, raw_rows: Sequence[object]
 ) -> BatchResult:
     """A bad row is counted and shown, and fails no other. Rows are applied by their reasons, the weakest
-    first, so that what comes of several about one address does not depend on their order.
+    first, so that what comes of several about one address does not depend on their order; and those of one
+    reason by their addresses, so that two calls never wait for each other.
 
     A call of 10,000 took 0.6 to 1.6 s of this process's time, on either database and for each reason; row by
     row a call of 1,000 took seconds.
@@ -92,6 +99,8 @@ async def suppress_many(
             told.append(await reader.told(SuppressionCreate.model_validate(raw)))
         except (ValidationError, NewsletterError):
             bad.append(raw)
+    # Of equals the first stays the first.
+    told.sort(key=lambda each: (_WEAKEST_FIRST.index(each.reason), each.place))
     created = 0
     for start in range(0, len(told), AT_ONCE):
         part = told[start : start + AT_ONCE]

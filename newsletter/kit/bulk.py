@@ -153,7 +153,10 @@ def each_of(
     beside: Callable[[Any], ColumnElement[bool]],
 ) -> ColumnElement[bool]:
     """``column IN (values)`` for rows of which ``beside`` is true as well, a condition on the table that it
-    is given; on Postgres one look-up for each value, as a key."""
+    is given; on Postgres one look-up for each value, as a key.
+
+    Where a row is changes with it: to lock rows that others may change meanwhile, find their ids with it.
+    """
     if not is_postgresql(session):
         return column.in_(values) & beside(column.class_)
     return _one_by_one([column], [list(values)], beside)

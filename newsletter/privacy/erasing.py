@@ -17,6 +17,8 @@ from newsletter.webhooks import forgetting as webhooks
 
 MOST_EVENTS = 100_000
 """Of one person: a mail each day, and what became of it, for 50 years."""
+EVENTS_AT_ONCE = 1_000
+"""A database takes only so many parameters with one statement: SQLite by its own default 32,766."""
 
 
 async def forget(
@@ -35,4 +37,6 @@ async def forget(
     told = await events.about(
         session, project_id, subscriber_ids=subscriber_ids, message_ids=message_ids, limit=MOST_EVENTS
     )
-    await webhooks.forget(session, project_id, [each.id for each in told])
+    for start in range(0, len(told), EVENTS_AT_ONCE):
+        part = told[start : start + EVENTS_AT_ONCE]
+        await webhooks.forget(session, project_id, [each.id for each in part])

@@ -54,7 +54,7 @@ async def suppress_each(
     session: AsyncSession, project_id: UUID | None, wanted: Collection[Wanted]
 ) -> set[tuple[str, str]]:
     """Suppresses each address at its level (`queries.project_scope` and its like), of which there is one
-    among ``wanted``; the global level belongs to no project. Three statements for 100 of them.
+    among ``wanted``; the global level belongs to no project. At most four statements for 100 of them.
 
     Returns the places that were not suppressed before.
     """

@@ -114,10 +114,16 @@ class Path:
             await session.execute(gone.values(status=Status.unsubscribed))
 
     async def erase(self, seq: int) -> None:
+        await self._change(seq, address="#gone", address_key=f"#gone{seq}", subscriber_id=None)
+
+    async def write_to_the_address(self, seq: int) -> None:
+        """As a test send does, to which no subscription belongs."""
+        await self._change(seq, subscriber_id=None)
+
+    async def _change(self, seq: int, **values: object) -> None:
         mine = Message.mailing_id == self.claimed.mailing.id, Message.seq == seq
         async with self.db.unit_of_work() as session:
-            gone = {"address": "#gone", "address_key": f"#gone{seq}", "subscriber_id": None}
-            await session.execute(update(Message).where(*mine).values(gone))
+            await session.execute(update(Message).where(*mine).values(values))
 
     async def set(self, table: type[Batch] | type[Mailing], **values: object) -> None:
         mine = Batch.mailing_id if table is Batch else Mailing.id
@@ -134,6 +140,8 @@ async def story(path: Path) -> list[object]:
     await path.suppress(10)
     await path.leave(11)
     await path.erase(12)
+    await path.leave(13)
+    await path.write_to_the_address(13)
     told += [await path.round(ANSWERS, SECOND), await rows(path.sent)]
     # The answer to that commit was lost: the very same again.
     told += [await path.round(ANSWERS, SECOND), await rows(path.sent)]

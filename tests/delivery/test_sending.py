@@ -236,8 +236,9 @@ async def test_who_leaves_while_their_block_is_on_the_wire_gets_nothing_that_was
     parts = Parts(runtime.db, runtime.letters, one_block, runtime.provider_for, lambda: False)
     [batch] = await sent.batches()
     running = asyncio.create_task(sending.send_batch(parts, batch.id))
-    while set((await sent.outcomes()).values()) != {Outcome.sending}:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while set((await sent.outcomes()).values()) != {Outcome.sending}:
+            await asyncio.sleep(0.01)
     assert (await live_client.request("DELETE", "/subscribers/u8@example.com")).status_code == 204
     async with runtime.db.unit_of_work() as session:
         await suppressions.suppress(
