@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from litestar import Litestar, Router
 from litestar.di import Provide
+from litestar.plugins.pydantic import PydanticPlugin
 from litestar.types import ASGIApp
 
 from newsletter.accounts.keys import KeyRing
@@ -85,6 +86,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
         openapi_config=openapi.configured(runtime.settings, runtime.plans),
         request_max_body_size=runtime.settings.limits.body_bytes,
         lifespan=[closing],
+        # Else it writes ``from_`` where the description of the API says ``from``.
+        plugins=[PydanticPlugin(prefer_alias=True)],
         logging_config=None,
     )
     _resolve_in_turn(app)

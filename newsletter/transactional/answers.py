@@ -99,7 +99,7 @@ class MessageSummary(Schema):
     first_clicked_at: Time | None
     last_clicked_at: Time | None
 
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class MessageEvent(Schema):

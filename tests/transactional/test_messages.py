@@ -61,6 +61,15 @@ async def test_messages_of_campaigns_and_calls_are_one_list(client: Client, runt
     assert [event["type"] for event in found["events"]] == ["message.queued", "message.accepted"]
 
 
+async def test_a_message_has_the_names_that_the_description_of_the_api_gives_it(client: Client) -> None:
+    sent = await send(client)
+    described = (await client.get("http://news.test/api/openapi.json")).json()["components"]["schemas"]
+    (summary,) = await client.data("GET", "/messages")
+    assert summary["from"] == "hello@acme.example.com"
+    for shown, name in ((summary, "MessageSummary"), (await message(client, sent["id"]), "MessageOut")):
+        assert shown.keys() == described[name]["properties"].keys()
+
+
 async def test_bad_filters_are_named(client: Client) -> None:
     for params in (
         {"cursor": "x"},
