@@ -31,6 +31,8 @@ def _web_url(text: str) -> str:
         raise ValueError("must be a full https:// address")
     if parts.username or parts.password or any(letter <= " " for letter in text):
         raise ValueError("must be a plain address without user name or spaces")
+    if "\ufffe" in text or "\uffff" in text:
+        raise ValueError("must not contain what is no character (U+FFFE, U+FFFF)")  # Nor may any XML.
     return text
 
 

@@ -1,5 +1,6 @@
 """What a launch needs, checked before anything is spent, and the launch itself."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -99,11 +100,12 @@ async def start(
     moments, hour = None, campaign.send_at_local_hour
     if hour is not None:
         moments = await at_local_hour(session, project, campaign, profile.time_zone, hour)
+    tagged = await asyncio.to_thread(utm.tagged, compiled, utm_of(campaign, profile, listed.name))
     order = Order(
         kind=MailingKind.campaign,
         source_id=campaign.id,
         list_id=campaign.list_id,
-        content=utm.tagged(compiled, utm_of(campaign, profile, listed.name)).to_json(),
+        content=tagged.to_json(),
         sender=sender,
         track_opens=profile.track_opens if campaign.track_opens is None else campaign.track_opens,
         track_clicks=profile.track_clicks if campaign.track_clicks is None else campaign.track_clicks,

@@ -1,5 +1,6 @@
 """Changes campaigns after they were made, and hears how their mailings ended."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -125,8 +126,8 @@ async def send_test(
     list_name = listed.name if listed else None
     sender = await launch.sender_of(session, project, campaign, settings, list_name=list_name)
     parameters = launch.utm_of(campaign, await accounts.profile(session, project), list_name)
-    content = utm.tagged(mail, parameters).to_json()
-    order = Order(MailingKind.test, campaign.id, campaign.list_id, content, sender)
+    tagged = await asyncio.to_thread(utm.tagged, mail, parameters)
+    order = Order(MailingKind.test, campaign.id, campaign.list_id, tagged.to_json(), sender)
     limit = plan.limits[Resource.mails]
     return await delivery.start_to(
         session, project, order, addresses, mail_limit=limit, settings=settings.delivery

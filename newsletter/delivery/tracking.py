@@ -1,18 +1,32 @@
 """Rewrites the links of a mail's HTML and puts the open pixel into it.
 
-It works on HTML that `newsletter.templates` wrote: quotes around each attribute, values
-escaped. So the same functions serve the compiled text, where stand-ins mark the slots, and
+It reads start tags as browsers do (HTML Living Standard §13.2.5), because single mails hold HTML that
+is its author's own. So the same functions serve the compiled text, where stand-ins mark the slots, and
 the merged one of a single recipient.
 """
 
 import html
 import re
 from collections.abc import Callable
+from html.entities import html5
 
 from newsletter.delivery.links import Links, MessageRef
 
-_ANCHOR = re.compile(r"""<(?:a|area)\b(?:"[^"]*"|'[^']*'|[^"'>])*>""", re.IGNORECASE)
-_HREF = re.compile(r"""(\shref=)(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
+# ASCII: of all white space HTML has these few, and a no-break space is part of a value.
+_FLAGS = re.IGNORECASE | re.ASCII
+# Nothing is tried twice, and a tag that never ends takes what is left of the text: however many tags a
+# text begins, it is read once. 500,000 characters of nothing but ``<a `` would take minutes otherwise.
+_ANCHOR = re.compile(
+    r"""(<(a|area)(?=[\s/])"""
+    r"""(?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+|(?=>)))?+)*+(>)?+)""",
+    _FLAGS,
+)
+_ATTRIBUTE = re.compile(
+    r"""([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>"'][^\s>]*+)|(?=>)))?+""", _FLAGS
+)
+_REFERENCE = re.compile(r"&(?:#x([0-9a-f]++);?+|#([0-9]++);?+|([a-z][a-z0-9]*+(?:;|(?![=\0]))))", _FLAGS)
+_MAX_DIGITS = 7
+"""Of a numeric reference without its leading zeros: the last character of Unicode is 1,114,111."""
 
 
 def rewrite(document: str, replace: Callable[[str], str]) -> str:
@@ -21,14 +35,25 @@ def rewrite(document: str, replace: Callable[[str], str]) -> str:
     address itself, and a long signed one would say less and look like fraud."""
 
     def anchor(match: re.Match[str]) -> str:
-        return _HREF.sub(href, match.group(), count=1)
-
-    def href(match: re.Match[str]) -> str:
-        value = match[2] if match[2] is not None else match[3]
-        replaced = replace(value)
-        return match.group() if replaced == value else f'{match[1]}"{replaced}"'
+        tag, name, end = match.groups()
+        if end is None:
+            return tag  # It never ends, so no reader sees it.
+        for attribute in _ATTRIBUTE.finditer(tag, 1 + len(name)):
+            if attribute[1].lower() == "href":  # Of several the first counts.
+                return _with_value(attribute, replace)
+        return tag
 
     return _ANCHOR.sub(anchor, document)
+
+
+def _with_value(attribute: re.Match[str], replace: Callable[[str], str]) -> str:
+    """The tag with another value, between the quotes that it had, or between new ones."""
+    tag, group = attribute.string, attribute.lastindex or 1
+    value = attribute[group]
+    if group == 1 or (replaced := replace(value)) == value:
+        return tag
+    start, end = attribute.span(group)
+    return f'{tag[:start]}"{replaced}"{tag[end:]}' if group == 4 else tag[:start] + replaced + tag[end:]
 
 
 def tracked(value: str, links: Links, ref: MessageRef) -> str:
@@ -38,8 +63,23 @@ def tracked(value: str, links: Links, ref: MessageRef) -> str:
 
 
 def address(value: str) -> str:
-    """The address that an attribute's source stands for."""
-    return html.unescape(value).strip()
+    """The address that an attribute's source stands for.
+
+    `html.unescape` is for text: to it ``?id=1&region=x`` has a registered sign. In an attribute a
+    name without a semicolon stands for itself before a letter, a digit or ``=`` (§13.2.5.73), and
+    before a stand-in, which may become one of these.
+    """
+    return (_REFERENCE.sub(_character, value) if "&" in value else value).strip()
+
+
+def _character(reference: re.Match[str]) -> str:
+    hexadecimal, decimal, name = reference.groups()
+    if name is not None:
+        return html5.get(name, reference.group())
+    digits = (hexadecimal or decimal).lstrip("0") or "0"
+    if len(digits) > _MAX_DIGITS:
+        return "\ufffd"
+    return html.unescape(f"&#{'' if hexadecimal is None else 'x'}{digits};")
 
 
 def with_pixel(document: str, url: str) -> str:

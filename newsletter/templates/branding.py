@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from newsletter.templates.escaping import clean_line
+from newsletter.templates.escaping import clean_copy, clean_line
 
 DARK_PAGE, DARK_SURFACE, DARK_TEXT, DARK_MUTED = "#121316", "#1c1e22", "#e8e8ea", "#a0a3aa"
 MIN_CONTRAST = 4.5
@@ -74,7 +74,7 @@ def constants(branding: Branding) -> dict[str, str]:
         "brand_name": clean_line(branding.brand_name),
         "website_url": web_link(branding.website_url),
         "logo_url": web_link(branding.logo_url),
-        "postal_address": ", ".join((branding.postal_address or "").split("\n")),
+        "postal_address": ", ".join(clean_copy(branding.postal_address or "").split("\n")),
         **colours(branding),
     }
 
@@ -112,7 +112,7 @@ def colours(branding: Branding) -> dict[str, str]:
 
 def web_link(url: str | None) -> str:
     """``url`` where it is http or https with a host and no character that could end an attribute."""
-    if not url or re.search(r"[\s\"'<>{}\\^`|\x00-\x20\x7f]", url):
+    if not url or re.search(r"[\s\"'<>{}\\^`|\x00-\x20\x7f\ufffe\uffff]", url):
         return ""
     try:
         parts = urlsplit(url)

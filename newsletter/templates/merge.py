@@ -90,7 +90,12 @@ def decode_links(text: str) -> str:
 def _tag(match: re.Match[str], line: int) -> Tag:
     word = match["word"]
     content = match["output"] if word is None else match["test"]
-    content = " ".join(html.unescape(content).split())
+    try:
+        content = " ".join(html.unescape(content).split())
+    except ValueError:  # Thousands of digits, which Python makes no number of.
+        raise MergeTagInvalid(
+            f"{_shown(match.group())}: '&#' needs the number of a character", line
+        ) from None
     kind: Literal["output", "if", "elif", "else", "endif"]
     match word:
         case None:

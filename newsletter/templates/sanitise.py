@@ -84,7 +84,7 @@ def sanitise(fragment: str, markers: Markers, *, allow_classes: bool = False) ->
     )
     if _depth(cleaned) > MAX_DEPTH:
         raise merge.MergeTagInvalid(f"HTML elements nest deeper than {MAX_DEPTH}")
-    return cleaned
+    return clean_copy(cleaned)  # Again: the source may have had them as ``&#1;``.
 
 
 def _depth(cleaned: str) -> int:
@@ -98,6 +98,7 @@ def _depth(cleaned: str) -> int:
 
 def _attribute_filter(markers: Markers) -> Callable[[str, str, str], str | None]:
     def keep(tag: str, name: str, value: str) -> str | None:
+        value = clean_copy(value)  # What is looked at is what will stand there.
         if name in ("href", "src"):
             allowed = _LINK if name == "href" else _PICTURE
             return value.strip() if markers.is_link(value, allowed) else None

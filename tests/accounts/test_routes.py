@@ -25,6 +25,14 @@ async def test_every_bad_field_is_named_at_once(client: Client) -> None:
     assert set(error["errors"]) == {"time_zone", "from_email", "colour", "branding.logo_url"}
 
 
+async def test_an_address_that_no_mail_could_show_is_refused(client: Client) -> None:
+    for sign in ("\ufffe", "\uffff"):
+        url = f"https://acme.example.com/{sign}.png"
+        changes = {"website_url": url, "branding": {"logo_url": url, "social_links": {"x": url}}}
+        error = await client.expect_error("PATCH", "/project", 422, "validation_failed", json=changes)
+        assert set(error["errors"]) == {"website_url", "branding.logo_url", "branding.social_links.x"}
+
+
 async def test_a_call_without_a_key_is_refused(client: Client) -> None:
     await client.expect_error(
         "GET", "/project", 401, "unauthenticated", headers={"Authorization": "Bearer nl_test_x"}

@@ -74,6 +74,16 @@ async def test_what_could_run_in_a_mailbox_is_taken_out(draft: Make) -> None:
     assert "onclick" not in campaign["content"]
 
 
+async def test_characters_that_no_mail_can_hold_are_taken_out_however_they_are_written(
+    client: Client, draft: Make
+) -> None:
+    campaign = await draft(html='<p title="a&#1;b">Hi&#xfffe;&#xffff;&#1; there</p>')
+    shown = await client.data("GET", f"/campaigns/{campaign['id']}/preview")
+    assert "Hi there" in shown["html"]
+    changed = await client.data("PATCH", f"/campaigns/{campaign['id']}", json={"html": "<p>Oh&#xfffe;!</p>"})
+    assert "Oh!" in changed["content"]
+
+
 async def test_campaigns_are_listed_newest_first_and_filtered(
     client: Client, draft: Make, list_id: str
 ) -> None:

@@ -74,8 +74,19 @@ def test_html_gets_them_escaped_and_keeps_the_rest_of_the_source() -> None:
     source = """<P Class=x>Hi <a title='a>b' href='https://example.org/?a=1&amp;b=2'>x</a> <img src="https://example.org/i.png"></P>"""
     escaped = QUERY.replace("&", "&amp;")
     assert merged_html(source) == source.replace(
-        "'https://example.org/?a=1&amp;b=2'", f'"https://example.org/?a=1&amp;b=2&amp;{escaped}"'
+        "'https://example.org/?a=1&amp;b=2'", f"'https://example.org/?a=1&amp;b=2&amp;{escaped}'"
     )
+
+
+def test_parameters_that_look_like_entities_are_kept() -> None:
+    source = '<a href="https://shop.example/?id=1&region=x&copy=2">x</a>'
+    escaped = QUERY.replace("&", "&amp;")
+    assert f'"https://shop.example/?id=1&amp;region=x&amp;copy=2&amp;{escaped}"' in merged_html(source)
+
+
+def test_a_condition_inside_an_attribute_does_not_end_it() -> None:
+    html = """<p title="{% if city %}<a href='https://example.org/'>{% endif %}">x</p>"""
+    assert "href='https://example.org/?utm" in merged_html(html, city="Oslo")
 
 
 def test_a_value_inside_a_link_stays_where_it_is() -> None:
@@ -138,6 +149,13 @@ def test_an_authors_own_text(text: str, expected: str) -> None:
     assert utm.tagged(compiled(None, text), ADDED).merge(values).text.strip() == expected
 
 
+def test_a_text_of_brackets_alone_is_read_once() -> None:
+    """Counting anew at each bracket would take minutes."""
+    text = "https://example.org/" + "(" * 200_000 + ")" * 200_001
+    found = utm.tagged(compiled(None, text), ADDED).merge({}).text.strip()
+    assert found == f"{text[:-1]}?{QUERY})"
+
+
 def test_the_footer_of_marketing_is_left_alone() -> None:
     branding = Branding(brand_name="Acme", postal_address="1 Main Street")
     html = "<p>Hello</p>"
@@ -171,3 +189,28 @@ def test_the_nearest_wins_member_by_member_and_null_takes_away() -> None:
     # Nobody knows a campaign of a single mail.
     assert utm.parameters({"campaign": "{{campaign_name}}"}) == {}
     assert list(UTM.model_fields) == ["source", "medium", "campaign", "term", "content"]
+
+
+def test_a_value_is_cut_once_its_tokens_are_filled() -> None:
+    """Two hundred characters may name a campaign of two hundred eleven times."""
+    values = {"campaign_name": "x" * 199 + " y"}
+    found = utm.parameters(
+        {"term": "{{campaign_name}}" * 11, "content": "{{ campaign_name }}"}, values=values
+    )
+    assert found["utm_term"] == found["utm_content"] == "x" * 199
+
+
+def test_a_mail_of_many_links_grows_by_no_more_than_its_limit() -> None:
+    link = '<a href="https://example.org/">x</a>'
+    added = {f"utm_{name}": "\N{WAVING HAND SIGN}" * 200 for name in UTM.model_fields}
+    before = compiled(link * 2_000)
+    after = utm.tagged(before, added)
+    for one, two in ((before.html, after.html), (before.text, after.text)):
+        grown = len(two.merge({})) - len(one.merge({}))
+        assert utm.MAX_ADDED * 0.9 < grown < utm.MAX_ADDED * 1.01
+    html = after.html.merge({})
+    assert html.startswith('<a href="https://example.org/?utm_source=')
+    assert html.endswith(link)
+    # As many links as a mail of flesh and blood may have get all of theirs.
+    usual = utm.tagged(compiled(link * 2_000), {"utm_source": "x" * 100})
+    assert usual.html.merge({}).count("utm_source") == 2_000

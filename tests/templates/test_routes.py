@@ -270,6 +270,14 @@ async def test_render_fills_in_variables_and_a_sample_reader(client: Client) -> 
         assert "}}" not in part
 
 
+async def test_render_takes_out_what_no_mail_can_hold(client: Client) -> None:
+    made = await client.data("POST", "/templates", 201, json=TEMPLATE)
+    values = {"variables": {"issue": "7\ufffe"}, "html": "<p>Hi&#xfffe;&#1;\uffff there</p>"}
+    shown = await client.data("POST", f"/templates/{made['id']}/render", json=values)
+    assert "Hi there" in shown["html"]
+    assert "Hi there" in shown["text"]
+
+
 async def test_every_system_template_renders_for_a_preview_and_can_be_copied(client: Client) -> None:
     for name, key in (await ids_by_name(client, is_system="true")).items():
         rendered = await client.data("POST", f"/templates/{key}/render", json={})

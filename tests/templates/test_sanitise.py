@@ -50,6 +50,16 @@ def test_what_it_must_not_hold_is_removed(body: str, kept: str) -> None:
     assert sanitise_body(body) == kept
 
 
+@pytest.mark.parametrize("reference", ["&#xfffe;", "&#xffff;", "&#1;", "&#11;", "&#x7f;"])
+def test_characters_that_no_xml_holds_go_also_as_references(reference: str) -> None:
+    body = f'<p title="a{reference}b">c{reference}d <a href="https://example.com/{reference}">e</a></p>'
+    assert sanitise_body(body) == '<p title="ab">cd <a href="https://example.com/">e</a></p>'
+    assert sanitise_body(f'<a href="java{reference}script:x">a</a>') == "<a>a</a>"
+    assert (
+        sanitise_body(f'<p style="posi{reference}tion:fixed;color:red">a</p>') == '<p style="color:red">a</p>'
+    )
+
+
 @pytest.mark.parametrize("body", ["<p>x</p>" * 20_001, "<div " * 20_001, "<div>" * 101, "<b><i>" * 60 + "x"])
 def test_a_body_whose_parsing_would_keep_others_waiting_or_lose_text_is_refused(body: str) -> None:
     with pytest.raises(MergeTagInvalid):

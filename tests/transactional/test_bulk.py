@@ -54,6 +54,25 @@ BAD: list[tuple[object, str]] = [
 ]
 
 
+async def test_a_character_that_no_mail_can_hold_spoils_neither_its_mail_nor_the_others(
+    client: Client, runtime: Runtime
+) -> None:
+    template = (await client.data("GET", "/templates"))[0]["id"]
+    html = "<p>Hi&#xfffe;&#xffff;&#1; there</p>"
+    items = [
+        GOOD | {"to": "a@example.com", "html": html, "template_id": template},
+        GOOD | {"to": "b@example.com", "html": html},
+        GOOD | {"to": "c@example.com", "html": "<p>{{ 'x&#" + "9" * 5_000 + ";' }}</p>"},
+        GOOD | {"to": "d@example.com"},
+    ]
+    bulk = await client.data("POST", "/send/bulk", 202, json={"messages": items})
+    assert [each["status"] for each in bulk["results"]] == ["queued", "queued", None, "queued"]
+    assert list(bulk["results"][2]["error"]["errors"]) == ["html"]
+    mail = await delivered(client, runtime, "a@example.com")
+    assert "Hi there" in mail.get_body(("html",)).get_content()
+    assert "Hi" in (await delivered(client, runtime, "b@example.com")).get_body(("html",)).get_content()
+
+
 async def test_bad_items_fail_alone_each_with_its_reason(client: Client, runtime: Runtime) -> None:
     items = [each for bad, _ in BAD for each in (bad, GOOD | {"to": f"a{len(str(bad))}@example.com"})]
     bulk = await client.data("POST", "/send/bulk", 202, json={"messages": items})

@@ -54,6 +54,26 @@ async def test_with_clicks_on_a_mail_is_tracked_whatever_the_project_says(
     assert (answer.status_code, answer.headers["Location"]) == (302, TAGGED)
 
 
+async def test_parameters_that_look_like_characters_arrive_as_they_were_written(
+    client: Client, runtime: Runtime
+) -> None:
+    url = "https://shop.example.org/?id=1&region=x&param=2&copy=3&currency=4&lt=5"
+    html = f"<p><a href={url}>Pay</a></p>"
+    utm = {"source": "shop"}
+    await send(client, html=html, tracking={"clicks": True})
+    link = link_in(await delivered(client, runtime, "alice@example.com"))
+    assert (await client.get(link, headers={"Authorization": ""})).headers["Location"] == url
+    await send(client, html=html, tracking={"clicks": True, "utm": utm})
+    link = link_in(await delivered(client, runtime, "alice@example.com"))
+    assert (await client.get(link, headers={"Authorization": ""})).headers[
+        "Location"
+    ] == f"{url}&utm_source=shop"
+    await send(client, html=html, tracking={"utm": utm})
+    mail = await delivered(client, runtime, "alice@example.com")
+    assert link_in(mail) == f"{url}&utm_source=shop"
+    assert f"{url}&utm_source=shop" in "".join(mail.get_body(("plain",)).get_content().split())
+
+
 async def test_items_of_a_bulk_have_their_own_though_they_say_the_same(
     client: Client, runtime: Runtime
 ) -> None:

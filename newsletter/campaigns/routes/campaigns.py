@@ -1,5 +1,6 @@
 """``/campaigns``."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -205,7 +206,8 @@ class CampaignController(Controller):
                 session, principal.project, campaign, reader, studio.settings.public_url
             )
             parameters = await service.utm_parameters(session, principal.project, campaign)
-        mail = utm.tagged(await service.compile_campaign(frame, campaign), parameters)
+        mail = await service.compile_campaign(frame, campaign)
+        mail = await asyncio.to_thread(utm.tagged, mail, parameters)
         merged = mail.merge(values)
         return Data(
             data=Preview(
