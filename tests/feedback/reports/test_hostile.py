@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from newsletter.feedback.reports import Kind, Report, read
+from newsletter.feedback.reports.opened import MAX_FIELD, MAX_FIELDS, MAX_PARTS, open_mail
 from tests.feedback.reports import samples
 
 HEAD = (
@@ -117,3 +118,12 @@ def test_the_practice_set_is_told_apart() -> None:
     assert figures.by_kind >= 0.98
     assert figures.by_hardness >= 0.96
     assert figures.false_bounces == 0
+
+
+def test_fields_and_parts_are_read_as_far_as_the_limits() -> None:
+    opened = open_mail(
+        b"Subject: " + b"a" * 100_000 + b"\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(5_000))
+    )
+    assert (len(opened.headers["subject"]), len(opened.headers)) == (MAX_FIELD, MAX_FIELDS)
+    report = samples.dsn().replace(b"Action: failed", b"Action: failed\r\n\r\nAction: failed" * 1_000)
+    assert 0 < len(open_mail(report).status_groups) <= MAX_PARTS
