@@ -7,9 +7,10 @@ in an attribute without quotes, in an event handler, in the name of a tag.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from typing import TypeVar
+from enum import Enum, auto
+from typing import NamedTuple, TypeVar
 
 import lxml.html
 from lxml import etree
@@ -27,13 +28,12 @@ Result = TypeVar("Result")
 
 EMPTY = MergeTemplate(())
 _FOOTER_WIDTH = 600
-_RAW = re.compile(r"<(style|script)\b[^>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
-_TOKEN = re.compile(
-    r"""(?P<raw><(?P<name>style|script)\b[^>]*>.*?</(?P=name)\s*>)|<!--(?P<comment>.*?)-->"""
-    r"""|<[a-zA-Z/!](?:"[^"]*"|'[^']*'|[^"'>])*>""",
-    re.DOTALL | re.IGNORECASE,
-)
-_ATTRIBUTE = re.compile(r"""([^\s"'>/=]+)(\s*=\s*)("[^"]*"|'[^']*'|[^\s"'>]+)""")
+# Each begins where another one cannot have begun, and takes what it can or nothing: an author who may
+# write half a megabyte must not make any of them read it from every place to its end.
+_OPENING = re.compile(r"<(?:!--|[a-zA-Z/!])")
+_TAG = re.compile(r"""<(?:(style|script)\b)?(?:[^"'>]++|"[^"]*+"|'[^']*+')*+>?+""", re.IGNORECASE)
+_CLOSING = {name: re.compile(rf"</{name}\s*+>", re.IGNORECASE) for name in ("style", "script")}
+_ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)(\s*+=\s*+)("[^"]*+"|'[^']*+'|[^\s"'>]++)""")
 _LINKS = frozenset({"href", "src", "background", "action", "srcset", "poster"})
 _END_OF_BODY = re.compile(r"</body\s*>", re.IGNORECASE)
 _NAMES = ("unsubscribe_url", "view_in_browser_url")
@@ -103,37 +103,77 @@ def _placed(html: str, allowed: Collection[str], markers: Markers) -> str:
     pieces = merge.split(clean_copy(html))
     merge.require_names(pieces, allowed)
     # Style sheets are full of braces that are nobody's merge tags.
-    merge.require_no_stray(
-        [_RAW.sub(_lines_of, piece) if isinstance(piece, str) else piece for piece in pieces]
-    )
+    merge.require_no_stray([_without_raw(piece) if isinstance(piece, str) else piece for piece in pieces])
     merge.nest(pieces)
     source = markers.protect(pieces)
     return _place(source, markers) if markers.is_in(source) else source
 
 
-def _lines_of(match: re.Match[str]) -> str:
-    return "\n" * match.group().count("\n")
+def _without_raw(source: str) -> str:
+    """With empty lines where style sheets and scripts were."""
+    parts, end = [], 0
+    for token in _tokens(source):
+        if token.kind is Kind.RAW:
+            parts += [source[end : token.start], "\n" * source.count("\n", token.start, token.end)]
+            end = token.end
+    return "".join([*parts, source[end:]])
 
 
-def _place(source: str, markers: Markers) -> str:
+def _place(source: str, markers: Markers, *, in_comment: bool = False) -> str:
     if name := re.search(f"</?(?={markers.prefix})", source):
         raise _misplaced(markers.tags_in(source[name.end() :])[0], "as the name of an HTML tag")
     parts, end = [], 0
-    for token in _TOKEN.finditer(source):
-        parts += [markers.place(source[end : token.start()], Place.HTML), _placed_token(token, markers)]
-        end = token.end()
+    for token in _tokens(source, has_comments=not in_comment):
+        parts.append(markers.place(source[end : token.start], Place.HTML))
+        parts.append(_placed_token(source[token.start : token.end], token.kind, markers))
+        end = token.end
     return "".join([*parts, markers.place(source[end:], Place.HTML)])
 
 
-def _placed_token(token: re.Match[str], markers: Markers) -> str:
-    source = token.group()
+class Kind(Enum):
+    TAG = auto()
+    COMMENT = auto()
+    RAW = auto()
+    """A style sheet or script: with its tags, and to the end of the mail where it has no end."""
+
+
+class Token(NamedTuple):
+    kind: Kind
+    start: int
+    end: int
+
+
+def _tokens(source: str, *, has_comments: bool = True) -> Iterator[Token]:
+    """What is not text. A tag without an end is text, and so is a comment in a comment."""
+    at = 0
+    while opening := _OPENING.search(source, at):
+        start = opening.start()
+        if has_comments and opening.group() == "<!--":
+            end = source.find("-->", opening.end()) + len("-->")
+            if has_comments := end >= len("-->"):
+                yield Token(Kind.COMMENT, start, end)
+                at = end
+                continue
+        tag = _TAG.match(source, start)
+        assert tag is not None, "it begins as an opening does"
+        at = tag.end()
+        if source[at - 1] != ">":
+            continue
+        kind = Kind.TAG
+        if tag[1]:
+            closing = _CLOSING[tag[1].lower()].search(source, at)
+            kind, at = Kind.RAW, closing.end() if closing else len(source)
+        yield Token(kind, start, at)
+
+
+def _placed_token(source: str, kind: Kind, markers: Markers) -> str:
     tags = markers.tags_in(source)
     if not tags:
         return source
-    if token["raw"] is not None:
+    if kind is Kind.RAW:
         raise _misplaced(tags[0], "in a style sheet or script")
-    if token["comment"] is not None:  # Outlook reads what stands in some of them.
-        return f"<!--{_place(token['comment'], markers)}-->"
+    if kind is Kind.COMMENT:  # Outlook reads what stands in some of them.
+        return f"<!--{_place(source[4:-3], markers, in_comment=True)}-->"
     if found := markers.tags_in(_ATTRIBUTE.sub("", source)):
         raise _misplaced(found[0], "inside an HTML tag, but for the values of its attributes")
     return _ATTRIBUTE.sub(lambda match: _placed_attribute(match, markers), source)
