@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from newsletter.accounts.models import Resubscribe
+from newsletter.kit.errors import Forbidden
 from newsletter.plans.catalogue import Plan
 
 
@@ -69,6 +70,11 @@ class Principal:
 
     def may_use_list(self, list_id: UUID) -> bool:
         return not self.list_ids or list_id in self.list_ids
+
+    def require_every_list(self) -> None:
+        """Raises `Forbidden` for a key of some lists: this concerns the whole project."""
+        if self.list_ids:
+            raise Forbidden("This key is restricted to lists, and this concerns the whole project.")
 
     def may_send_from(self, domain: str) -> bool:
         return not self.from_domains or domain.lower() in self.from_domains

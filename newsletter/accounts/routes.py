@@ -24,7 +24,6 @@ from newsletter.accounts.schemas import (
 )
 from newsletter.kit import ids, paging, sheets
 from newsletter.kit.db import Database
-from newsletter.kit.errors import Forbidden
 from newsletter.kit.schema import CursorMeta, CursorPage, Data, instant, without_nul
 from newsletter.kit.sheets import JSON_LINES
 from newsletter.kit.tokens import Signer
@@ -47,7 +46,7 @@ class ProjectController(Controller):
     ) -> Data[ProjectOut]:
         async with db.read() as session:
             row = await queries.project_row(session, principal.project)
-            return Data(data=_shown(row, signer, settings))
+            return Data(data=_shown(row, principal, signer, settings))
 
     @patch(
         operation_id="update_project", summary="Change the project's settings", opt={"scope": "project:write"}
@@ -60,9 +59,10 @@ class ProjectController(Controller):
         settings: NamedDependency[Settings],
         data: JSONBody[ProjectUpdate],
     ) -> Data[ProjectOut]:
+        principal.require_every_list()
         async with db.unit_of_work() as session:
             row = await service.update_project(session, principal.project, data)
-            return Data(data=_shown(row, signer, settings))
+            return Data(data=_shown(row, principal, signer, settings))
 
 
 class AccountController(Controller):
@@ -136,7 +136,7 @@ class AuditController(Controller):
     ) -> CursorPage[AuditEntryOut]:
         """Of the project. Entries are only ever added: nobody can change or remove one."""
         paging.check(1, per_page)
-        _allow_everything(principal)
+        principal.require_every_list()
         before = paging.read_cursor(cursor)
         async with db.read() as session:
             rows = await queries.audit_entries(
@@ -159,7 +159,7 @@ class AuditController(Controller):
         filters: NamedDependency[AuditFilters],
     ) -> Stream:
         """All that match."""
-        _allow_everything(principal)
+        principal.require_every_list()
         return Stream(
             _audit_lines(db, principal.project, filters),
             media_type=JSON_LINES,
@@ -183,14 +183,8 @@ async def _audit_lines(db: Database, project: Project, filters: AuditFilters) ->
         before = rows[-1].id
 
 
-def _allow_everything(principal: Principal) -> None:
-    """Entries tell of all lists."""
-    if principal.list_ids:
-        raise Forbidden("This key is restricted to lists, and the audit log is of the whole project.")
-
-
-def _shown(row: ProjectRow, signer: Signer, settings: Settings) -> ProjectOut:
+def _shown(row: ProjectRow, principal: Principal, signer: Signer, settings: Settings) -> ProjectOut:
     out = ProjectOut.model_validate(row)
-    if row.is_test:
+    if row.is_test and not principal.list_ids:  # It shows the mail of all lists.
         out.inbox_url = inbox_url(signer, settings.public_url, row.id)
     return out

@@ -39,16 +39,10 @@ def allow(principal: Principal, list_id: UUID) -> None:
         raise Forbidden("This key is restricted to other lists.")
 
 
-def allow_everywhere(principal: Principal) -> None:
-    """Raises `Forbidden` for a restricted key: this concerns every list of the project."""
-    if principal.list_ids:
-        raise Forbidden("This key is restricted to lists, and this concerns the whole project.")
-
-
 def allow_status(principal: Principal, status: str) -> None:
     """Raises `Forbidden` for a restricted key and a status that holds for the address on all lists."""
     if status in (Status.bounced, Status.complained):
-        allow_everywhere(principal)
+        principal.require_every_list()
 
 
 def chosen_lists(principal: Principal, list_id: UUID | None) -> Collection[UUID] | None:

@@ -50,8 +50,14 @@ def add(settings: Settings, addresses: tuple[str, ...], is_global: bool, reason:
 @click.pass_obj
 def take_in(settings: Settings, file: Path, is_global: bool, reason: Reason) -> None:
     """Suppress the addresses of a FILE, one a line; empty lines and those after a # are left out."""
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    found = _keys([line for line in lines if line and not line.startswith("#")])
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file} is not UTF-8: save it as that") from None
+    lines = {number: line.strip() for number, line in enumerate(text.splitlines(), start=1)}
+    found = [
+        _key(line, f"line {number}") for number, line in lines.items() if line and not line.startswith("#")
+    ]
     show(_suppress(settings, found, Reason(reason)), as_json=False)
 
 
@@ -103,11 +109,12 @@ def _suppress(settings: Settings, keys: Collection[str], reason: Reason) -> dict
 
 
 def _keys(addresses: Collection[str]) -> list[str]:
-    """Raises `click.BadParameter` for the first that is no address."""
-    found = []
-    for text in addresses:
-        try:
-            found.append(address.parse(text).key)
-        except ValueError as error:
-            raise click.BadParameter(f"{text}: {error}", param_hint="ADDRESS") from None
-    return found
+    return [_key(text, "ADDRESS") for text in addresses]
+
+
+def _key(text: str, where: str) -> str:
+    """Raises `click.BadParameter` for what is no address."""
+    try:
+        return address.parse(text).key
+    except ValueError as error:
+        raise click.BadParameter(f"{text}: {error}", param_hint=where) from None

@@ -20,7 +20,7 @@ from newsletter.kit import address, ids
 from newsletter.kit.errors import Conflict, NewsletterError, ValidationFailed
 from newsletter.suppressions import queries, service
 from newsletter.suppressions.models import Reason
-from newsletter.suppressions.queries import Held
+from newsletter.suppressions.queries import Held, Level
 from newsletter.suppressions.service import Wanted
 
 MAX_EXAMPLES = 10
@@ -137,6 +137,7 @@ class _Told:
     scope: str
     address_key: str
     reason: PushedReason
+    level: Level
     list_id: UUID | None
     source: str
 
@@ -156,12 +157,13 @@ class _Reader:
         """Raises `ValidationFailed` and `Forbidden`."""
         _check(body)
         scope = await self._scope(body)
-        return _Told(scope, address.parse(body.email).key, body.reason, body.list_id, body.source)
+        key = address.parse(body.email).key
+        return _Told(scope, key, body.reason, Level(body.level), body.list_id, body.source)
 
     async def _scope(self, body: SuppressionCreate) -> str:
         project = self._principal.project
         if body.list_id is None:
-            access.allow_everywhere(self._principal)
+            self._principal.require_every_list()
             if body.domain:
                 return queries.domain_scope(project.id, body.domain)
             return queries.project_scope(project.id)
@@ -188,7 +190,10 @@ async def _apply(session: AsyncSession, principal: Principal, told: Sequence[_To
         return [each for each in reversed(told) if each.reason is reason]
 
     if left := of(PushedReason.unsubscribe):
-        wishes = {(each.list_id, each.address_key): each.source for each in left}
+        # Who wants nothing more from one domain stays on the lists.
+        wishes = {
+            (each.list_id, each.address_key): each.source for each in left if each.level != Level.domain
+        }
         await audience.unsubscribe_each(session, project, wishes, key_id=key_id)
         await _write(session, project, left, Reason.unsubscribe)
     if bounced := of(PushedReason.hard_bounce):

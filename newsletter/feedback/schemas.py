@@ -33,8 +33,8 @@ class SuppressionCreate(Body):
     reason: PushedReason = PushedReason.manual
     """``hard_bounce`` and ``complaint`` also change the status of the address on every list."""
     level: Literal["project", "domain", "list"] = "project"
-    """``project``: nothing to this address; ``domain``: nothing from one sender domain;
-    ``list``: nothing to one list."""
+    """``project``: nothing to this address; ``domain``: nothing from one sender domain, which ends no
+    subscription; ``list``: nothing to one list."""
     list_id: ListId | None = None
     """With the level ``list``."""
     domain: DomainName | None = None

@@ -62,22 +62,24 @@ def rows(raw: bytes, limit: int) -> list[dict[str, str]]:
     except UnicodeDecodeError:
         raise ValidationFailed.of("body", "must be UTF-8") from None
     without_nul("body", text)
+    lines = csv.reader(StringIO(text, newline=""), strict=True)
     try:
-        found = list(_read(text, limit))
+        found = list(_read(lines, limit))
     except csv.Error as error:
-        raise ValidationFailed.of("body", f"is no CSV: {error}") from None
+        raise ValidationFailed.of("body", f"is no CSV in line {lines.line_num}: {error}") from None
     if not found:
         raise ValidationFailed.of("body", "must have a row below the names of its columns")
     return found
 
 
-def _read(text: str, limit: int) -> Iterator[dict[str, str]]:
-    lines = csv.reader(StringIO(text, newline=""), strict=True)
+def _read(lines: Iterator[list[str]], limit: int) -> Iterator[dict[str, str]]:
     names = [name.strip().lower() for name in next(lines, [])]
     if "email" not in names:
         raise ValidationFailed.of("body", "must begin with the names of its columns, email among them")
     if unknown := [name for name in names if name not in COLUMNS]:
         raise ValidationFailed.of("body", f"has columns that are unknown here: {', '.join(unknown)[:200]}")
+    if len(names) > len(set(names)):
+        raise ValidationFailed.of("body", "names a column twice")
     count = 0
     for line in lines:
         if not any(line):
@@ -85,12 +87,7 @@ def _read(text: str, limit: int) -> Iterator[dict[str, str]]:
         count += 1
         if count > limit:
             raise ValidationFailed.of("body", f"must have at most {limit:,} rows")
-        cells = {name: _plain(cell) for name, cell in zip(names, line, strict=False) if cell.strip()}
+        given = {name: cell.strip() for name, cell in zip(names, line, strict=False)}
+        cells = {name: sheets.plain(cell) for name, cell in given.items() if cell}
         cells.pop("created_at", None)
         yield cells
-
-
-def _plain(cell: str) -> str:
-    """Without the apostrophe that keeps a spreadsheet from taking the cell for a formula."""
-    text = cell.strip()
-    return text[1:] if text.startswith("'") and text[1:].startswith(sheets.FORMULA) else text

@@ -28,7 +28,17 @@ def harmless(cell: object) -> object:
     of ours is one, below zero, too."""
     if isinstance(cell, int | float):
         return cell
-    return "'" + text if (text := str(cell)).startswith(FORMULA) else text
+    return "'" + text if _is_formula(text := str(cell)) else text
+
+
+def plain(text: str) -> str:
+    """What `harmless` was given."""
+    return text[1:] if text.startswith("'") and _is_formula(text[1:]) else text
+
+
+def _is_formula(text: str) -> bool:
+    """Or what `harmless` makes of one: so an address that begins with an apostrophe comes back as it was."""
+    return text.lstrip("'").startswith(FORMULA)
 
 
 def json_lines(rows: Iterable[dict[str, Any]]) -> bytes:

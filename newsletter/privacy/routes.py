@@ -5,7 +5,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from newsletter.accounts.project import Principal
-from newsletter.audience import access
 from newsletter.kit import ids
 from newsletter.kit.db import Database
 from newsletter.kit.schema import Data
@@ -29,7 +28,7 @@ class PersonController(Controller):
     async def export(
         self, db: NamedDependency[Database], principal: NamedDependency[Principal], subscriber: FromPath[str]
     ) -> Data[HeldPerson]:
-        access.allow_everywhere(principal)
+        principal.require_every_list()
         whom = ids.in_path("sub", subscriber)
         async with db.read() as session:
             return Data(data=await held.export(session, principal.project, whom))

@@ -36,6 +36,7 @@ class SandboxController(Controller):
         per_page: FromQuery[int] = 20,
         cursor: FromQuery[str | None] = None,
     ) -> CursorPage[SandboxMessageSummary]:
+        principal.require_every_list()
         service.require_sandbox(principal.project)
         paging.check(1, per_page)
         if to is not None and "\0" in to:
@@ -63,6 +64,7 @@ class SandboxController(Controller):
         id: FromPath[str],
         format: FromQuery[Format] = "json",
     ) -> Response[Data[SandboxMessageOut]] | Response[bytes]:
+        principal.require_every_list()
         service.require_sandbox(principal.project)
         async with db.read() as session:
             row = await queries.find(session, principal.project, ids.in_path("sbx", id))
@@ -80,6 +82,7 @@ class SandboxController(Controller):
         opt={"scope": "sandbox:write"},
     )
     async def clear(self, db: NamedDependency[Database], principal: NamedDependency[Principal]) -> None:
+        principal.require_every_list()
         service.require_sandbox(principal.project)
         async with db.unit_of_work() as session:
             await service.clear(session, principal.project)

@@ -74,6 +74,12 @@ async def test_what_concerns_the_whole_project_is_forbidden(
     await restricted.expect_error("POST", f"{path}/erase", 403, "forbidden")
     await restricted.expect_error("PATCH", path, 403, "forbidden", json={"status": "bounced"})
     await restricted.expect_error("POST", "/lists", 403, "forbidden", json={"name": "x"})
+    await restricted.expect_error("PATCH", "/project", 403, "forbidden", json={"name": "x"})
+    # The inbox of a test project has the mail of all lists.
+    await restricted.expect_error("GET", "/sandbox/messages", 403, "forbidden")
+    await restricted.expect_error("DELETE", "/sandbox/messages", 403, "forbidden")
+    assert (await client.data("GET", "/project"))["inbox_url"]
+    assert (await restricted.data("GET", "/project"))["inbox_url"] is None
     assert (await restricted.data("PATCH", path, json={"status": "unsubscribed"}))["status"] == "unsubscribed"
 
 

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from newsletter.accounts.models import AuditEntry
 from newsletter.accounts.project import Project
-from newsletter.kit import ids
+from newsletter.kit import ids, sheets
 from newsletter.runtime import Runtime
 from newsletter.settings import LimitSettings, Settings
 from tests.client import Client
@@ -92,6 +94,7 @@ async def test_bad_rows_are_counted_and_fail_no_other(client: Client) -> None:
         b"email\n\xff\xfe\n",
         b"email\na@example.com\0\n",
         b'email\n"a@example.com',
+        b"email,email\na@example.com,b@example.com\n",
         b"email\n" + b"a@example.com\n" * (ROWS + 1),
     ],
 )
@@ -99,6 +102,18 @@ async def test_what_is_no_such_sheet_is_refused_as_a_whole(client: Client, sheet
     error = (await take_in(client, sheet, 422))["error"]
     assert (error["code"], list(error["errors"])) == ("validation_failed", ["body"])
     assert len(await exported(client)) == 1
+
+
+async def test_a_line_that_is_no_csv_is_named(client: Client) -> None:
+    error = (await take_in(client, b'email\na@example.com\n"b"c@example.com\n', 422))["error"]
+    assert "line 3" in error["errors"]["body"][0]
+
+
+@given(st.text(alphabet="'=+-@\t\ra1"))
+def test_what_is_made_harmless_comes_back_as_it_was(cell: str) -> None:
+    made = sheets.harmless(cell)
+    assert sheets.plain(str(made)) == cell
+    assert not str(made).startswith(sheets.FORMULA)
 
 
 async def audited(runtime: Runtime) -> Sequence[AuditEntry]:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
 from newsletter.audience import queries, service
-from newsletter.audience.access import allow_everywhere, list_of_path
+from newsletter.audience.access import list_of_path
 from newsletter.audience.lists import ListUse
 from newsletter.audience.models import MailingList
 from newsletter.audience.schemas import ListCreate, ListOut, ListUpdate
@@ -43,7 +43,7 @@ class ListController(Controller):
         once: NamedDependency[Once],
         data: JSONBody[ListCreate],
     ) -> Data[ListOut]:
-        allow_everywhere(principal)
+        principal.require_every_list()
         async with db.unit_of_work() as session:
             row = await service.create_list(session, principal.project, data)
             out = await _shown(session, row)

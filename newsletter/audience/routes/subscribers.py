@@ -12,7 +12,6 @@ from newsletter.accounts.project import Principal
 from newsletter.audience import queries, service
 from newsletter.audience.access import (
     allow,
-    allow_everywhere,
     allow_status,
     chosen_lists,
     list_of_path,
@@ -205,7 +204,7 @@ class SubscriberController(Controller):
         once: NamedDependency[Once],
         subscriber: FromPath[str],
     ) -> Data[Erased]:
-        allow_everywhere(principal)
+        principal.require_every_list()
         whom = ids.in_path("sub", subscriber)
         async with db.unit_of_work() as session:
             erased = await service.erase(session, vault, principal.project, whom, key_id=principal.key_id)

@@ -10,7 +10,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from newsletter.accounts.project import Principal
-from newsletter.audience import access
 from newsletter.delivery.return_path import ReturnPaths
 from newsletter.feedback import inbound, returned
 from newsletter.feedback.inbound import BadReport
@@ -85,7 +84,7 @@ class IntakeController(Controller):
         once: NamedDependency[Once],
         recipient: FromQuery[str | None] = None,
     ) -> Data[IntakeOut]:
-        access.allow_everywhere(principal)
+        principal.require_every_list()
         raw = await request.body()
         message_id = await returned.proved(return_paths, raw, recipient)
         async with db.unit_of_work() as session:

@@ -37,7 +37,7 @@ class SuppressionController(Controller):
         operation_id="create_suppression",
         summary="Never mail an address again",
         description="Hard bounces and complaints also change the status of the address on every list, and "
-        "unsubscribes end its subscriptions.",
+        "unsubscribes end its subscriptions, unless they are of one sender domain.",
         opt={"scope": "suppressions:write"},
     )
     async def create(
@@ -238,6 +238,6 @@ async def page(
 def allow(principal: Principal, held: Held) -> None:
     """Raises `Forbidden` for what is outside of a restricted key."""
     if held.reach.list_id is None:
-        access.allow_everywhere(principal)
+        principal.require_every_list()
     else:
         access.allow(principal, held.reach.list_id)
