@@ -65,8 +65,8 @@ async def test_a_pushed_bounce_or_complaint_changes_the_subscriber(
 async def test_a_level_reaches_as_far_as_it_says(client: Client, runtime: Runtime, list_id: str) -> None:
     other = await subscribed_list(client, "Ada")
     await push(client, email="ada@example.com", level="list", list_id=list_id)
-    elsewhere = {"level": "domain", "domain": "elsewhere.example.com"}
-    await push(client, email="grace@example.com", reason="unsubscribe", **elsewhere)
+    elsewhere = "elsewhere.example.com"
+    await push(client, email="grace@example.com", reason="unsubscribe", level="domain", domain=elsewhere)
     await send_campaign(client, runtime, list_id)
     assert await mailed(client) == {"grace@example.com"}
     await send_campaign(client, runtime, other)
