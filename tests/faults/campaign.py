@@ -148,7 +148,7 @@ class Campaign:
     def _report(self, verdict: Verdict) -> None:
         """Before the promises are checked: the table shows a broken one as well."""
         if path := os.environ.get(REPORT):
-            name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" ")[0]
+            name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].rpartition(" ")[0]
             line = {
                 "test": name,
                 "size": SIZE,
