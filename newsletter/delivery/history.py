@@ -37,6 +37,7 @@ from newsletter.providers.base import Purpose
 from newsletter.templates.slots import MergeTemplate
 
 MessageKey = tuple[UUID, int]
+"""Its mailing and its number."""
 Keys: TypeAlias = Select[UUID, int]
 
 

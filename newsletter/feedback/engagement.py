@@ -19,6 +19,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from newsletter.delivery import announcing
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.announcing import Described
+from newsletter.delivery.history import MessageKey
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.queries import Tracked
 from newsletter.events import service as events
@@ -27,7 +28,6 @@ from newsletter.events.vocabulary import Trace
 from newsletter.feedback import classing
 from newsletter.feedback.classing import Request, Step, Verdict
 from newsletter.feedback.models import MessageEngagement
-from newsletter.feedback.queries import Key
 from newsletter.kit.bulk import plain_table
 from newsletter.kit.db import JSONObject, insert, is_postgresql
 from newsletter.tallies import service as tallies
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
     request: Request
 
     @property
-    def key(self) -> Key:
+    def key(self) -> MessageKey:
         return self.message.mailing_id, self.message.seq
 
     def packed(self) -> JSONObject:
@@ -85,8 +85,8 @@ async def record(session: AsyncSession, block: Sequence[Entry], *, too_soon: flo
     written = await events.note_many(
         session, [_event(each, described[each.key], judged[each.id]) for each in found]
     )
-    seen: dict[Key, _Seen] = {}
-    tallied: dict[UUID, Counter[tuple[Key, int, Metric]]] = {}
+    seen: dict[MessageKey, _Seen] = {}
+    tallied: dict[UUID, Counter[tuple[MessageKey, int, Metric]]] = {}
     for each in found:
         if each.id not in written:
             continue
@@ -145,7 +145,9 @@ def _event(entry: Entry, about: Described, verdict: Verdict) -> Noted:
     )
 
 
-def _summed(counted: Mapping[tuple[Key, int, Metric], int], known: Mapping[Key, Tracked]) -> list[Count]:
+def _summed(
+    counted: Mapping[tuple[MessageKey, int, Metric], int], known: Mapping[MessageKey, Tracked]
+) -> list[Count]:
     """By mailing, server, quarter and metric: a block of a thousand opens is a few changes."""
     sums: Counter[tuple[UUID, UUID | None, int, Metric]] = Counter()
     for (key, quarter, metric), number in counted.items():
@@ -153,7 +155,9 @@ def _summed(counted: Mapping[tuple[Key, int, Metric], int], known: Mapping[Key, 
     return [Count(*what, number) for what, number in sums.items()]
 
 
-async def _count(session: AsyncSession, seen: Mapping[Key, _Seen]) -> list[tuple[Key, Metric, datetime]]:
+async def _count(
+    session: AsyncSession, seen: Mapping[MessageKey, _Seen]
+) -> list[tuple[MessageKey, Metric, datetime]]:
     """Raises the counters of the messages. Returns whose first open or click by a person it was."""
     if not seen:
         return []
@@ -161,7 +165,7 @@ async def _count(session: AsyncSession, seen: Mapping[Key, _Seen]) -> list[tuple
     rows = [_row(key, seen[key]) for key in sorted(seen)]
     connection = await session.connection()
     counted = await connection.execute(_raising(session), rows, execution_options=_PAGED)
-    firsts: list[tuple[Key, Metric, datetime]] = []
+    firsts: list[tuple[MessageKey, Metric, datetime]] = []
     for mailing_id, seq, opens, clicks in counted:
         mine = seen[mailing_id, seq]
         if 0 < opens == len(mine.opened):
@@ -194,7 +198,7 @@ def _raising(session: AsyncSession) -> ReturningInsert[UUID, int, int, int]:
 _COUNTERS = ("opens", "machine_opens", "clicks", "machine_clicks")
 
 
-def _row(key: Key, seen: _Seen) -> dict[str, object]:
+def _row(key: MessageKey, seen: _Seen) -> dict[str, object]:
     return {
         "mailing_id": key[0],
         "seq": key[1],

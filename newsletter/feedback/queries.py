@@ -3,16 +3,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.delivery.history import MessageKey
 from newsletter.feedback.models import MessageEngagement
 from newsletter.kit.bulk import among_pairs
-
-Key = tuple[UUID, int]
-"""Of a message: its mailing and its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class Engaged:
 NOT_ENGAGED = Engaged()
 
 
-async def engaged(session: AsyncSession, keys: Collection[Key]) -> Mapping[Key, Engaged]:
+async def engaged(session: AsyncSession, keys: Collection[MessageKey]) -> Mapping[MessageKey, Engaged]:
     """Of those messages that somebody, or something, opened or clicked; some hundreds at a time."""
     if not keys:
         return {}

@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
 from newsletter.delivery import history
-from newsletter.delivery.history import Attempt, Entry
+from newsletter.delivery.history import Attempt, Entry, MessageKey
 from newsletter.delivery.models import Outcome
 from newsletter.delivery.queries import public_id
 from newsletter.events import queries as events
 from newsletter.feedback import queries as feedback
-from newsletter.feedback.queries import Engaged, Key
+from newsletter.feedback.queries import Engaged
 from newsletter.transactional.answers import (
     AttemptOut,
     MessageEvent,
@@ -65,7 +65,7 @@ async def traced(session: AsyncSession, principal: Principal, message_id: str) -
     )
 
 
-def _fields(entry: Entry, engaged: Mapping[Key, Engaged]) -> dict[str, object]:
+def _fields(entry: Entry, engaged: Mapping[MessageKey, Engaged]) -> dict[str, object]:
     is_waiting = entry.outcome in (Outcome.pending, Outcome.deferred)
     return {
         "id": entry.id,
