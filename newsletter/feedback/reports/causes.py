@@ -55,13 +55,16 @@ class Verdict:
     cause: Cause
     status: str | None
     """The most telling enhanced status code that was found."""
+    is_final: bool = True
+    """False where the reply code is a 4yz and no enhanced code says more."""
 
     @property
     def is_hard(self) -> bool:
         """A 4.y.z is not final, whatever its words are (greylisting says "user unknown", too); but 4.0.0
         says nothing, and a server that gave up on a domain without a host writes it (Gmail's)."""
         is_of_domain = self.cause in (Cause.no_domain, Cause.no_mail) and self.status == "4.0.0"
-        return self.cause in HARD and (is_of_domain or not (self.status or "5").startswith("4"))
+        is_final = self.is_final and not (self.status or "5").startswith("4")
+        return self.cause in HARD and (is_of_domain or is_final)
 
 
 _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
@@ -91,7 +94,7 @@ _AT_DATA = Phrases(
         r"smtp command\W+data\b",
     ]
 )
-_AT_RCPT = Phrases([r"\brcpt\b"])
+_AT_RCPT = Phrases([r"\brcpt\b", r"does not like recipient"])  # The second is qmail's.
 # A program that delivers locally speaks of a missing user where it cannot read its own files.
 _PROGRAM_FAILED = Phrases(
     [r"could(?:n'?t| not) (?:create|open|lock|read)\b", r"can(?:'?t|not| not) (?:create|open|lock)\b"]
@@ -113,7 +116,8 @@ def judge(text: str, status: str | None = None, *, transcript: str = "") -> Verd
     cause = _cause(flat, best, reply.group(1) if reply else None, is_told=best in told)
     if cause in HARD and best not in _ABOUT_THE_ADDRESS:
         cause = _by_step(cause, best, f"{flat} {' '.join(transcript[:MAX_ANSWER].split())}")
-    return Verdict(cause, best)
+    is_temporary = (best is None or best.endswith(".0.0")) and reply is not None and reply[1].startswith("4")
+    return Verdict(cause, best, not is_temporary)
 
 
 def _cause(flat: str, status: str | None, reply: str | None, *, is_told: bool) -> Cause:
@@ -140,6 +144,14 @@ def _by_step(cause: Cause, status: str | None, flat: str) -> Cause:
     if cause is Cause.no_mailbox and (status or "").startswith("5.7.") and not _AT_RCPT.are_in(flat):
         return Cause.not_allowed
     return Cause.after_data if _AT_DATA.are_in(flat) else cause
+
+
+def is_unconfirmed(verdict: Verdict, text: str) -> bool:
+    """A "no such user" that is words alone: with no code about it, and not said to have answered RCPT.
+    Filters answer a message that they refuse with the same words, and a relay that quotes the answer
+    without its step leaves open which it was."""
+    says_nothing = verdict.status is None or verdict.status.endswith(".0.0")
+    return verdict.cause is Cause.no_mailbox and says_nothing and not _AT_RCPT.are_in(text)
 
 
 def _most_telling(codes: list[str]) -> str | None:

@@ -7,7 +7,7 @@ not delivered; a person who writes about bounces, and a newsletter about them, a
 import re
 
 from newsletter.feedback.reports import causes, phrases
-from newsletter.feedback.reports.causes import Cause
+from newsletter.feedback.reports.causes import Cause, Verdict
 from newsletter.feedback.reports.opened import Opened
 from newsletter.feedback.reports.report import Kind, Report
 
@@ -33,6 +33,8 @@ def read(opened: Opened) -> Report | None:
     verdict = causes.judge(answer or opened.text, transcript=opened.text)
     if verdict.cause in (Cause.unclear, Cause.system, Cause.policy) and answer:
         verdict = causes.judge(opened.text)
+    if answer and causes.is_unconfirmed(verdict, opened.text) and not _says_it_itself(opened.text):
+        verdict = Verdict(Cause.not_allowed, verdict.status)
     is_final = not _DELAYED.are_in(_flat(opened.text))
     is_hard = verdict.is_hard and is_final
     cause = verdict.cause
@@ -102,8 +104,20 @@ def _recipient(opened: Opened) -> str | None:
 
 def _answer(text: str) -> str | None:
     """The line with the server's reply, where there is one."""
+    start, end = _span_of_answer(text)
+    return " ".join(text[start:end].split())[:500] or None
+
+
+def _says_it_itself(text: str) -> bool:
+    """The writer lacks the mailbox in words of its own, not only in those that it quotes."""
+    start, end = _span_of_answer(text)
+    return causes.judge(f"{text[:start]} {text[end:]}").cause is Cause.no_mailbox
+
+
+def _span_of_answer(text: str) -> tuple[int, int]:
+    """Empty, at the end of the text, where there is none."""
     found = _REPLY_LINE.search(text)
     if found is None:
-        return None
+        return len(text), len(text)
     end = text.find("\n\n", found.start())
-    return " ".join(text[found.start() : end if end > 0 else None].split())[:500]
+    return found.start(), end if end > 0 else len(text)

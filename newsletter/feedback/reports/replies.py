@@ -44,6 +44,7 @@ def read(opened: Opened) -> Report | None:
         or _AWAY.are_in(headers.get("subject", ""))
         or _WRITER.are_in(headers.get("from", ""))
         or _is_answer_without_sender(opened)
+        or _is_acknowledgement(opened)
     )
     if not is_reply:
         return None
@@ -55,3 +56,11 @@ def _is_answer_without_sender(opened: Opened) -> bool:
     headers = opened.headers
     is_answer = "in-reply-to" in headers or headers.get("subject", "").lower().startswith("re:")
     return is_answer and headers.get("return-path", "").strip() == "<>"
+
+
+def _is_acknowledgement(opened: Opened) -> bool:
+    """A program that made a ticket of our mail says that it generated its answer, which it is: not a
+    reply in RFC 3834's sense. What goes to a list is news of what others wrote."""
+    headers = opened.headers
+    is_generated = headers.get("auto-submitted", "no").lower().startswith("auto-generated")
+    return is_generated and "in-reply-to" in headers and "list-id" not in headers

@@ -41,6 +41,7 @@ def test_a_dsn_names_recipient_status_cause_and_the_message_it_is_about() -> Non
         ("4.1.1", "450 4.1.1 user unknown, greylisted", Kind.soft, Cause.blocked),
         ("4.1.1", "450 4.1.1 user unknown", Kind.soft, Cause.no_mailbox),
         ("5.0.0", "550", Kind.soft, Cause.unclear),
+        ("5.0.0", "450 no such user here", Kind.soft, Cause.no_mailbox),
         ("5.7.1", "550 5.7.1 User unknown", Kind.soft, Cause.not_allowed),
         ("5.7.1", "550 5.7.1 User unknown (in reply to RCPT TO command)", Kind.hard, Cause.no_mailbox),
         ("5.7.27", "550 host does not accept mail", Kind.hard, Cause.no_mail),
@@ -142,6 +143,29 @@ def test_notices_of_other_mail_systems_are_bounces() -> None:
     report = read(samples.QMAIL)
     assert (report.kind, report.status, report.recipient) == (Kind.hard, "5.1.1", "reader@example.org")
     assert report.message_id == "<msg_1@example.com>"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("550 no such user here", Kind.soft),
+        ("554 5.0.0 no such user here", Kind.soft),
+        ("550 5.1.1 no such user here", Kind.hard),
+        ("550 no such user here (in reply to RCPT TO command)", Kind.hard),
+        ("The recipient does not exist.\n550 no such user here", Kind.hard),
+    ],
+)
+def test_a_relay_that_only_quotes_a_missing_user_ends_no_address(said: str, kind: Kind) -> None:
+    text = f"Your message to <reader@example.org> could not be delivered.\n\nThe server said:\n{said}\n"
+    report = read(samples.mail("From: MAILER-DAEMON@mx.example.net\nSubject: Delivery failure", text))
+    assert report.kind is kind
+
+
+def test_a_program_that_acknowledges_a_mail_of_ours_is_an_automatic_reply() -> None:
+    headers = "From: help@example.org\nAuto-Submitted: auto-generated\nIn-Reply-To: <msg_1@example.com>"
+    assert read(samples.mail(headers, "We got your request.")).kind is Kind.auto_reply
+    on_a_list = f"{headers}\nList-ID: <all.example.org>"
+    assert read(samples.mail(on_a_list, "We got your request.")).kind is Kind.other
 
 
 def test_a_notification_of_ses_that_came_by_mail_is_read() -> None:
