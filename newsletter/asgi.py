@@ -71,6 +71,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
                 "list_use": ListUse(campaigns.uses_list),
                 "studio": runtime.studio,
                 "office": runtime.office,
+                "postbox": runtime.postbox,
                 "shelf": runtime.shelf,
                 "field_names": CustomFields(audience.custom_field_names),
                 "egress": runtime.egress,

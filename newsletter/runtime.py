@@ -39,6 +39,7 @@ from newsletter.sandbox.inbox import SandboxProvider
 from newsletter.settings import Settings
 from newsletter.templates import starters
 from newsletter.templates.queries import Shelf
+from newsletter.transactional.postbox import Postbox
 from newsletter.transactional.service import Office
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,10 @@ class Runtime:
     def office(self) -> Office:
         """What single mails are made with."""
         return Office(self.shelf, self.settings)
+
+    @cached_property
+    def postbox(self) -> Postbox:
+        return Postbox(self.db, self.office)
 
     @cached_property
     def egress(self) -> GuardedClient:

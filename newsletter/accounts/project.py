@@ -1,7 +1,7 @@
 """Who acts, and on what: the values that calls carry."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -62,7 +62,7 @@ class Principal:
     from_domains: frozenset[str]
     resubscribe: Resubscribe
     """What the project says of those who come back."""
-    is_use_due: bool
+    is_use_due: bool = field(compare=False)
     """Whether the key's last use was noted too long ago."""
 
     def has_scope(self, scope: str) -> bool:

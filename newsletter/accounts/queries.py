@@ -5,21 +5,29 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.models import Account, AuditEntry, ProjectRow
 from newsletter.accounts.project import Profile, Project
 from newsletter.kit import ids
+from newsletter.kit.prepared import Prepared
 
 
 async def project_row(session: AsyncSession, project: Project) -> ProjectRow:
     return await session.get_one(ProjectRow, project.id)
 
 
+_PROFILE = Prepared(
+    lambda _: select(*(ProjectRow.__table__.c[each.name] for each in fields(Profile))).where(
+        ProjectRow.id == bindparam("project_id")
+    )
+)
+
+
 async def profile(session: AsyncSession, project: Project) -> Profile:
-    row = await project_row(session, project)
-    return Profile(**{field.name: getattr(row, field.name) for field in fields(Profile)})
+    [row] = await _PROFILE.rows(session, project_id=project.id)
+    return Profile(*row)
 
 
 async def project_by_id(session: AsyncSession, project_id: UUID) -> Project | None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
@@ -30,9 +30,9 @@ from newsletter.delivery.models import (
 from newsletter.delivery.queries import PREFIX, public_id
 from newsletter.delivery.statuses import CANCELLED, MessageStatus, status_of
 from newsletter.kit import ids
-from newsletter.kit.bulk import among_pairs
 from newsletter.kit.db import db_now, is_postgresql
 from newsletter.kit.errors import NotFound, ValidationFailed
+from newsletter.kit.prepared import Prepared, pairs
 from newsletter.providers.base import Purpose
 from newsletter.templates.slots import MergeTemplate
 
@@ -159,18 +159,30 @@ def _with_parts(statement: Select[Any]) -> Select[Any]:
     return statement.outerjoin(MessagePart, part).outerjoin(Content, content)
 
 
+_ONE = Prepared(
+    lambda _: _with_parts(select(*_COLUMNS).join(Mailing, Mailing.id == Message.mailing_id)).where(
+        Message.mailing_id == bindparam("mailing_id"),
+        Message.seq == bindparam("seq"),
+        Mailing.project_id == bindparam("project_id"),
+    )
+)
+_SOME = Prepared(
+    lambda among: _with_parts(select(*_COLUMNS).join(Mailing, Mailing.id == Message.mailing_id)).where(
+        among.pairs((Message.mailing_id, Message.seq), "keys")
+    )
+)
+
+
 async def one(
     session: AsyncSession, project: Project, message_id: str, list_ids: Collection[UUID] = ()
 ) -> Entry:
     """Raises `NotFound`, also for a message of another project or outside of a key's lists."""
-    key = read_id(message_id)
-    statement = _with_parts(select(*_COLUMNS).join(Mailing, Mailing.id == Message.mailing_id)).where(
-        Message.mailing_id == key[0], Message.seq == key[1], *_mine(project, list_ids)
-    )
-    row = (await session.execute(statement)).one_or_none()
-    if row is None:
+    mailing_id, seq = read_id(message_id)
+    rows = await _ONE.rows(session, mailing_id=mailing_id, seq=seq, project_id=project.id)
+    entry = Entry(*rows[0]) if rows else None
+    if entry is None or (list_ids and entry.list_id not in list_ids):
         raise NotFound("There is no such message in this project.")
-    return Entry(*row)
+    return entry
 
 
 def read_id(message_id: str) -> MessageKey:
@@ -299,32 +311,49 @@ async def _entries(session: AsyncSession, keys: Sequence[MessageKey]) -> list[En
     """In the order of ``keys``, of which there are a page."""
     if not keys:
         return []
-    statement = _with_parts(select(*_COLUMNS).join(Mailing, Mailing.id == Message.mailing_id)).where(
-        among_pairs(session, (Message.mailing_id, Message.seq), keys)
-    )
-    found = {(row[0], row[1]): Entry(*row) for row in await session.execute(statement)}
+    rows = await _SOME.rows(session, **pairs("keys", keys))
+    found = {(row[0], row[1]): Entry(*row) for row in rows}
     return [found[key] for key in keys if key in found]
+
+
+_ATTEMPTS = Prepared(
+    lambda _: (
+        select(
+            MessageAttempt.attempt,
+            MessageAttempt.at,
+            MessageAttempt.outcome,
+            MessageAttempt.server_id,
+            MessageAttempt.code,
+            MessageAttempt.enhanced,
+            MessageAttempt.reason,
+        )
+        .where(MessageAttempt.mailing_id == bindparam("mailing_id"), MessageAttempt.seq == bindparam("seq"))
+        .order_by(MessageAttempt.attempt)
+    )
+)
 
 
 async def attempts(session: AsyncSession, entry: Entry) -> list[Attempt]:
     """The tries behind a message, the first one first: those that were refused, and the last."""
-    statement = select(MessageAttempt).where(
-        MessageAttempt.mailing_id == entry.mailing_id, MessageAttempt.seq == entry.seq
-    )
-    found = [
-        Attempt(row.attempt, row.at, row.outcome, row.server_id, row.code, row.enhanced, row.reason)
-        for row in await session.scalars(statement.order_by(MessageAttempt.attempt))
-    ]
+    rows = await _ATTEMPTS.rows(session, mailing_id=entry.mailing_id, seq=entry.seq) if entry.attempts else ()
+    found = [Attempt(*row) for row in rows]
     if entry.outcome is Outcome.sent and entry.decided_at is not None:
         found.append(Attempt(entry.attempts, entry.decided_at, Outcome.sent, entry.server_id))
     return found
 
 
+_SIBLINGS = Prepared(
+    lambda _: (
+        select(MessagePart.mailing_id, MessagePart.seq)
+        .where(MessagePart.mailing_id == bindparam("mailing_id"), MessagePart.item == bindparam("item"))
+        .order_by(MessagePart.seq)
+    )
+)
+
+
 async def siblings(session: AsyncSession, entry: Entry) -> list[MessageKey]:
     """All messages of the call or item that a single mail came from, itself included."""
-    statement = select(MessagePart.mailing_id, MessagePart.seq).where(
-        MessagePart.mailing_id == entry.mailing_id, MessagePart.item == entry.item
-    )
-    return [
-        (mailing_id, seq) for mailing_id, seq in await session.execute(statement.order_by(MessagePart.seq))
-    ]
+    if entry.item is None:
+        return []
+    rows = await _SIBLINGS.rows(session, mailing_id=entry.mailing_id, item=entry.item)
+    return [(mailing_id, seq) for mailing_id, seq in rows]

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -40,9 +41,10 @@ from newsletter.delivery.models import (
 from newsletter.delivery.rounds import SUPPRESSED
 from newsletter.delivery.service import Sender, close_if_done, reserve_mails
 from newsletter.events import listening
-from newsletter.kit import clock, ids, jobs
+from newsletter.kit import clock, ids, jobs, prepared
 from newsletter.kit.address import Address, domain_of
-from newsletter.kit.bulk import insert_rows
+from newsletter.kit.bulk import Rows, insert_all
+from newsletter.kit.jobs import Job
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
 from newsletter.providers.base import Purpose
@@ -118,25 +120,35 @@ async def post(
     the plan has fewer mails left than all items need; the transaction is then the caller's to
     roll back.
     """
+    now = await prepared.now(session)
     blocked = await _blocked(session, project, items)
     drafts = _arranged(items)
     for draft in drafts:
         draft.number(blocked)
-    open_count = sum(draft.open_count for draft in drafts)
-    now = clock.now()
     period = plans.period_of(Resource.mails, now)
-    await reserve_mails(session, project.quota_owner_id, open_count, mail_limit, period)
-    await insert_rows(session, Mailing, [_mailing(draft, project, period, now, settings) for draft in drafts])
-    tags = [
-        {"project_id": project.id, "tag": tag, "mailing_id": draft.id}
-        for draft in drafts
-        for tag in draft.origin.tags
-    ]
-    await insert_rows(session, MailingTag, tags)
-    await _write_contents(session, drafts)
-    await _write_messages(session, drafts)
+    contents, files = _contents(drafts)
+    messages, parts = _messages(drafts, now)
+    batches = _batches(drafts, now, settings.batch_size)
+    await insert_all(
+        session,
+        [
+            (Mailing, [_mailing(draft, project, period, now, settings) for draft in drafts]),
+            (MailingTag, _tags(drafts, project)),
+            (Content, contents),
+            (Attachment, files),
+            (Message, messages),
+            (MessagePart, parts),
+            (Batch, batches),
+            (Job, _jobs(session, batches, now)),
+        ],
+    )
     await _tell_of_suppressed(session, project, drafts)
-    await _write_batches(session, drafts, now, settings.batch_size)
+    for draft in drafts:
+        if not draft.open_count:
+            await close_if_done(session, draft.id)
+    # Last: all calls and workers of an account queue for this row, until the commit of who has it.
+    open_count = sum(draft.open_count for draft in drafts)
+    await reserve_mails(session, project.quota_owner_id, open_count, mail_limit, period)
     found = {id(item): posted for draft in drafts for item, posted in draft.posted()}
     return [found[id(item)] for item in items]
 
@@ -264,7 +276,16 @@ def _mailing(
     }
 
 
-async def _write_contents(session: AsyncSession, drafts: Sequence[_Draft]) -> None:
+def _tags(drafts: Sequence[_Draft], project: Project) -> Rows:
+    return [
+        {"project_id": project.id, "tag": tag, "mailing_id": draft.id}
+        for draft in drafts
+        for tag in draft.origin.tags
+    ]
+
+
+def _contents(drafts: Sequence[_Draft]) -> tuple[Rows, Rows]:
+    """What the mails say, and the files that go with it."""
     compiled: dict[int, dict[str, object]] = {}
     contents: list[dict[str, object]] = []
     files: list[dict[str, object]] = []
@@ -282,16 +303,14 @@ async def _write_contents(session: AsyncSession, drafts: Sequence[_Draft]) -> No
                 {"mailing_id": draft.id, "content": number, "position": position, **asdict(file)}
                 for position, file in enumerate(writing.files)
             ]
-    await insert_rows(session, Content, contents)
-    await insert_rows(session, Attachment, files)
+    return contents, files
 
 
 def _shown(item: Item, role: Role) -> list[tuple[str, str | None]]:
     return [(each.address.spelling, each.name) for each in item.recipients if each.role is role]
 
 
-async def _write_messages(session: AsyncSession, drafts: Sequence[_Draft]) -> None:
-    now = clock.now()
+def _messages(drafts: Sequence[_Draft], now: datetime) -> tuple[Rows, Rows]:
     rows = [(draft.id, row) for draft in drafts for row in draft.rows]
     messages = [
         {
@@ -319,12 +338,13 @@ async def _write_messages(session: AsyncSession, drafts: Sequence[_Draft]) -> No
         }
         for mailing_id, row in rows
     ]
-    await insert_rows(session, Message, messages)
-    await insert_rows(session, MessagePart, parts)
+    return messages, parts
 
 
 async def _tell_of_suppressed(session: AsyncSession, project: Project, drafts: Sequence[_Draft]) -> None:
     """Counts and announces them as a worker does, who finds out later."""
+    if not any(row.outcome is Outcome.suppressed for draft in drafts for row in draft.rows):
+        return
     quarter = quarter_of(clock.now())
     counts = []
     listened = await listening.listened(session, project.id)
@@ -339,20 +359,17 @@ async def _tell_of_suppressed(session: AsyncSession, project: Project, drafts: S
     await tallies.add(session, project.id, counts)
 
 
-async def _write_batches(session: AsyncSession, drafts: Sequence[_Draft], now: datetime, size: int) -> None:
-    batches: list[dict[str, object]] = []
-    due: dict[datetime | None, list[dict[str, str]]] = {}
-    over = []
+def _batches(drafts: Sequence[_Draft], now: datetime, size: int) -> list[dict[str, Any]]:
+    batches: list[dict[str, Any]] = []
     for draft in drafts:
-        for _, wave in groupby(draft.rows, lambda row: row.item.due_at):
+        for due_at, wave in groupby(draft.rows, lambda row: row.item.due_at):
             rows = list(wave)
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
                 is_open = any(row.outcome is Outcome.pending for row in part)
-                batch_id, due_at = ids.uuid7(), part[0].item.due_at
                 batches.append(
                     {
-                        "id": batch_id,
+                        "id": ids.uuid7(),
                         "mailing_id": draft.id,
                         "first_seq": part[0].seq,
                         "last_seq": part[-1].seq,
@@ -362,15 +379,22 @@ async def _write_batches(session: AsyncSession, drafts: Sequence[_Draft], now: d
                         **_ZEROS,
                     }
                 )
-                if is_open:
-                    due.setdefault(due_at, []).append({"batch_id": str(batch_id)})
-        if not draft.open_count:
-            over.append(draft.id)
-    await insert_rows(session, Batch, batches)
-    for due_at, payloads in due.items():
-        await jobs.enqueue_many(session, "delivery.send_batch", payloads, run_at=due_at)
-    for mailing_id in over:
-        await close_if_done(session, mailing_id)
+    return batches
+
+
+def _jobs(session: AsyncSession, batches: Sequence[Mapping[str, Any]], now: datetime) -> Rows:
+    """Those that send the batches, each when it is due."""
+    due: dict[datetime, list[dict[str, str]]] = {}
+    for batch in batches:
+        if batch["status"] is BatchStatus.waiting:
+            due.setdefault(batch["due_at"], []).append({"batch_id": str(batch["id"])})
+    return [
+        row
+        for due_at, payloads in due.items()
+        for row in jobs.rows(
+            session, "delivery.send_batch", payloads, now, run_at=None if due_at == now else due_at
+        )
+    ]
 
 
 _ZEROS = dict.fromkeys(

@@ -38,9 +38,8 @@ from newsletter.delivery.models import (
     Outcome,
     UnknownPolicy,
 )
-from newsletter.kit import bulk, clock, ids, jobs
+from newsletter.kit import bulk, clock, ids, jobs, prepared
 from newsletter.kit.address import Address
-from newsletter.kit.db import db_now
 from newsletter.kit.errors import NewsletterError
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -221,7 +220,7 @@ async def _insert_mailing(
     session: AsyncSession, project: Project, order: Order, settings: DeliverySettings
 ) -> Mailing:
     # Whoever launches may have a wrong clock; how long the mailing is tried is for the database's.
-    now = (await session.execute(select(db_now()))).scalar_one()
+    now = await prepared.now(session)
     mailing = Mailing(
         id=ids.uuid7(),
         project_id=project.id,

@@ -9,12 +9,13 @@ from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.events.models import EventListener
 from newsletter.events.vocabulary import EventType
 from newsletter.kit.db import insert
+from newsletter.kit.prepared import Prepared
 
 EVERYTHING: Final = "*"
 """Stands for each type there is, those of a later release included."""
@@ -35,11 +36,14 @@ async def listen(
         await session.execute(insert(session, EventListener).values(rows))
 
 
+_LISTENED = Prepared(
+    lambda _: select(EventListener.type).where(EventListener.project_id == bindparam("project_id"))
+)
+
+
 async def listened(session: AsyncSession, project_id: UUID) -> frozenset[EventType]:
     """The kinds that anybody listens to."""
-    types = set(
-        await session.scalars(select(EventListener.type).where(EventListener.project_id == project_id))
-    )
+    types = {row[0] for row in await _LISTENED.rows(session, project_id=project_id)}
     if EVERYTHING in types:
         return frozenset(EventType)
     return frozenset(EventType(kind) for kind in types)

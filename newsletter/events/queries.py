@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, cast, func, or_, select
+from sqlalchemy import ColumnElement, Integer, bindparam, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -15,6 +15,7 @@ from newsletter.events.models import Event
 from newsletter.kit import ids
 from newsletter.kit.bulk import among
 from newsletter.kit.db import is_postgresql
+from newsletter.kit.prepared import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,29 @@ async def by_ids(session: AsyncSession, event_ids: Sequence[UUID]) -> list[Logge
     return await _read(session, Event.id.in_(event_ids))
 
 
+_COLUMNS = (Event.id, Event.project_id, Event.type, Event.data, Event.created_at, Event.message_id)
+_OF_MESSAGE = Prepared(
+    lambda _: (
+        select(*_COLUMNS)
+        .where(
+            Event.project_id == bindparam("project_id"),
+            Event.message_id == bindparam("message_id"),
+            Event.id >= bindparam("first"),
+        )
+        .order_by(Event.id)
+        .limit(bindparam("limit", type_=Integer))
+    )
+)
+
+
 async def of_message(
     session: AsyncSession, project_id: UUID, message_id: str, since: datetime, limit: int
 ) -> list[Logged]:
     """The events about a message that began at ``since``, in the order in which they happened."""
-    mine = (Event.project_id == project_id) & (Event.message_id == message_id)
-    return await _read(session, mine, Event.id >= ids.first_of(since), limit=limit)
+    rows = await _OF_MESSAGE.rows(
+        session, project_id=project_id, message_id=message_id, first=ids.first_of(since), limit=limit
+    )
+    return [Logged(*row) for row in rows]
 
 
 async def of_messages(
@@ -83,9 +101,8 @@ async def about(
 async def _read(
     session: AsyncSession, *conditions: ColumnElement[bool], limit: int | None = None, newest: bool = False
 ) -> list[Logged]:
-    columns = (Event.id, Event.project_id, Event.type, Event.data, Event.created_at, Event.message_id)
     statement = (
-        select(*columns).where(*conditions).order_by(Event.id.desc() if newest else Event.id).limit(limit)
+        select(*_COLUMNS).where(*conditions).order_by(Event.id.desc() if newest else Event.id).limit(limit)
     )
     return [Logged(*row) for row in await session.execute(statement)]
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.history import MessageKey
 from newsletter.feedback.models import MessageEngagement
-from newsletter.kit.bulk import among_pairs
+from newsletter.kit.prepared import Among, Prepared, Statement, pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,9 @@ class Engaged:
 NOT_ENGAGED = Engaged()
 
 
-async def engaged(session: AsyncSession, keys: Collection[MessageKey]) -> Mapping[MessageKey, Engaged]:
-    """Of those messages that somebody, or something, opened or clicked; some hundreds at a time."""
-    if not keys:
-        return {}
+def _engaged(among: Among) -> Statement:
     row = MessageEngagement
-    statement = select(
+    return select(
         row.mailing_id,
         row.seq,
         row.opens,
@@ -45,5 +42,15 @@ async def engaged(session: AsyncSession, keys: Collection[MessageKey]) -> Mappin
         row.last_opened_at,
         row.first_clicked_at,
         row.last_clicked_at,
-    ).where(among_pairs(session, (row.mailing_id, row.seq), keys))
-    return {(mailing_id, seq): Engaged(*rest) for mailing_id, seq, *rest in await session.execute(statement)}
+    ).where(among.pairs((row.mailing_id, row.seq), "keys"))
+
+
+_ENGAGED = Prepared(_engaged)
+
+
+async def engaged(session: AsyncSession, keys: Collection[MessageKey]) -> Mapping[MessageKey, Engaged]:
+    """Of those messages that somebody, or something, opened or clicked; some hundreds at a time."""
+    if not keys:
+        return {}
+    rows = await _ENGAGED.rows(session, **pairs("keys", keys))
+    return {(mailing_id, seq): Engaged(*rest) for mailing_id, seq, *rest in rows}

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    BindParameter,
     ColumnClause,
     ColumnElement,
     CursorResult,
@@ -83,6 +84,27 @@ async def insert_rows(session: AsyncSession, table: type[Base], rows: Rows) -> N
     await _execute(connection, _insert_statement, plain, rows)
 
 
+async def insert_all(session: AsyncSession, tables: Sequence[tuple[type[Base], Rows]]) -> None:
+    """`insert_rows` for several tables, in their order; on Postgres in one round trip. Rows may refer to
+    each other: its foreign keys are checked when all are there."""
+    filled = [(plain_table(table), rows) for table, rows in tables if rows]
+    if not filled:
+        return
+    connection = await session.connection()
+    if not is_postgresql(session):
+        for table, rows in filled:
+            await connection.execute(insert(table), rows)
+        return
+    parts, values = list[str](), list[object]()
+    for table, rows in filled:
+        spelled, sent = _spelled(connection.dialect, _insert_statement, table, rows, len(values) + 1)
+        parts.append(spelled)
+        values += sent
+    *others, last = parts
+    named = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(others))
+    await connection.exec_driver_sql(f"WITH {named} {last}" if named else last, tuple(values))
+
+
 async def insert_missing(session: AsyncSession, table: type[Base], rows: Rows) -> set[UUID]:
     """Writes the rows whose ``id`` is not there yet, and returns the ids of those it wrote."""
     if not rows:
@@ -143,7 +165,7 @@ def among_pairs(
     if not is_postgresql(session):
         return tuple_(*columns).in_(list(pairs))
     listed = [[pair[place] for pair in pairs] for place in range(len(columns))]
-    return _one_by_one(columns, listed, None)
+    return one_by_one(columns, _bound(columns, listed), None)
 
 
 def each_of(
@@ -159,25 +181,31 @@ def each_of(
     """
     if not is_postgresql(session):
         return column.in_(values) & beside(column.class_)
-    return _one_by_one([column], [list(values)], beside)
+    return one_by_one([column], _bound([column], [list(values)]), beside)
 
 
-def _one_by_one(
+def _bound(
+    columns: Sequence[InstrumentedAttribute[Any]], listed: Sequence[list[object]]
+) -> list[BindParameter[Any]]:
+    return [
+        bindparam(None, values, type_=ARRAY(each.type)) for each, values in zip(columns, listed, strict=True)
+    ]
+
+
+def one_by_one(
     columns: Sequence[InstrumentedAttribute[Any]],
-    listed: Sequence[list[object]],
+    listed: Sequence[BindParameter[Any]],
     beside: Callable[[Any], ColumnElement[bool]] | None,
 ) -> ColumnElement[bool]:
-    """Finds the rows by their keys, which OFFSET keeps apart, and says where they are.
+    """What `each_of` and `among_pairs` are on Postgres: an array for each of the columns of a key. Finds the
+    rows by their keys, which OFFSET keeps apart, and says where they are.
 
     As ``IN`` or as a join it was one of many ways for the planner, and without statistics it took others: all
     of a list was read, and each of its rows compared with a thousand addresses (ADR 44).
     """
     table = columns[0].class_
     inner = aliased(table)
-    arrays = [
-        func.unnest(bindparam(None, values, type_=ARRAY(each.type))).label(f"key{place}")
-        for place, (each, values) in enumerate(zip(columns, listed, strict=True))
-    ]
+    arrays = [func.unnest(values).label(f"key{place}") for place, values in enumerate(listed)]
     wanted = select(*arrays).subquery()
     one = select(_place_of(inner)).where(
         *(getattr(inner, each.key) == key for each, key in zip(columns, wanted.c, strict=True)),
@@ -203,35 +231,46 @@ def plain_table(table: type[Base]) -> Table:
 async def _execute(
     connection: AsyncConnection, spell: "Spelling", table: Table, rows: Rows, ending: str = ""
 ) -> CursorResult[Any]:
-    columns, dialect = tuple(rows[0]), connection.dialect
+    statement, values = _spelled(connection.dialect, spell, table, rows, 1)
+    return await connection.exec_driver_sql(statement + ending, tuple(values))
+
+
+Spelling = Callable[[Table, tuple[str, ...], Dialect, bool, int], str]
+
+
+def _spelled(
+    dialect: Dialect, spell: Spelling, table: Table, rows: Rows, first: int
+) -> tuple[str, list[object]]:
+    """The statement whose first parameter has the number ``first``, and its values."""
+    columns = tuple(rows[0])
     values: list[object]
     try:
         values, is_folded = [_folded(table, name, dialect, rows) for name in columns], True
     except Unfoldable:
         values, is_folded = [_array(table, name, dialect, rows) for name in columns], False
-    statement = spell(table, columns, dialect, is_folded) + ending
-    return await connection.exec_driver_sql(statement, tuple(values))
-
-
-Spelling = Callable[[Table, tuple[str, ...], Dialect, bool], str]
+    return spell(table, columns, dialect, is_folded, first), values
 
 
 @cache
-def _insert_statement(table: Table, columns: tuple[str, ...], dialect: Dialect, is_folded: bool) -> str:
-    rows = _unfolded(table, columns, dialect, is_folded)
+def _insert_statement(
+    table: Table, columns: tuple[str, ...], dialect: Dialect, is_folded: bool, first: int
+) -> str:
+    rows = _unfolded(table, columns, dialect, is_folded, first)
     return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM {rows}"  # noqa: S608 - names of our models.
 
 
 @cache
-def _update_statement(table: Table, columns: tuple[str, ...], dialect: Dialect, is_folded: bool) -> str:
+def _update_statement(
+    table: Table, columns: tuple[str, ...], dialect: Dialect, is_folded: bool, first: int
+) -> str:
     changes = ", ".join(f"{name} = new.{name}" for name in columns if name != "id")
-    rows = f"{_unfolded(table, columns, dialect, is_folded)} AS new ({', '.join(columns)})"
+    rows = f"{_unfolded(table, columns, dialect, is_folded, first)} AS new ({', '.join(columns)})"
     return f"UPDATE {table.name} SET {changes} FROM {rows} WHERE {table.name}.id = new.id"  # noqa: S608 - as above.
 
 
-def _unfolded(table: Table, columns: tuple[str, ...], dialect: Dialect, is_folded: bool) -> str:
+def _unfolded(table: Table, columns: tuple[str, ...], dialect: Dialect, is_folded: bool, first: int) -> str:
     arrays = []
-    for number, name in enumerate(columns, 1):
+    for number, name in enumerate(columns, first):
         kind = table.c[name].type
         # A cast to varchar(n) would cut a text that is too long without a word; INSERT refuses it.
         written = "text" if isinstance(kind, String) else kind.compile(dialect)

@@ -24,7 +24,7 @@ from sqlalchemy import Float, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from newsletter.kit import bulk, ids
+from newsletter.kit import bulk, ids, prepared
 from newsletter.kit.db import (
     Base,
     Database,
@@ -178,11 +178,24 @@ async def enqueue_many(
     if not payloads:
         return
     # Asked once. In each row it made the launch of a million mails wait 0.8 s for the text of the statement.
-    now = (await session.execute(select(db_now()))).scalar_one()
-    rows = [_row(name, payload, run_at, now) for payload in payloads]
-    await bulk.insert_rows(session, Job, rows)
+    now = await prepared.now(session)
+    await bulk.insert_rows(session, Job, rows(session, name, payloads, now, run_at=run_at))
+
+
+def rows(
+    session: AsyncSession,
+    name: str,
+    payloads: Sequence[Mapping[str, Any]],
+    now: datetime,
+    *,
+    run_at: datetime | None = None,
+) -> list[dict[str, Any]]:
+    """What `enqueue_many` writes, for who writes it with rows of other tables in this transaction; ``now``
+    is that of `prepared.now`."""
+    made = [_row(name, payload, run_at, now) for payload in payloads]
     if run_at is None:
-        _ring_after_commit(session, [Ring(row["id"], name) for row in rows])
+        _ring_after_commit(session, [Ring(row["id"], name) for row in made])
+    return made
 
 
 def _row(

@@ -5,22 +5,57 @@ a session another 0.4; on PostgreSQL what was made once goes straight to the dri
 busy machine). SQLite is given the same statement through the session.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
-from sqlalchemy import JSON, ColumnElement, CompoundSelect, Dialect, Select, any_, bindparam
+from sqlalchemy import (
+    JSON,
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    Dialect,
+    Select,
+    any_,
+    bindparam,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from newsletter.kit.db import DIRECT, is_postgresql
+from newsletter.kit.bulk import one_by_one
+from newsletter.kit.db import DIRECT, db_now, is_postgresql
 from newsletter.kit.direct import Direct, translated
 
-Statement: TypeAlias = "Select[Any] | CompoundSelect[Any]"
+Statement: TypeAlias = "Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]"
 Column: TypeAlias = "ColumnElement[Any] | InstrumentedAttribute[Any]"
-Among = Callable[[Column, str], ColumnElement[bool]]
-"""``among(column, "name")``: the column is one of the values of the parameter, which is a list."""
+Beside = Callable[[Any], ColumnElement[bool]]
+"""Given a table, a condition on it."""
+
+
+class Among(Protocol):
+    """How the database at hand says that a column is one of the values of a parameter, which is a list:
+    ``among(column, "name")``."""
+
+    def __call__(self, column: Column, name: str) -> ColumnElement[bool]: ...
+
+    def pairs(
+        self, columns: tuple[InstrumentedAttribute[Any], InstrumentedAttribute[Any]], name: str
+    ) -> ColumnElement[bool]:
+        """`newsletter.kit.bulk.among_pairs`; the parameter's values are those of `pairs`."""
+
+    def each(self, column: InstrumentedAttribute[Any], name: str, beside: Beside) -> ColumnElement[bool]:
+        """`newsletter.kit.bulk.each_of`."""
+
+
+def pairs(name: str, values: Collection[tuple[object, object]]) -> dict[str, object]:
+    """The parameter of `Among.pairs`, in the forms that either database wants."""
+    both = list(values)
+    return {name: both, **{f"{name}_{place}": [pair[place] for pair in both] for place in (0, 1)}}
+
 
 _Processor = Callable[[Any], Any]
 
@@ -40,10 +75,10 @@ class Prepared:
         """All rows, in the session's transaction and after its changes. Errors are those of a session."""
         if not is_postgresql(session):
             if self._plain is None:
-                self._plain = self._make(_in)
+                self._plain = self._make(_In())
             return (await session.execute(self._plain, values)).all()
         if self._direct is None:
-            self._direct = _Direct(self._make(_any), session.get_bind().dialect)
+            self._direct = _Direct(self._make(_Any()), session.get_bind().dialect)
         text, sent = self._direct.text, self._direct.sent(values)
         short: Direct | None = session.info.get(DIRECT)
         if short is not None:
@@ -97,9 +132,42 @@ class _Direct:
         return found
 
 
-def _in(column: Column, name: str) -> ColumnElement[bool]:
-    return column.in_(bindparam(name, expanding=True))
+class _In:
+    def __call__(self, column: Column, name: str) -> ColumnElement[bool]:
+        return column.in_(bindparam(name, expanding=True))
+
+    def pairs(
+        self, columns: tuple[InstrumentedAttribute[Any], InstrumentedAttribute[Any]], name: str
+    ) -> ColumnElement[bool]:
+        return tuple_(*columns).in_(bindparam(name, expanding=True))
+
+    def each(self, column: InstrumentedAttribute[Any], name: str, beside: Beside) -> ColumnElement[bool]:
+        return self(column, name) & beside(column.class_)
 
 
-def _any(column: Column, name: str) -> ColumnElement[bool]:
-    return column == any_(bindparam(name, type_=ARRAY(column.type)))
+class _Any:
+    def __call__(self, column: Column, name: str) -> ColumnElement[bool]:
+        return column == any_(_array(column, name))
+
+    def pairs(
+        self, columns: tuple[InstrumentedAttribute[Any], InstrumentedAttribute[Any]], name: str
+    ) -> ColumnElement[bool]:
+        return one_by_one(
+            columns, [_array(each, f"{name}_{place}") for place, each in enumerate(columns)], None
+        )
+
+    def each(self, column: InstrumentedAttribute[Any], name: str, beside: Beside) -> ColumnElement[bool]:
+        return one_by_one([column], [_array(column, name)], beside)
+
+
+def _array(column: Column, name: str) -> BindParameter[Any]:
+    return bindparam(name, type_=ARRAY(column.type))
+
+
+_NOW = Prepared(lambda _: select(db_now()))
+
+
+async def now(session: AsyncSession) -> datetime:
+    """The time of the database, for what workers will compare with it: this machine's may be wrong."""
+    at: datetime = (await _NOW.rows(session))[0][0]
+    return at

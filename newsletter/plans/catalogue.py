@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -58,8 +58,8 @@ class Plan:
     """The numbers of one plan; None means no limit."""
 
     name: str
-    calls: Mapping[CallClass, int]
-    limits: Mapping[Resource, int | None]
+    calls: Mapping[CallClass, int] = field(hash=False)
+    limits: Mapping[Resource, int | None] = field(hash=False)
     has_raw_events: bool
 
 

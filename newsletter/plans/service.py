@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import BigInteger, ColumnElement, Integer, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.kit import clock
@@ -134,6 +134,22 @@ async def usage(session: AsyncSession, owner_id: UUID, resource: Resource, limit
     return Usage(row.used if row else 0, row.reserved if row else 0, limit, period)
 
 
+_NO_LIMIT = 2**62
+_MORE = bindparam("more_used", type_=Integer), bindparam("more_reserved", type_=Integer)
+# Made once: it is what each single mail waits for last.
+_TAKE = (
+    update(_COUNTERS)
+    .where(
+        _COUNTERS.c.owner_id == bindparam("owner"),
+        _COUNTERS.c.resource == bindparam("kind"),
+        _COUNTERS.c.period == bindparam("within"),
+        _COUNTERS.c.used + _COUNTERS.c.reserved + _MORE[0] + _MORE[1] <= bindparam("most", type_=BigInteger),
+    )
+    .values(used=_COUNTERS.c.used + _MORE[0], reserved=_COUNTERS.c.reserved + _MORE[1])
+    .returning(_COUNTERS.c.used)
+)
+
+
 async def _take(
     session: AsyncSession,
     owner_id: UUID,
@@ -145,19 +161,19 @@ async def _take(
     reserved: int = 0,
 ) -> bool:
     period = period_of(resource) if period is None else period
-    statement = (
-        update(_COUNTERS)
-        .where(*_key(owner_id, resource, period))
-        .values(used=Counter.used + used, reserved=Counter.reserved + reserved)
-        .returning(Counter.used)
-    )
-    if limit is not None:
-        statement = statement.where(Counter.used + Counter.reserved + used + reserved <= limit)
-    if (await session.execute(statement)).first() is not None:
+    values = {
+        "owner": owner_id,
+        "kind": resource.value,
+        "within": period,
+        "more_used": used,
+        "more_reserved": reserved,
+        "most": _NO_LIMIT if limit is None else limit,
+    }
+    if (await session.execute(_TAKE, values)).first() is not None:
         return True
     # Full, or the first of its period: the row is made when it is missing, and asked again.
     await _ensure(session, owner_id, resource, period)
-    return (await session.execute(statement)).first() is not None
+    return (await session.execute(_TAKE, values)).first() is not None
 
 
 async def _ensure(session: AsyncSession, owner_id: UUID, resource: Resource, period: str) -> None:

@@ -19,9 +19,10 @@ from newsletter.kit.bulk import among_pairs, each_of
 from newsletter.kit.crypto import Vault
 from newsletter.kit.direct import looked_up
 from newsletter.kit.errors import NotFound
+from newsletter.kit.prepared import Among, Prepared, Statement
 from newsletter.suppressions.models import Reason, Suppression
 
-Statement = TypeVar("Statement", bound=Select[UUID, str, str])
+Recipients = TypeVar("Recipients", bound=Select[UUID, str, str])
 
 GLOBAL_SCOPE = "global"
 
@@ -112,21 +113,25 @@ async def reasons(
     is_marketing: bool,
 ) -> Mapping[str, Reason]:
     """Why which of these addresses may not be mailed, for who names them in a call."""
-    statement = select(Suppression.address_key, Suppression.reason).where(
-        each_of(
-            session,
-            Suppression.address_key,
-            address_keys,
-            # In a form that fits no index: only that of addresses is to be used.
-            lambda one: one.scope.in_(scopes(project_id, list_id, sender_domain)).is_(true()),
-        ),
-        *_counting(is_marketing),
+    rows = await (_REASONS if is_marketing else _REASONS_BUT_LEFT).rows(
+        session, keys=list(address_keys), scopes=scopes(project_id, list_id, sender_domain)
     )
-    rows = (await session.execute(statement)).all()
-    return {row.address_key: row.reason for row in rows}
+    return {row[0]: row[1] for row in rows}
 
 
-def without(recipients: Statement, project_id: UUID, list_id: UUID | None, sender_domain: str) -> Statement:
+def _reasons(*, is_marketing: bool) -> Prepared:
+    def make(among: Among) -> Statement:
+        # In a form that fits no index: only that of addresses is to be used.
+        held = among.each(Suppression.address_key, "keys", lambda one: among(one.scope, "scopes").is_(true()))
+        return select(Suppression.address_key, Suppression.reason).where(held, *_counting(is_marketing))
+
+    return Prepared(make)
+
+
+_REASONS, _REASONS_BUT_LEFT = _reasons(is_marketing=True), _reasons(is_marketing=False)
+
+
+def without(recipients: Recipients, project_id: UUID, list_id: UUID | None, sender_domain: str) -> Recipients:
     """The recipients that may be mailed, of a statement that selects an ``address_key``."""
     address_key = recipients.selected_columns["address_key"]
     return recipients.where(~is_suppressed(address_key, project_id, list_id, sender_domain))

@@ -1,11 +1,13 @@
 """What became of single mails and of messages, as the API shows it."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 
 from newsletter.audience.schemas import SubscriberId
 from newsletter.delivery.models import MailingKind, MailingStatus, Outcome, Role
+from newsletter.delivery.posting import Posted
 from newsletter.delivery.schemas import CampaignId, MessageId
 from newsletter.delivery.statuses import MessageStatus
 from newsletter.kit.schema import Schema, Time
@@ -31,6 +33,26 @@ class Sent(Schema):
     """``queued``, ``scheduled``, or ``suppressed`` when none of its recipients may be mailed."""
     messages: list[RecipientOut]
     """One for each recipient."""
+
+    @classmethod
+    def of(cls, posted: Sequence[Posted]) -> Self:
+        messages = [
+            RecipientOut(
+                id=each.id,
+                email=each.recipient.address.spelling,
+                role=each.recipient.role,
+                status=_status(each),
+            )
+            for each in posted
+        ]
+        open_ = (each.status for each in messages if each.status is not MessageStatus.suppressed)
+        return cls(id=messages[0].id, status=next(open_, MessageStatus.suppressed), messages=messages)
+
+
+def _status(posted: Posted) -> MessageStatus:
+    if posted.outcome is Outcome.suppressed:
+        return MessageStatus.suppressed
+    return MessageStatus.queued if posted.due_at is None else MessageStatus.scheduled
 
 
 class ItemError(Schema):

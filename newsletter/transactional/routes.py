@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from newsletter.accounts.project import Principal
 from newsletter.delivery import cancelling, history
 from newsletter.delivery.history import Wanted
-from newsletter.delivery.models import Outcome
 from newsletter.delivery.posting import Item, Posted
 from newsletter.delivery.statuses import MessageStatus
 from newsletter.kit import address, ids, paging
@@ -29,9 +28,9 @@ from newsletter.transactional.answers import (
     MessageExplained,
     MessageOut,
     MessageSummary,
-    RecipientOut,
     Sent,
 )
+from newsletter.transactional.postbox import Postbox
 from newsletter.transactional.schemas import Bulk, Send
 from newsletter.transactional.service import Office, Prepared
 
@@ -43,22 +42,14 @@ class SendController(Controller):
     @post(operation_id="send_mail", summary="Send one mail", opt={"scope": "send"}, status_code=202)
     async def create(
         self,
-        db: NamedDependency[Database],
         principal: NamedDependency[Principal],
-        office: NamedDependency[Office],
+        postbox: NamedDependency[Postbox],
         once: NamedDependency[Once],
         data: JSONBody[Send],
     ) -> Data[Sent]:
         """Takes it, and answers before it is on its way: `GET /messages/{id}` says what became of it. A
         recipient who must not be mailed gets a message with the status `suppressed`, and no mail."""
-        (prepared,) = await service.prepare(db, principal, office, [data])
-        if isinstance(prepared, NewsletterError):
-            raise prepared
-        async with db.unit_of_work() as session:
-            (posted,) = await service.post(session, principal, [prepared], office.settings)
-            out = Data[Sent](data=_sent(posted))
-            await once.keep(session, 202, out)
-        return out
+        return await postbox.send(principal, data, once)
 
     @post(
         "/bulk",
@@ -191,7 +182,7 @@ async def _prepared(
 ) -> list[Prepared]:
     read = [_read(each) for each in raw]
     bodies = [each for each in read if isinstance(each, Send)]
-    prepared = iter(await service.prepare(db, principal, office, bodies))
+    prepared = iter(await service.prepare(db, principal, office, [bodies]))
     return [next(prepared) if isinstance(each, Send) else each for each in read]
 
 
@@ -202,28 +193,8 @@ def _read(raw: object) -> Send | ValidationFailed:
         return ValidationFailed(errors=bad_fields(error))
 
 
-def _status(posted: Posted) -> MessageStatus:
-    if posted.outcome is Outcome.suppressed:
-        return MessageStatus.suppressed
-    return MessageStatus.queued if posted.due_at is None else MessageStatus.scheduled
-
-
-def _sent(posted: Sequence[Posted]) -> Sent:
-    messages = [
-        RecipientOut(
-            id=each.id,
-            email=each.recipient.address.spelling,
-            role=each.recipient.role,
-            status=_status(each),
-        )
-        for each in posted
-    ]
-    open_ = (each.status for each in messages if each.status is not MessageStatus.suppressed)
-    return Sent(id=messages[0].id, status=next(open_, MessageStatus.suppressed), messages=messages)
-
-
 def _taken(index: int, posted: Sequence[Posted]) -> ItemOut:
-    sent = _sent(posted)
+    sent = Sent.of(posted)
     return ItemOut(index=index, id=sent.id, status=sent.status, messages=sent.messages)
 
 

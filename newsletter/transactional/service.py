@@ -47,14 +47,15 @@ class Office:
 
 
 async def prepare(
-    db: Database, principal: Principal, office: Office, bodies: Sequence[Send]
+    db: Database, principal: Principal, office: Office, calls: Sequence[Sequence[Send]]
 ) -> list[Prepared]:
-    """The mails, ready to be posted, each in the place of its body; or what is wrong with it."""
+    """The mails of calls that came together, ready to be posted, each in the place of its body; or what is
+    wrong with it. What was read is read once for all; what is compiled belongs to its call."""
     if principal.list_ids:
         raise Forbidden("This key is restricted to lists, and single mails belong to none.")
     async with db.read() as session:
-        common = await _common(session, principal, office, bodies)
-    return await asyncio.to_thread(_items, common, office.settings.limits, bodies)
+        common = await _common(session, principal, office, [body for bodies in calls for body in bodies])
+    return await asyncio.to_thread(_items, common, office.settings.limits, calls)
 
 
 async def post(
@@ -199,14 +200,15 @@ class _Desk:
         return templates.compile_single(body.subject, body.html, body.text, names, frame, branding)
 
 
-def _items(common: _Common, limits: LimitSettings, bodies: Sequence[Send]) -> list[Prepared]:
-    desk = _Desk(common, limits)
+def _items(common: _Common, limits: LimitSettings, calls: Sequence[Sequence[Send]]) -> list[Prepared]:
     found: list[Prepared] = []
-    for body in bodies:
-        try:
-            found.append(_item(desk, body))
-        except NewsletterError as error:
-            found.append(error)
+    for bodies in calls:
+        desk = _Desk(common, limits)
+        for body in bodies:
+            try:
+                found.append(_item(desk, body))
+            except NewsletterError as error:
+                found.append(error)
     return found
 
 
