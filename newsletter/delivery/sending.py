@@ -43,7 +43,8 @@ from newsletter.delivery.rounds import Gate, Round
 from newsletter.kit.address import ascii_domain_of, domain_of
 from newsletter.kit.crypto import Undecryptable
 from newsletter.kit.db import Database, insist
-from newsletter.kit.jobs import Again, keep_alive
+from newsletter.kit.jobs import Again
+from newsletter.kit.leases import keep_alive
 from newsletter.providers.base import Envelope, MailStream, Provider, Receipt, ServerDown
 from newsletter.settings import DeliverySettings
 

@@ -11,8 +11,7 @@ handler must leave the same state then.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -38,6 +37,7 @@ from newsletter.kit.db import (
     status_type,
     text,
 )
+from newsletter.kit.leases import keep_alive
 
 log = structlog.get_logger(__name__)
 
@@ -50,8 +50,6 @@ RINGS_AGAIN = 100
 are busy, and where rings were lost, each job that is taken makes room for the next."""
 PATIENCE = 60.0
 """Seconds to wait for a database that is away when a job has ended; then its lease runs out."""
-BEAT_AGAIN = 1.0
-"""Seconds until a renewal that failed is tried again, at most."""
 
 
 class JobStatus(StrEnum):
@@ -335,46 +333,6 @@ async def _failed(db: Database, job: Job, handler: Handler, error: Exception) ->
             )
 
     await insist(write, seconds=PATIENCE)
-
-
-@contextlib.asynccontextmanager
-async def keep_alive(every: float, renew: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-    """Renews a lease while the block runs; cancels the block once the lease is lost.
-
-    A renewal that fails (the database is away) is tried again: the lease itself decides.
-    """
-    owner = asyncio.current_task()
-    is_lost = False
-
-    async def beat() -> None:
-        nonlocal is_lost
-        wait = every
-        while True:
-            await asyncio.sleep(wait)
-            try:
-                is_lost, wait = not await renew(), every
-            except Exception as error:
-                wait = min(every, BEAT_AGAIN)
-                log.warning("a lease could not be renewed", error=repr(error))
-            if is_lost and owner is not None:
-                owner.cancel()
-                return
-
-    task = asyncio.create_task(beat())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if is_lost:
-            raise LeaseLost from None
-        raise
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-class LeaseLost(Exception):
-    """Somebody else owns this work now; what was not written yet must not be written."""
 
 
 async def ring_due(db: Database, bell: Bell, limit: int = 500) -> int:

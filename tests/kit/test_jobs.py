@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from newsletter.kit import clock, jobs
+from newsletter.kit import clock, jobs, leases
 from newsletter.kit.db import Database, db_in
 from newsletter.kit.jobs import RING_AGAIN, RINGS_AGAIN, Again, Handler, Job, JobStatus
 from tests.conftest import Rings
@@ -207,7 +207,7 @@ async def test_a_renewal_that_fails_is_tried_again_soon() -> None:
             raise ConnectionRefusedError
         return True
 
-    async with jobs.keep_alive(0.05, renew):
+    async with leases.keep_alive(0.05, renew):
         async with asyncio.timeout(60):
             while tries < 4:
                 await asyncio.sleep(0.01)
