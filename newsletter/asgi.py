@@ -1,7 +1,7 @@
 """``create_app()`` for any ASGI server."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -12,90 +12,88 @@ from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
 from newsletter.api import errors, openapi, routers
 from newsletter.api.arrival import Arrival
+from newsletter.api.behind import Behind, layer, part
 from newsletter.api.context import RequestContext
 from newsletter.api.errors import AnyRequest
 from newsletter.api.gate import Gate
 from newsletter.api.metrics import Metrics
 from newsletter.api.once import Idempotency, provide_once
-from newsletter.api.short import ShortWay, ShortWays
+from newsletter.api.short import ShortWays
 from newsletter.api.tracking import Tracking
 from newsletter.audience import queries as audience
 from newsletter.audience.lists import ListUse
 from newsletter.audience.routes.subscribing import PlainCreate
 from newsletter.campaigns import queries as campaigns
 from newsletter.dashboard.inbox import InboxController
+from newsletter.plans.catalogue import Catalogue
 from newsletter.runtime import Runtime
+from newsletter.settings import LimitSettings
 from newsletter.templates.service import CustomFields
 
+PARTS: Final = (
+    *("db", "vault", "signer", "settings", "plans", "intake", "studio", "office", "postbox", "shelf"),
+    *("egress", "certificates", "reporting", "workshop", "links", "return_paths"),
+)
+"""What a handler may ask its runtime for, by name."""
+FIXED: Final[Mapping[str, object]] = {
+    "list_use": ListUse(campaigns.uses_list),
+    "field_names": CustomFields(audience.custom_field_names),
+}
+"""What is the same for every runtime."""
 
-def create_app(runtime: Runtime) -> ASGIApp:
-    """The API on this runtime, which it closes when the server ends."""
+
+def create_app(runtime: Runtime, routes: Litestar | None = None) -> ASGIApp:
+    """The API on this runtime, which stays its maker's to close.
+
+    ``routes`` are made where none are given. Who serves several runtimes may make them once for all
+    whose limits, public URL and plans are the same.
+    """
+    limits = runtime.settings.limits
+    metrics = Metrics()
     gate = Gate(KeyRing(runtime.db, runtime.vault, runtime.plans), runtime.plans, runtime.limiter)
-    short: dict[str, ShortWay] = {"create_subscriber": PlainCreate(runtime.intake, runtime.settings.limits)}
+    behind = Behind(
+        routes or make_routes(limits, runtime.settings.public_url, runtime.plans),
+        {name: getattr(runtime, name) for name in PARTS} | {"metrics": metrics},
+        {
+            Gate: gate,
+            Idempotency: Idempotency(runtime.db, runtime.vault),
+            ShortWays: ShortWays({"create_subscriber": PlainCreate(runtime.intake, limits)}),
+        },
+    )
+    arriving = Arrival(gate.around(behind), limits.body_bytes, limits.arrival_seconds)
+    described = RequestContext(arriving, metrics)
+    return Tracking(described, runtime.links, runtime.sightings, metrics)
+
+
+def make_routes(limits: LimitSettings, public_url: str, plans: Catalogue) -> Litestar:
+    """Every route with its description, for any runtime with these settings."""
     v1 = Router(
         "/api/v1",
         route_handlers=[
             *routers.V1,
             Router(
-                "/",
-                route_handlers=list(routers.WITH_FILES),
-                request_max_body_size=runtime.settings.limits.mail_body_bytes,
+                "/", route_handlers=list(routers.WITH_FILES), request_max_body_size=limits.mail_body_bytes
             ),
         ],
-        middleware=[gate, Idempotency(runtime.db, runtime.vault), ShortWays(short)],
+        middleware=[layer(Gate), layer(Idempotency), layer(ShortWays)],
         dependencies={"principal": Provide(_principal, sync_to_thread=False), "once": Provide(provide_once)},
         security=[{"bearer": []}, {"header": []}],
     )
     routers.check(v1)
-    metrics = Metrics()
-
-    @asynccontextmanager
-    async def closing(app: Litestar) -> AsyncIterator[None]:
-        runtime.sightings.start()
-        try:
-            yield
-        finally:
-            await runtime.aclose()
-
-    app = Litestar(
+    handed = {name: part(name) for name in (*PARTS, "metrics")}
+    handed |= {name: _constant(value) for name, value in FIXED.items()}
+    routes = Litestar(
         route_handlers=[v1, *routers.PUBLIC, InboxController],
-        dependencies={
-            name: Provide(_constant(value), sync_to_thread=False)
-            for name, value in {
-                "db": runtime.db,
-                "vault": runtime.vault,
-                "signer": runtime.signer,
-                "settings": runtime.settings,
-                "plans": runtime.plans,
-                "intake": runtime.intake,
-                "list_use": ListUse(campaigns.uses_list),
-                "studio": runtime.studio,
-                "office": runtime.office,
-                "postbox": runtime.postbox,
-                "shelf": runtime.shelf,
-                "field_names": CustomFields(audience.custom_field_names),
-                "egress": runtime.egress,
-                "certificates": runtime.certificates,
-                "reporting": runtime.reporting,
-                "workshop": runtime.workshop,
-                "links": runtime.links,
-                "return_paths": runtime.return_paths,
-                "metrics": metrics,
-            }.items()
-        },
+        dependencies={name: Provide(give, sync_to_thread=False) for name, give in handed.items()},
         exception_handlers=errors.HANDLERS,
-        openapi_config=openapi.configured(runtime.settings, runtime.plans),
-        request_max_body_size=runtime.settings.limits.body_bytes,
-        lifespan=[closing],
+        openapi_config=openapi.configured(public_url, plans),
+        request_max_body_size=limits.body_bytes,
         # Else it writes ``from_`` where the description of the API says ``from``.
         plugins=[PydanticPlugin(prefer_alias=True)],
         logging_config=None,
     )
-    _resolve_in_turn(app)
-    limits = runtime.settings.limits
-    arriving = Arrival(gate.around(app), limits.body_bytes, limits.arrival_seconds)
-    described = RequestContext(arriving, metrics)
-    return Tracking(described, runtime.links, runtime.sightings, metrics)
+    _resolve_in_turn(routes)
+    return routes
 
 
 def _principal(request: AnyRequest) -> Principal:

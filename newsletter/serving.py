@@ -228,14 +228,14 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
         config = uvicorn.Config(
             create_app(runtime),
             http=protocol(settings.limits.arrival_seconds),
-            lifespan="on",
+            lifespan="off",
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
             server_header=False,
         )
         server = _Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
+        task = asyncio.create_task(_answering(server, listener, runtime))
         workers: list[Workers] = []
         try:
             await _until_started(server, task)
@@ -249,6 +249,13 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
         finally:
             server.should_exit = True
             await asyncio.gather(task, *(asyncio.to_thread(each.stop) for each in workers))
+
+
+async def _answering(server: _Server, listener: socket.socket, runtime: Runtime) -> None:
+    """Until the server ends, and then closes its runtime: no call comes any more."""
+    async with contextlib.aclosing(runtime):
+        runtime.sightings.start()
+        await server.serve(sockets=[listener])
 
 
 async def serve(settings: Settings, listener: socket.socket, *, with_workers: bool) -> None:

@@ -13,13 +13,15 @@ from uuid import UUID
 
 import httpx
 import pytest
+from litestar import Litestar
+from litestar.types import ASGIApp
 from sqlalchemy import text
 
 from newsletter import migrations
 from newsletter.accounts import keys
 from newsletter.accounts import service as accounts
 from newsletter.accounts.project import Project
-from newsletter.asgi import create_app
+from newsletter.asgi import create_app, make_routes
 from newsletter.kit import db as kit_db
 from newsletter.kit.db import Base, Database
 from newsletter.kit.jobs import Ring
@@ -180,13 +182,29 @@ async def project(make_project: MakeProject) -> Project:
     return await make_project()
 
 
+_ROUTES: dict[str, Litestar] = {}
+_MOST_ROUTES = 4
+
+
+def app_on(runtime: Runtime) -> ASGIApp:
+    """An application on this runtime, with routes that it shares with others of the same settings."""
+    settings = runtime.settings
+    key = repr((settings.limits, settings.public_url, runtime.plans))
+    if key not in _ROUTES:
+        while len(_ROUTES) >= _MOST_ROUTES:
+            del _ROUTES[next(iter(_ROUTES))]
+        _ROUTES[key] = make_routes(settings.limits, settings.public_url, runtime.plans)
+    _ROUTES[key] = _ROUTES.pop(key)  # To the end: the one that was not used for longest goes first.
+    return create_app(runtime, _ROUTES[key])
+
+
 MakeClient = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture
 async def make_client(runtime: Runtime) -> AsyncIterator[MakeClient]:
     """``await make_client(project, scopes=("lists:read",))``: an HTTP client with a key of it."""
-    app = create_app(runtime)
+    app = app_on(runtime)
     made: list[Client] = []
 
     async def make(

@@ -4,13 +4,12 @@ Each route names its scope and its class of calls in ``opt``; a route that names
 is refused when the application starts.
 """
 
-from typing import Self, cast
+from typing import cast
 from urllib.parse import parse_qs
 
 import structlog
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from newsletter.accounts.keys import KeyRing
@@ -24,15 +23,9 @@ _COUNTED = "newsletter_counted"
 _JSON = "application/json"
 
 
-class Gate(ASGIMiddleware):
-    scopes = (ScopeType.HTTP,)
-
+class Gate:
     def __init__(self, keys: KeyRing, plans: Catalogue, limiter: Limiter) -> None:
         self._keys, self._plans, self._limiter = keys, plans, limiter
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        # Litestar copies each handler with its middleware; the parts inside are shared.
-        return self
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         handler = scope["route_handler"]

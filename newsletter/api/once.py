@@ -1,13 +1,9 @@
 """The ``Idempotency-Key`` header of every POST; what it means is in `newsletter.kit.idempotency`."""
 
-from typing import Self
-
 from litestar import Request
 from litestar.datastructures import MutableScopeHeaders
 from litestar.di import NamedDependency
-from litestar.enums import ScopeType
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from newsletter.accounts.project import Principal
@@ -22,17 +18,11 @@ SCOPE_KEY = "newsletter_once"
 """Where a call with a key has its `Claim`."""
 
 
-class Idempotency(ASGIMiddleware):
+class Idempotency:
     """Inside the gate: the key belongs to the project of the caller."""
-
-    scopes = (ScopeType.HTTP,)
 
     def __init__(self, db: Database, vault: Vault) -> None:
         self._db, self._vault = db, vault
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        # Litestar copies each handler with its middleware; the parts inside are shared.
-        return self
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         key = next((value for name, value in scope["headers"] if name == b"idempotency-key"), None)

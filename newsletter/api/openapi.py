@@ -15,7 +15,6 @@ from newsletter import __version__
 from newsletter.api.describe import JSON, Operation, describe, operation
 from newsletter.api.errors import AnyRequest
 from newsletter.plans.catalogue import CallClass, Catalogue
-from newsletter.settings import Settings
 
 PATH = "/api/openapi.json"
 _INTRODUCTION = Path(__file__).with_name("introduction.md")
@@ -35,12 +34,12 @@ TAGS = (
 )
 
 
-def configured(settings: Settings, plans: Catalogue) -> OpenAPIConfig:
+def configured(public_url: str, plans: Catalogue) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Newsletter API",
         version=__version__,
         description=_INTRODUCTION.read_text(encoding="utf-8").replace("{rate_limits}", _table(plans)),
-        servers=[Server(url=settings.public_url, description="This installation")],
+        servers=[Server(url=public_url, description="This installation")],
         tags=list(TAGS),
         components=Components(
             security_schemes={

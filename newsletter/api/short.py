@@ -7,12 +7,10 @@ where every refusal is worded. Whoever adds one adds a test that both ways answe
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Self, cast
+from typing import Final, cast
 
 from litestar import Request
-from litestar.enums import ScopeType
 from litestar.handlers import HTTPRouteHandler
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
 
 from newsletter.accounts.project import Principal
@@ -26,18 +24,12 @@ MOST_BYTES: Final = 16_384
 """Of a body that is looked at here; a larger one is read the long way, which guards its size."""
 
 
-class ShortWays(ASGIMiddleware):
+class ShortWays:
     """Inside the gate and `Idempotency`; a call with an ``Idempotency-Key`` goes the long way."""
-
-    scopes = (ScopeType.HTTP,)
 
     def __init__(self, ways: Mapping[str, ShortWay]) -> None:
         """``ways`` by the operation's id."""
         self._ways = ways
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        # Litestar copies each handler with its middleware; the parts inside are shared.
-        return self
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         handler = scope["route_handler"]

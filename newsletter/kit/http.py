@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import httpcore
 import httpx
@@ -40,6 +41,12 @@ class Answer:
     a range that the operator allowed is none of a customer's business."""
 
 
+@cache
+def tls_context() -> ssl.SSLContext:
+    """One for all clients of this process: reading the authorities takes some 40 ms."""
+    return httpx.create_ssl_context()
+
+
 class GuardedClient:
     """Serves one event loop; may be used concurrently.
 
@@ -62,7 +69,7 @@ class GuardedClient:
         self._max_answer_bytes = max_answer_bytes
         self._user_agent = user_agent
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or httpx.create_ssl_context(),
+            ssl_context=tls or tls_context(),
             max_connections=1000,
             keepalive_expiry=_KEEP_ALIVE,
             network_backend=_GuardedBackend(Guard(allowed_ranges, allowed_ports, resolve)),

@@ -11,13 +11,22 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class Resources:
-    """One family of files, for example ``Resources("prompts", override=None)``."""
+    """One family of files, for example ``Resources("prompts", override=None)``.
+
+    Two that look in the same folders are equal: what was made of the files of one is kept for both.
+    """
 
     def __init__(self, family: str, override: Path | None = None) -> None:
         candidates = [_PACKAGE / "_data" / family, _PACKAGE.parent / family]
         self._roots = [root for root in [override, *candidates] if root is not None and root.is_dir()]
         if not self._roots:
             raise FileNotFoundError(f"the folder '{family}' is missing from this installation")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Resources) and self._roots == other._roots
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._roots))
 
     def path(self, name: str) -> Path:
         """The first match for ``name``, a relative path with forward slashes."""

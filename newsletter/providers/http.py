@@ -11,18 +11,17 @@ What became of a request decides whether it may be repeated, as the final dot do
 import asyncio
 import json
 import math
-import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Protocol, Self
 
 import httpx
 
 from newsletter.kit.db import JSONObject, JSONValue
+from newsletter.kit.http import tls_context
 from newsletter.providers.base import (
     Envelope,
     Permanent,
@@ -257,7 +256,7 @@ class HTTPProvider:
             # answer that was compressed could grow beyond the bytes that are counted.
             follow_redirects=False,
             trust_env=False,
-            verify=_tls_context(),
+            verify=tls_context(),
             headers={"User-Agent": "newsletter", "Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(settings.timeout, connect=settings.connect_timeout),
             limits=httpx.Limits(
@@ -322,12 +321,6 @@ def retry_after(answer: Answer) -> float | None:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         seconds = (at - datetime.now(UTC)).total_seconds()
     return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    """One for all sending servers: reading the authorities blocks the event loop for some 30 ms."""
-    return httpx.create_ssl_context()
 
 
 def _explain(error: Exception, seconds: float) -> str:

@@ -51,7 +51,7 @@ class Starter:
 def load(resources: Resources) -> tuple[Starter, ...]:
     """Every starter, the default one first, then by name.
 
-    Read once per `Resources` object. Raises ValueError for a file that is not complete.
+    Read once per process and folder. Raises ValueError for a file that is not complete.
     """
     environment = Environment(
         loader=FunctionLoader(resources.text),

@@ -8,9 +8,9 @@ from litestar.types import Receive, Scope, Send
 
 from newsletter.api.context import RequestContext
 from newsletter.api.metrics import Metrics
-from newsletter.asgi import create_app
 from newsletter.runtime import Runtime
 from tests.client import Client
+from tests.conftest import app_on
 
 
 async def test_a_harmless_request_id_of_the_caller_is_kept(client: Client) -> None:
@@ -57,7 +57,7 @@ async def test_a_caller_who_leaves_in_the_middle_of_a_body_is_no_error_of_ours(
     headers = [(b"x-api-key", client.secret.encode()), (b"content-length", b"100"), *more]
     path = "/api/v1/lists"
     scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": headers}
-    await create_app(runtime)(
+    await app_on(runtime)(
         cast(Scope, scope | {"query_string": b"", "client": ("127.0.0.1", 1), "server": ("test", 80)}),
         receive,
         send,
