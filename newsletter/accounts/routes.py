@@ -1,7 +1,6 @@
 """``/project``, ``/account``, ``/account/usage`` and ``/audit-log``."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from uuid import UUID
 
 from litestar import Controller, get, patch
@@ -103,8 +102,8 @@ def audit_filters(
     action: FromQuery[str | None] = None,
     subject: FromQuery[str | None] = None,
     key_id: FromQuery[str | None] = None,
-    since: FromQuery[datetime | None] = None,
-    until: FromQuery[datetime | None] = None,
+    since: FromQuery[str | None] = None,
+    until: FromQuery[str | None] = None,
 ) -> AuditFilters:
     return AuditFilters(
         action=without_nul("action", action),

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -41,8 +40,9 @@ class Asked:
     message_id: str | None = None
     email: str | None = None
     tag: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: str | None = None
+    """As the caller wrote it, and so is the other."""
+    until: str | None = None
 
 
 def allow(principal: Principal) -> None:

@@ -1,6 +1,6 @@
 """``/analytics/…``, ``/stats`` and ``/campaigns/{id}/report``."""
 
-from datetime import date, datetime
+from datetime import date
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency, Provide
@@ -28,8 +28,8 @@ def asked_of(
     message_id: FromQuery[str | None] = None,
     email: FromQuery[str | None] = None,
     tag: FromQuery[str | None] = None,
-    since: FromQuery[datetime | None] = None,
-    until: FromQuery[datetime | None] = None,
+    since: FromQuery[str | None] = None,
+    until: FromQuery[str | None] = None,
 ) -> Asked:
     """The events that a page or a file is to hold."""
     return Asked(type, campaign_id, message_id, email, tag, since, until)

@@ -21,6 +21,7 @@ from newsletter.api import examples, raises
 from newsletter.kit.errors import NewsletterError, RateLimited, ValidationFailed
 from newsletter.kit.idempotency import MAX_KEY_LENGTH
 from newsletter.kit.ids import IdField
+from newsletter.kit.paging import MAX_PAGE, MAX_PER_PAGE
 from newsletter.plans.catalogue import CallClass
 
 JSON: TypeAlias = dict[str, Any]
@@ -89,6 +90,8 @@ _PARAMETERS: Final = {
     "version": "The number of a version.",
     "If-Match": "The `version` that you read; 409 `version_conflict` when it has changed since.",
 }
+
+_LIMITS: Final = {"page": MAX_PAGE, "per_page": MAX_PER_PAGE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +245,11 @@ def _parameters(each: Operation, given: Iterable[JSON], known: JSON) -> Iterable
         prefix = _prefix(each, name)
         if prefix is not None:
             schema = TypeAdapter(Annotated[UUID, IdField(prefix)]).json_schema()
-        if name == "per_page":
-            schema |= {"minimum": 1, "maximum": 100}
+        if name in _LIMITS:
+            schema |= {"minimum": 1, "maximum": _LIMITS[name]}
+        if name in ("since", "until"):
+            # Moments come as text (`newsletter.kit.schema.instant`), days as what they are.
+            schema.setdefault("format", "date-time")
         text = _PARAMETERS.get(name, "")
         if place == "path" and prefix is not None:
             text = f"An id that begins with `{prefix}_`."

@@ -1,8 +1,9 @@
 """Turns every error into the one envelope: ``{"error": {code, message, request_id, errors?}}``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from enum import Enum
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import structlog
 from litestar import Request, Response
@@ -32,7 +33,7 @@ from newsletter.kit.errors import (
     UnsupportedMedia,
     ValidationFailed,
 )
-from newsletter.kit.wording import plain
+from newsletter.kit.wording import one_of, plain
 
 # A body may hold a hundred thousand wrong names, each as long as the body: the answer stays short.
 MAX_NAMED: Final = 100
@@ -108,10 +109,31 @@ def _validation(request: AnyRequest, error: ValidationException) -> Answer:
         if field == "data":  # The whole body, which Litestar calls so: missing, or no object.
             fields["body"] = ["must be a JSON object"]
         else:
-            fields.setdefault(field, []).append(plain(str(problem.get("message", "is invalid"))))
+            text = str(problem.get("message", "is invalid"))
+            choices = _choices(request, field) if text.startswith("Invalid enum value") else []
+            fields.setdefault(field, []).append(one_of(choices) if choices else plain(text))
     if not fields:
         fields["body"] = [plain(str(error.detail))]
     return respond(request, ValidationFailed(errors=fields))
+
+
+def _choices(request: AnyRequest, field: str) -> list[str]:
+    """The values that a parameter may have, of the handler or of what it depends on: the framework's
+    message names the bad one alone."""
+    handler = request.scope["route_handler"]
+    provided = (each.parsed_fn_signature for each in handler.resolve_dependencies().values())
+    for signature in (handler.parsed_fn_signature, *provided):
+        if field in signature.parameters:
+            return list(_values(signature.parameters[field].annotation))
+    return []
+
+
+def _values(annotation: object) -> Iterator[str]:
+    """Of an enumeration or a literal, wherever it stands in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        yield from (str(member.value) for member in annotation)
+    for part in get_args(annotation):
+        yield from [part] if get_origin(annotation) is Literal else _values(part)
 
 
 def _client(request: AnyRequest, error: ClientException) -> Answer:

@@ -47,6 +47,8 @@ _SIMPLE_TAG = re.compile(
     + r"\s*\))))*\s*\}\}"
 )
 _LINK_TAG = re.compile(r"\{\{\s*(\w+_url)\s*\}\}")
+# What has more digits than the last character is none; of 4,300 and more Python makes no number.
+_ENDLESS_REFERENCE = re.compile(r"&#[0-9]{100,};?")
 _HTML_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>")
 
 
@@ -233,7 +235,7 @@ def _line(text: str, name: str, limit: int, brief: Brief, known: KnownLinks, fou
     """A subject or preheader as plain text of at most ``limit`` characters."""
     for _ in range(_MAX_ROUNDS):
         before = text
-        text = clean_line(_HTML_TAG.sub("", html.unescape(text)))
+        text = clean_line(_HTML_TAG.sub("", _unescaped(text)))
         text = clean_line(_simple_tags(_without_foreign(text, known, found), brief.fields, found))
         if text == before:
             break
@@ -257,12 +259,16 @@ def _simple_tags(text: str, fields: Collection[str], found: _Findings) -> str:
     found.tags.update(dict.fromkeys(unknown))
 
     def keep(match: re.Match[str]) -> str:
-        if _SIMPLE_TAG.fullmatch(html.unescape(match.group())):
+        if _SIMPLE_TAG.fullmatch(_unescaped(match.group())):
             return match.group()
         found.tags[match.group()[:200]] = None
         return ""
 
     return _TAG.sub(keep, text)
+
+
+def _unescaped(text: str) -> str:
+    return html.unescape(_ENDLESS_REFERENCE.sub("\ufffd", text))
 
 
 def _foreign(text: str, known: KnownLinks) -> list[str]:

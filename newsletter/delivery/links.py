@@ -19,6 +19,7 @@ from functools import lru_cache
 from urllib.parse import quote
 from uuid import UUID
 
+from newsletter.kit.address import with_ascii_host
 from newsletter.kit.tokens import Signer
 
 PREVIEW = "preview"
@@ -121,7 +122,7 @@ class Links:
 
     def click_end(self, mailing_id: UUID, url: str) -> str:
         """How a tracked link to ``url`` ends, the same for all recipients of the mailing."""
-        location = quote(url, safe=_ASCII).encode("ascii")
+        location = quote(with_ascii_host(url), safe=_ASCII).encode("ascii")
         return self._signer.sign("link", location, bound_to=mailing_id.bytes)
 
     def read_unsubscribe(self, token: str) -> MessageRef:

@@ -14,13 +14,35 @@ from newsletter.delivery.links import Links, MessageRef
 
 # ASCII: of all white space HTML has these few, and a no-break space is part of a value.
 _FLAGS = re.IGNORECASE | re.ASCII
+_LINKS = ("a", "area")
+_RAW = ("iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp")
+"""Elements whose text holds no tags but their own end (§13.2.5.2 to 5.4)."""
+_NAMES = "|".join((*_LINKS, *_RAW))
 # Nothing is tried twice, and a tag that never ends takes what is left of the text: however many tags a
 # text begins, it is read once. 500,000 characters of nothing but ``<a `` would take minutes otherwise.
-_ANCHOR = re.compile(
-    r"""(<(a|area)(?=[\s/])"""
-    r"""(?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+|(?=>)))?+)*+(>)?+)""",
-    _FLAGS,
+_ATTRIBUTES = (
+    r"""(?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+|(?=>)))?+)*+"""
 )
+_PASSED_OVER = re.compile(
+    rf"""
+    (?:
+        [^<]++
+      | <!--(?:-?>|(?s:.)*?(?:--!?>|\Z))
+      | <[!?][^>]*+>?+
+      | </(?:[a-z][^\s/>]*+{_ATTRIBUTES}>?+|[^a-z>][^>]*+>?+|>)
+      | <(?!(?:{_NAMES})[\s/>])[a-z](?:
+            [a-z0-9]*+(?:\s++[a-z-]++="[^"]*+")*+/?+>  # As most are written: half of the time.
+          | [^\s/>]*+{_ATTRIBUTES}>?+
+        )
+      | <(?![a-z!?/])
+    )*+
+    """,
+    _FLAGS | re.VERBOSE,
+)
+"""Up to the next tag that matters. What only looks like a link is passed over with the rest: in a comment,
+in an attribute. One expression for all of it takes half of the time of one match a tag (14 kB with 56 links:
+0.4 ms, 0.8 ms)."""
+_OPENING = re.compile(rf"<({_NAMES}){_ATTRIBUTES}(>)?+", _FLAGS)
 _ATTRIBUTE = re.compile(
     r"""([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>"'][^\s>]*+)|(?=>)))?+""", _FLAGS
 )
@@ -34,16 +56,32 @@ def rewrite(document: str, replace: Callable[[str], str]) -> str:
     source, with entities. The plain text of a mail keeps its links: there a reader sees the
     address itself, and a long signed one would say less and look like fraud."""
 
-    def anchor(match: re.Match[str]) -> str:
-        tag, name, end = match.groups()
-        if end is None:
-            return tag  # It never ends, so no reader sees it.
-        for attribute in _ATTRIBUTE.finditer(tag, 1 + len(name)):
-            if attribute[1].lower() == "href":  # Of several the first counts.
-                return _with_value(attribute, replace)
-        return tag
+    pieces: list[str] = []
+    done = place = 0
+    while found := _next(document, place):
+        place = found.end()
+        name = found[1].lower()
+        if found[2] is None:
+            break  # It never ends, so no reader sees it.
+        if name in _LINKS:
+            pieces += document[done : found.start()], _replaced(found[0], name, replace)
+            done = place
+        else:
+            closing = re.compile(rf"</{name}(?=[\s/>])", _FLAGS).search(document, place)
+            place = closing.start() if closing else len(document)
+    return "".join([*pieces, document[done:]])
 
-    return _ANCHOR.sub(anchor, document)
+
+def _next(document: str, place: int) -> re.Match[str] | None:
+    passed = _PASSED_OVER.match(document, place)
+    return _OPENING.match(document, passed.end() if passed else place)
+
+
+def _replaced(tag: str, name: str, replace: Callable[[str], str]) -> str:
+    for attribute in _ATTRIBUTE.finditer(tag, 1 + len(name)):
+        if attribute[1].lower() == "href":  # Of several the first counts.
+            return _with_value(attribute, replace)
+    return tag
 
 
 def _with_value(attribute: re.Match[str], replace: Callable[[str], str]) -> str:

@@ -4,6 +4,7 @@ A hard bounce or a complaint goes the way of one that came back by itself; an un
 through the one function that ends subscriptions. Each function is safe to repeat.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -24,6 +25,7 @@ from newsletter.suppressions.queries import Held, Level
 from newsletter.suppressions.service import Wanted
 
 MAX_EXAMPLES = 10
+_EXAMPLE_CHARS = 320
 
 
 class SuppressionPermanent(Conflict):
@@ -108,7 +110,7 @@ async def suppress_many(
         created += len(places) - len(await queries.there(session, places))
         await _apply(session, principal, part)
     received, invalid = len(raw_rows), len(bad)
-    examples = [str(raw)[:320] for raw in bad[:MAX_EXAMPLES]]
+    examples = [json.dumps(raw, ensure_ascii=False)[:_EXAMPLE_CHARS] for raw in bad[:MAX_EXAMPLES]]
     return BatchResult(received, created, received - created - invalid, invalid, examples)
 
 

@@ -80,7 +80,7 @@ class SuppressionBatchOut(Schema):
     known: int
     invalid: int
     invalid_examples: list[str]
-    """Up to ten, as they were sent."""
+    """Up to ten bad rows, as they were sent, in JSON."""
 
 
 class UnsubscribeCreate(Body):

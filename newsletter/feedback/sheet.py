@@ -16,6 +16,7 @@ from newsletter.suppressions.models import Reason
 from newsletter.suppressions.queries import Level
 
 ROWS_PER_READ = 1_000
+_TOO_MANY = "cells without a column"
 COLUMNS = ("email", "reason", "level", "list_id", "domain", "source", "created_at")
 
 
@@ -88,6 +89,9 @@ def _read(lines: Iterator[list[str]], limit: int) -> Iterator[dict[str, str]]:
         if count > limit:
             raise ValidationFailed.of("body", f"must have at most {limit:,} rows")
         given = {name: cell.strip() for name, cell in zip(names, line, strict=False)}
+        if len(line) > len(names):
+            # No row has such a field, so this one is refused and shown, and no other with it.
+            given[_TOO_MANY] = ",".join(line[len(names) :]) or ","
         cells = {name: sheets.plain(cell) for name, cell in given.items() if cell}
         cells.pop("created_at", None)
         yield cells

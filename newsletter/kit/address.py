@@ -8,6 +8,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import unquote
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field
@@ -93,6 +94,22 @@ def domain_name(text: str) -> str:
         return parse(f"postmaster@{text.strip()}").key.rpartition("@")[2]
     except ValueError:
         raise ValueError("must be a domain such as example.com") from None
+
+
+_WEB = re.compile(r"(https?://(?:[^/?#@]*@)?)([^/?#:@\[\]]+)", re.IGNORECASE)
+
+
+def with_ascii_host(url: str) -> str:
+    """A link to the web with its host as A-labels (RFC 5891), whether it was written in its own letters or
+    percent-encoded (RFC 3986 §3.2.2), which no resolver knows. All else stays as it is."""
+    found = _WEB.match(url)
+    if found is None or (found[2].isascii() and "%" not in found[2]):
+        return url
+    try:
+        host = domain_name(unquote(found[2]))
+    except ValueError:
+        return url
+    return found[1] + host + url[found.end() :]
 
 
 DomainName = Annotated[

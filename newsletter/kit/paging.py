@@ -12,13 +12,15 @@ from newsletter.kit.schema import PageMeta
 
 T = TypeVar("T")
 MAX_PER_PAGE = 100
+MAX_PAGE = 10_000_000
+"""Its first row is still a number that both databases count to."""
 
 
 def check(page: int, per_page: int) -> None:
     """Raises `ValidationFailed` naming both fields at once where both are out of range."""
     errors = {}
-    if page < 1 or page > 10_000_000:
-        errors["page"] = ["must be at least 1"]
+    if not 1 <= page <= MAX_PAGE:
+        errors["page"] = [f"must be between 1 and {MAX_PAGE:,}"]
     if not 1 <= per_page <= MAX_PER_PAGE:
         errors["per_page"] = [f"must be between 1 and {MAX_PER_PAGE}"]
     if errors:

@@ -14,11 +14,15 @@ from newsletter.kit.wording import plain
 T = TypeVar("T")
 
 
+_INSTANT = "must be a date and time with zone, such as 2026-11-21T09:00:00Z (RFC 3339)"
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
 def _written_out(at: object) -> object:
     """Refuses seconds since 1970, which say neither their unit nor that they mean an instant."""
     if isinstance(at, datetime) or (isinstance(at, str) and re.match(r"\d{4}-\d\d-\d\d", at)):
         return at
-    raise ValueError("must be a date and time with zone, such as 2026-11-21T09:00:00Z (RFC 3339)")
+    raise ValueError(_INSTANT)
 
 
 def in_utc(at: datetime) -> datetime:
@@ -29,12 +33,17 @@ def in_utc(at: datetime) -> datetime:
         raise ValueError("must be between the years 1 and 9999 in UTC") from None
 
 
-def instant(field: str, at: datetime | None) -> datetime | None:
-    """A time of the query string, in UTC. Raises `ValidationFailed` for one without a zone."""
-    if at is None:
+def instant(field: str, text: str | None) -> datetime | None:
+    """A time of the query string, in UTC. It comes as text, since the framework would read a bare number
+    as seconds since 1970. Raises `ValidationFailed` for what is no moment with its zone (RFC 3339 §5.6)."""
+    if text is None:
         return None
-    if at.tzinfo is None:
-        raise ValidationFailed.of(field, "must be a date and time with zone, such as 2026-11-21T09:00:00Z")
+    if _RFC3339.fullmatch(text) is None:
+        raise ValidationFailed.of(field, _INSTANT)
+    try:
+        at = datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValidationFailed.of(field, "must be a valid date and time") from None
     try:
         return in_utc(at)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """What is wrong with a field, in the words of JSON and of whoever sent it rather than in Pydantic's."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 _Said: TypeAlias = str | Callable[[re.Match[str]], str]
@@ -31,6 +31,7 @@ _SAYINGS: Final[tuple[tuple[re.Pattern[str], _Said], ...]] = tuple(
         (r"Input should be a valid boolean.*", "must be true or false"),
         (r"Input should be a valid datetime.*", "must be a valid date and time"),
         (r"Input should be a valid date.*", "must be a valid date"),
+        (r"Invalid RFC3339 encoded date", "must be a date, such as 2026-11-21"),
         (r"Input should be greater than or equal to ", "must be at least "),
         (r"Input should be less than or equal to ", "must be at most "),
         (r"Input should be (?:a valid )?", "must be "),
@@ -50,3 +51,9 @@ def plain(message: str) -> str:
             message = pattern.sub(said, message, count=1)
             break
     return " ".join(message.split())
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """In the words that Pydantic has for an enumeration."""
+    *first, last = (f"'{choice}'" for choice in choices)
+    return f"must be {', '.join(first)} or {last}" if first else f"must be {last}"

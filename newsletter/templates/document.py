@@ -7,6 +7,7 @@ from typing import TypeAlias
 import lxml.html
 from lxml import etree
 
+from newsletter.kit.address import with_ascii_host
 from newsletter.templates import footer, merge, mjml, plaintext, styles
 from newsletter.templates.branding import Branding
 from newsletter.templates.escaping import Place
@@ -103,6 +104,10 @@ def _place_in_attributes(element: Element, markers: Markers) -> None:
 
 
 def build_html(document: Element, markers: Markers, known: Mapping[str, str]) -> MergeTemplate:
+    for element in document.iter("a", "area"):
+        # What writes the document percent-encodes whatever is not ASCII, the host included.
+        if (link := element.get("href")) is not None:
+            element.set("href", with_ascii_host(str(link)))
     html = lxml.html.tostring(document, encoding="unicode", doctype="<!doctype html>")
     pieces = markers.pieces(html)
     merge.require_no_stray(

@@ -5,6 +5,8 @@ import re
 from enum import StrEnum
 from urllib.parse import quote
 
+from newsletter.kit.address import with_ascii_host
+
 
 class Place(StrEnum):
     """Where a slot stands; the letter is what the compiled form stores."""
@@ -72,5 +74,5 @@ def escape(value: str, place: Place) -> str:
         return quote(value, safe="")
     if _LINK.match(value) is None:
         return DEAD_LINK
-    link = quote(value, safe=_URL_SAFE)
+    link = quote(with_ascii_host(value), safe=_URL_SAFE)
     return html.escape(link) if place is Place.URL else link

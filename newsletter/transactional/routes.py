@@ -1,7 +1,6 @@
 """``/send``: one mail now, or up to a thousand of them; ``/messages``: what became of each."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
@@ -97,8 +96,8 @@ class MessageController(Controller):
         tag: FromQuery[str | None] = None,
         email: FromQuery[str | None] = None,
         campaign_id: FromQuery[str | None] = None,
-        since: FromQuery[datetime | None] = None,
-        until: FromQuery[datetime | None] = None,
+        since: FromQuery[str | None] = None,
+        until: FromQuery[str | None] = None,
         cursor: FromQuery[str | None] = None,
         per_page: FromQuery[int] = 20,
     ) -> CursorPage[MessageSummary]:

@@ -1,6 +1,5 @@
 """``/webhooks``: endpoints, their deliveries, test calls and replays."""
 
-from datetime import datetime
 from typing import Any
 
 from litestar import Controller, Request, delete, get, patch, post
@@ -221,8 +220,8 @@ class WebhookController(Controller):
         id: FromPath[str],
         status: FromQuery[DeliveryStatus | None] = None,
         event_type: FromQuery[EventType | None] = None,
-        since: FromQuery[datetime | None] = None,
-        until: FromQuery[datetime | None] = None,
+        since: FromQuery[str | None] = None,
+        until: FromQuery[str | None] = None,
         cursor: FromQuery[str | None] = None,
         per_page: FromQuery[int] = 20,
     ) -> CursorPage[DeliverySummary]:

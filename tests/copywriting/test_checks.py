@@ -213,6 +213,13 @@ def test_a_line_is_cut_between_words_and_never_inside_a_tag() -> None:
     assert check("<p>x</p>", subject=subject).subject == ("word " * 14).strip() + "…"
 
 
+@pytest.mark.parametrize("digits", ["1" * 5_000, "0" * 5_000 + "65"])
+def test_a_reference_of_more_digits_than_python_reads_is_no_crash(digits: str) -> None:
+    copy = check(f"<p>A&#{digits};{{{{&#{digits};}}}}</p>", f"Lamps &#{digits}; {{{{ &#{digits}; }}}}")
+    assert_harmless(copy)
+    assert copy.subject == "Lamps \ufffd"
+
+
 def test_a_giant_body_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(Unusable, match="characters"):
         check("word " * 100_000)

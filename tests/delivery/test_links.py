@@ -41,6 +41,21 @@ def test_a_tracked_link_tells_the_message_and_the_address(ref: MessageRef, path:
         assert click.url == url
 
 
+@pytest.mark.parametrize(
+    ("url", "location"),
+    [
+        ("https://münchen.example/straße?q=ä", "https://xn--mnchen-3ya.example/stra%C3%9Fe?q=%C3%A4"),
+        ("https://user@M%C3%BCnchen.example:8080/a", "https://user@xn--mnchen-3ya.example:8080/a"),
+        ("https://例え.テスト?a#b", "https://xn--r8jz45g.xn--zckzah?a#b"),
+        ("https://[2001:db8::1]/ä", "https://[2001:db8::1]/%C3%A4"),
+        ("https://-ä-.example/", "https://-%C3%A4-.example/"),
+    ],
+)
+def test_a_host_of_other_letters_is_followed_by_its_ascii_name(url: str, location: str) -> None:
+    ref = MessageRef(UUID(int=1), 1, None)
+    assert LINKS.read_click(*parts_of(LINKS.tracked(ref, url))).url == location
+
+
 @given(ref=refs)
 def test_the_pixel_tells_the_message(ref: MessageRef) -> None:
     base, _, token = LINKS.opened(ref).rpartition("/")

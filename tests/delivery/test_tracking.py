@@ -30,6 +30,10 @@ def test_an_address_is_read_as_browsers_read_an_attribute(source: str, expected:
     assert tracking.address(source) == expected
 
 
+MSO = '<!--[if mso]><a href="N"><![endif]--><!--[if !mso]><!--><a href="[L]"><!--<![endif]-->'
+OPEN = '<!--><a href="[L]"><!---><a href="[L]"><!-- --!><a href="[L]">'
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -45,6 +49,23 @@ def test_an_address_is_read_as_browsers_read_an_attribute(source: str, expected:
         ("""<a data-href="N" =href="N" href="L">""", """<a data-href="N" =href="N" href="[L]">"""),
         ('<a title=">" href="L">', '<a title=">" href="[L]">'),
         ('<a href="L" href="N">', '<a href="[L]" href="N">'),
+        ('<!-- <a href="N"> --><a href="L">', '<!-- <a href="N"> --><a href="[L]">'),
+        ('<!--[if mso]><a href="N"><![endif]--><!--[if !mso]><!--><a href="L"><!--<![endif]-->', MSO),
+        ('<!--><a href="L"><!---><a href="L"><!-- --!><a href="L">', OPEN),
+        ("""<img alt="<a href='N'>"><a href="L">""", """<img alt="<a href='N'>"><a href="[L]">"""),
+        ("""</p title="<a href='N'>"><a href="L">""", """</p title="<a href='N'>"><a href="[L]">"""),
+        (
+            '<title><a href="N"></titles></title><a href="L">',
+            '<title><a href="N"></titles></title><a href="[L]">',
+        ),
+        (
+            '<style>a{content:"<a href=N>"}</STYLE ><a href=L>',
+            '<style>a{content:"<a href=N>"}</STYLE ><a href="[L]">',
+        ),
+        ('<!doctype html "><?x "><a href="L">', '<!doctype html "><?x "><a href="[L]">'),
+        ('1 < 2 <3 <> </> <a href="L">', '1 < 2 <3 <> </> <a href="[L]">'),
+        ('<!-- <a href="N">', None),
+        ('<script><a href="N">', None),
         ('<a href>x<a href=>y<abbr href="N"><a-b href="N"><img src="N">', None),
         ('<a title="x" href="N"', None),
         ('<a href="N', None),
@@ -60,7 +81,24 @@ def test_what_stays_as_it_was_keeps_its_source() -> None:
 
 
 @pytest.mark.parametrize(
-    "begin", ["<a ", '<a x="', "<a x='", "<a x=", "<a x" + " " * 100, "<a &", "<a x='\" ", "<a =\"'"]
+    "begin",
+    [
+        "<a ",
+        '<a x="',
+        "<a x='",
+        "<a x=",
+        "<a x" + " " * 100,
+        "<a &",
+        "<a x='\" ",
+        "<a =\"'",
+        "<p ",
+        "<!-",
+        "<!--",
+        "<!",
+        "</",
+        "<title>",
+        "<title></title x='>",
+    ],
 )
 def test_tags_that_never_end_are_read_once(begin: str) -> None:
     """Each of them would take minutes if every beginning were read to the end of the text."""

@@ -1,6 +1,7 @@
 """Suppressions as CSV: what goes out comes in, and no cell is a formula."""
 
 import csv
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +83,19 @@ async def test_bad_rows_are_counted_and_fail_no_other(client: Client) -> None:
     assert (done["received"], done["created"], done["invalid"]) == (5, 2, 3)
     [ada] = await client.data("GET", "/subscribers", params={"search": "ada"})
     assert ada["status"] == "unsubscribed"
+
+
+async def test_a_row_with_more_cells_than_columns_is_refused_and_no_other(client: Client) -> None:
+    sheet = (
+        "email,reason\nada@example.com,manual,once,more\nken@example.com,manual,\njoan@example.com,manual\n"
+    )
+    done = await take_in(client, sheet)
+    assert (done["received"], done["created"], done["invalid"]) == (3, 1, 2)
+    assert [json.loads(row)["cells without a column"] for row in done["invalid_examples"]] == [
+        "once,more",
+        ",",
+    ]
+    assert [row[0] for row in (await exported(client))[1:]] == ["joan@example.com"]
 
 
 @pytest.mark.parametrize(

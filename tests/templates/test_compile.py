@@ -313,3 +313,13 @@ def _seconds(mail: Compiled, values: dict[str, str]) -> float:
     start = time.thread_time()
     mail.merge(values)
     return time.thread_time() - start
+
+
+def test_a_host_of_other_letters_stays_one_in_html() -> None:
+    """What writes the document percent-encodes it, which only browsers understand."""
+    link = "https://münchen.example/straße"
+    mail = compiled(
+        f'<p>x <a href="{link}">y</a> <a href="{{{{website}}}}">z</a></p>', fields=frozenset({"website"})
+    )
+    merged = mail.merge({**LINKS, "website": link})
+    assert merged.html.count('href="https://xn--mnchen-3ya.example/stra%C3%9Fe"') == 2
