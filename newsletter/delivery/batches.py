@@ -24,6 +24,7 @@ from newsletter.events import listening
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids, jobs
 from newsletter.kit.db import Database, db_has_settled, db_in, db_now
+from newsletter.kit.prepared import Prepared
 
 log = structlog.get_logger(__name__)
 
@@ -73,14 +74,20 @@ _CLAIM = (
 _IN_RANGE = (Message.mailing_id == bindparam("mailing_id")) & Message.seq.between(
     bindparam("first"), bindparam("last")
 )
-_ORPHANS = select(Message.seq, Message.attempts).where(_IN_RANGE, Message.outcome == Outcome.sending)
-_LEFT = select(func.min(Message.next_attempt_at), func.count(), db_now()).where(
-    _IN_RANGE, Message.outcome.in_(sorted(ledger.OPEN))
+_ORPHANS = Prepared(
+    lambda _: select(Message.seq, Message.attempts).where(_IN_RANGE, Message.outcome == Outcome.sending)
 )
-_WAITING = (
-    select(Batch.id)
-    .where(Batch.mailing_id == bindparam("mailing_id"), Batch.status == BatchStatus.waiting)
-    .limit(1)
+_LEFT = Prepared(
+    lambda _: select(func.min(Message.next_attempt_at), func.count(), db_now()).where(
+        _IN_RANGE, or_(*(Message.outcome == outcome for outcome in sorted(ledger.OPEN)))
+    )
+)
+_WAITING = Prepared(
+    lambda _: (
+        select(Batch.id)
+        .where(Batch.mailing_id == bindparam("mailing_id"), Batch.status == BatchStatus.waiting)
+        .limit(1)
+    )
 )
 
 
@@ -172,14 +179,15 @@ async def finish(session: AsyncSession, books: Books) -> None:
     # Whoever ends one of those that wait asks again. So the row of the mailing, which all its
     # workers would queue for, is locked by the last few alone. (Where that one ends before this
     # commit, the sweeper closes the mailing.)
-    if (await session.execute(_WAITING, {"mailing_id": books.mailing_id})).first() is None:
+    if not await _WAITING.rows(session, mailing_id=books.mailing_id):
         await service.close_if_done(session, books.mailing_id)
 
 
 async def seconds_to_next(session: AsyncSession, claimed: Claim) -> float | None:
     """Seconds until a message of the batch is due, by the database's clock; None: all decided."""
-    values = {"mailing_id": claimed.mailing.id, "first": claimed.first_seq, "last": claimed.last_seq}
-    next_at, count, now = (await session.execute(_LEFT, values)).one()
+    [(next_at, count, now)] = await _LEFT.rows(
+        session, mailing_id=claimed.mailing.id, first=claimed.first_seq, last=claimed.last_seq
+    )
     if not count:
         return None
     return max(0.0, (next_at - now).total_seconds()) if next_at is not None else 0.0
@@ -209,14 +217,13 @@ async def close_forgotten(db: Database) -> int:
 async def _settle_orphans(
     session: AsyncSession, mailing: Mailing, books: Books, batch: Batch
 ) -> list[Decision]:
-    values = {"mailing_id": mailing.id, "first": batch.first_seq, "last": batch.last_seq}
-    left = (await session.execute(_ORPHANS, values)).all()
+    left = await _ORPHANS.rows(session, mailing_id=mailing.id, first=batch.first_seq, last=batch.last_seq)
     decisions = [
         # A second try carries the same Message-ID; after it, nobody tries again.
-        Decision(row.seq, Outcome.deferred, "resent after a crash", retry_after=0, attempt=row.attempts)
-        if mailing.policy is UnknownPolicy.resend_once and row.attempts == 1
-        else Decision(row.seq, Outcome.unknown, ORPHANED, attempt=row.attempts)
-        for row in left
+        Decision(seq, Outcome.deferred, "resent after a crash", retry_after=0, attempt=attempts)
+        if mailing.policy is UnknownPolicy.resend_once and attempts == 1
+        else Decision(seq, Outcome.unknown, ORPHANED, attempt=attempts)
+        for seq, attempts in left
     ]
     if not decisions:
         return []

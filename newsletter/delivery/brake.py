@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.delivery.models import Batch, Mailing, MailingKind, MailingStatus
 from newsletter.kit import jobs
 from newsletter.kit.db import db_now
+from newsletter.kit.prepared import Prepared
 from newsletter.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
@@ -52,17 +53,21 @@ class Limits:
 
 
 # Made once, as both are asked at the end of each batch: see `newsletter.kit.jobs`.
-_RUNNING = select(Mailing.bounce_limit, Mailing.complaint_limit).where(
-    Mailing.id == bindparam("mailing_id"),
-    Mailing.kind == MailingKind.campaign,
-    Mailing.status == MailingStatus.running,
-)
-_SUMS = select(
-    *(
-        func.coalesce(func.sum(column), 0)
-        for column in (Batch.sent, Batch.failed, Batch.bounced, Batch.complained)
+_RUNNING = Prepared(
+    lambda _: select(Mailing.bounce_limit, Mailing.complaint_limit).where(
+        Mailing.id == bindparam("mailing_id"),
+        Mailing.kind == MailingKind.campaign,
+        Mailing.status == MailingStatus.running,
     )
-).where(Batch.mailing_id == bindparam("mailing_id"))
+)
+_SUMS = Prepared(
+    lambda _: select(
+        *(
+            func.coalesce(func.sum(column), 0)
+            for column in (Batch.sent, Batch.failed, Batch.bounced, Batch.complained)
+        )
+    ).where(Batch.mailing_id == bindparam("mailing_id"))
+)
 
 
 async def apply(session: AsyncSession, mailing_id: UUID, settings: DeliverySettings) -> bool:
@@ -70,10 +75,10 @@ async def apply(session: AsyncSession, mailing_id: UUID, settings: DeliverySetti
 
     Safe to call twice and from two workers: one of them finds it running.
     """
-    found = (await session.execute(_RUNNING, {"mailing_id": mailing_id})).one_or_none()
-    if found is None:
+    found = await _RUNNING.rows(session, mailing_id=mailing_id)
+    if not found:
         return False
-    bounce, complaint = found
+    [(bounce, complaint)] = found
     reason = judge(await health(session, mailing_id), limits(bounce, complaint, settings))
     if reason is None:
         return False
@@ -101,7 +106,7 @@ def limits(bounce: float | None, complaint: float | None, settings: DeliverySett
 
 
 async def health(session: AsyncSession, mailing_id: UUID) -> Health:
-    row = (await session.execute(_SUMS, {"mailing_id": mailing_id})).one()
+    [row] = await _SUMS.rows(session, mailing_id=mailing_id)
     sent, failed, bounced, complained = (int(number) for number in row)
     return Health(sent + failed, sent, bounced, complained)
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.models import Mailing, MailingStatus
+from newsletter.kit.prepared import Prepared
 
 LOOK_EVERY = 0.4
 """Seconds between two looks at the mailing, and at who of its readers left, while their mails are on
@@ -33,12 +34,13 @@ BY_STATUS = {MailingStatus.cancelled: Halt.cancelled, MailingStatus.paused: Halt
 
 
 # Made once: each batch in hand asks this several times a second.
-_STATUS = select(Mailing.status).where(Mailing.id == bindparam("mailing_id"))
+_STATUS = Prepared(lambda _: select(Mailing.status).where(Mailing.id == bindparam("mailing_id")))
 
 
 async def asked_for(session: AsyncSession, mailing_id: UUID) -> Halt | None:
     """What a customer, or the mailing's own bounces, asked for."""
-    return BY_STATUS.get((await session.execute(_STATUS, {"mailing_id": mailing_id})).scalar_one())
+    [(status,)] = await _STATUS.rows(session, mailing_id=mailing_id)
+    return BY_STATUS.get(status)
 
 
 async def is_paused(session: AsyncSession, mailing_id: UUID) -> bool:

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, or_, select
 
 from newsletter.audience import queries as audience
 from newsletter.audience.queries import MergeRow
 from newsletter.delivery.batches import Claim
 from newsletter.delivery.models import Message, Outcome
 from newsletter.kit.db import Database, db_now
+from newsletter.kit.prepared import Prepared
 
 PAGE = 512
 """Recipients that are read at once: a range of the key, with one join, instead of two queries for
@@ -35,29 +36,36 @@ class Recipient:
         return self.subscriber_id is None or (self.person is not None and self.person.is_active)
 
 
-_DUE = audience.with_merge_data(
-    select(Message.seq, Message.subscriber_id, Message.address, Message.attempts),
-    Message.subscriber_id,
-    bindparam("project_id"),
-).where(
-    Message.mailing_id == bindparam("mailing_id"),
-    Message.seq > bindparam("after"),
-    Message.seq <= bindparam("last"),
-    Message.outcome.in_([Outcome.pending, Outcome.deferred]),
-    Message.next_attempt_at.is_(None) | (Message.next_attempt_at <= db_now()),
-).order_by(Message.seq).limit(PAGE)  # fmt: skip
+_DUE = Prepared(
+    lambda _: (
+        audience.with_merge_data(
+            select(Message.seq, Message.subscriber_id, Message.address, Message.attempts),
+            Message.subscriber_id,
+            bindparam("project_id"),
+        )
+        .where(
+            Message.mailing_id == bindparam("mailing_id"),
+            Message.seq > bindparam("after"),
+            Message.seq <= bindparam("last"),
+            or_(Message.outcome == Outcome.pending, Message.outcome == Outcome.deferred),
+            Message.next_attempt_at.is_(None) | (Message.next_attempt_at <= db_now()),
+        )
+        .order_by(Message.seq)
+        .limit(PAGE)
+    )
+)
 
 
 async def due(db: Database, claimed: Claim, after: int) -> list[Recipient]:
     """The next `PAGE` of the batch behind the seq ``after``; fewer are the last."""
-    values = {
-        "project_id": claimed.mailing.project_id,
-        "mailing_id": claimed.mailing.id,
-        "after": after,
-        "last": claimed.last_seq,
-    }
     async with db.read() as session:
-        rows = await session.execute(_DUE, values)
+        rows = await _DUE.rows(
+            session,
+            project_id=claimed.mailing.project_id,
+            mailing_id=claimed.mailing.id,
+            after=after,
+            last=claimed.last_seq,
+        )
         return [
             Recipient(seq, subscriber_id, address, attempts, audience.merge_row(*person))
             for seq, subscriber_id, address, attempts, *person in rows

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Dialect,
+    Float,
     Select,
     any_,
     bindparam,
@@ -58,6 +59,7 @@ def pairs(name: str, values: Collection[tuple[object, object]]) -> dict[str, obj
 
 
 _Processor = Callable[[Any], Any]
+_FLOAT8 = 701
 
 
 class Prepared:
@@ -111,7 +113,11 @@ class _Direct:
             if not parameter.required:
                 self._given[name] = parameter.value
         kinds = [column.type.dialect_impl(dialect) for column in statement.selected_columns]
-        processed = [(place, kind, kind.result_processor(dialect, None)) for place, kind in enumerate(kinds)]
+        processed = [
+            # Of numbers the dialect wants to know how the server calls their type; floats are all we have.
+            (place, kind, kind.result_processor(dialect, _FLOAT8 if isinstance(kind, Float) else None))
+            for place, kind in enumerate(kinds)
+        ]
         self._read = [(place, process) for place, _, process in processed if process is not None]
         # Connections of `Direct` read JSON themselves.
         self._read_with_json = [

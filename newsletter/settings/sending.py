@@ -13,7 +13,7 @@ class DeliverySettings(BaseSettings):
 
     model_config = config("DELIVERY_")
 
-    batch_size: int = Field(500, ge=1, le=10_000)
+    batch_size: int = Field(1_000, ge=1, le=10_000)
     """Recipients that one worker takes at once."""
     block_size: int = Field(64, ge=1, le=1_000)
     """Recipients whose outcomes are written in one transaction; a killed process leaves
