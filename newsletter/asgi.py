@@ -24,11 +24,13 @@ from newsletter.audience import queries as audience
 from newsletter.audience.lists import ListUse
 from newsletter.audience.routes.subscribing import PlainCreate
 from newsletter.campaigns import queries as campaigns
+from newsletter.campaigns.routes.campaigns import PlainCampaign
 from newsletter.dashboard.inbox import InboxController
 from newsletter.plans.catalogue import Catalogue
 from newsletter.runtime import Runtime
 from newsletter.settings import LimitSettings
 from newsletter.templates.service import CustomFields
+from newsletter.transactional.routes import PlainMessage, PlainSend
 
 PARTS: Final = (
     *("db", "vault", "signer", "settings", "plans", "intake", "studio", "office", "postbox", "shelf"),
@@ -57,7 +59,15 @@ def create_app(runtime: Runtime, routes: Litestar | None = None) -> ASGIApp:
         {
             Gate: gate,
             Idempotency: Idempotency(runtime.db, runtime.vault),
-            ShortWays: ShortWays({"create_subscriber": PlainCreate(runtime.intake, limits)}),
+            ShortWays: ShortWays(
+                runtime.vault,
+                {
+                    "create_subscriber": PlainCreate(runtime.intake, limits),
+                    "send_mail": PlainSend(runtime.postbox),
+                    "get_message": PlainMessage(runtime.db),
+                    "get_campaign": PlainCampaign(runtime.db),
+                },
+            ),
         },
     )
     arriving = Arrival(gate.around(behind), limits.body_bytes, limits.arrival_seconds)

@@ -12,7 +12,7 @@ from newsletter.kit import idempotency
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError, TooLarge, ValidationFailed
-from newsletter.kit.idempotency import Claim, Once, Stored
+from newsletter.kit.idempotency import Call, Claim, Claims, Once, Stored
 
 SCOPE_KEY = "newsletter_once"
 """Where a call with a key has its `Claim`."""
@@ -22,7 +22,7 @@ class Idempotency:
     """Inside the gate: the key belongs to the project of the caller."""
 
     def __init__(self, db: Database, vault: Vault) -> None:
-        self._db, self._vault = db, vault
+        self._db, self._claims = db, Claims(db, vault)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         key = next((value for name, value in scope["headers"] if name == b"idempotency-key"), None)
@@ -51,7 +51,7 @@ class Idempotency:
         except RequestEntityTooLarge:
             raise TooLarge() from None
         print_ = idempotency.fingerprint(request.method, path, body)
-        return await idempotency.begin(self._db, self._vault, principal.project.id, key, print_)
+        return await self._claims.begin(Call(principal.project.id, key, print_))
 
     async def _carry_out(
         self, claim: Claim, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp

@@ -8,24 +8,28 @@ is encrypted, as it may hold a secret that is shown once.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import Index, delete, or_, select, update
+from sqlalchemy import Index, bindparam, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from newsletter.kit.bulk import plain_table
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Base, Database, db_in, db_now, insert, status_type, text
 from newsletter.kit.errors import Conflict, ValidationFailed
+from newsletter.kit.together import Together
 
 LEASE_SECONDS = 180.0
 """Longer than the longest call, which is a generation with its deadline."""
 KEEP_SECONDS = 24 * 3600.0
 MAX_KEY_LENGTH = 255
+_CLAIMS_AT_ONCE = 500
 
 
 class KeyState(StrEnum):
@@ -79,6 +83,55 @@ def fingerprint(method: str, path: str, body: bytes) -> bytes:
     return hashlib.sha256(b"\0".join((method.encode(), path.encode(), body))).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call with a key, and the fingerprint of what it asks for."""
+
+    project_id: UUID
+    key: str
+    print: bytes
+
+
+# Not told to anybody before the effect is on disk, which is later in the same log: so it need not wait. In
+# the order of the keys: of two processes that claim the same ones, each gets or waits in turn.
+_CLAIM_NEW = f"""
+WITH early AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO idempotency_keys (project_id, key, fingerprint, state, token, lease_until, created_at)
+SELECT new.project_id, new.key, new.fingerprint, '{KeyState.running}', 1,
+    clock_timestamp() + make_interval(secs => {LEASE_SECONDS}), clock_timestamp()
+FROM early CROSS JOIN unnest($1::uuid[], $2::text[], $3::bytea[]) AS new (project_id, key, fingerprint)
+ON CONFLICT DO NOTHING RETURNING project_id, key
+"""  # noqa: S608 - built from words of the code, at import
+
+
+class Claims:
+    """Claims keys for one event loop. On PostgreSQL those of one moment are claimed together: a key that
+    nobody used before took a transaction of its own, with a statement made anew and a wait for the disk."""
+
+    def __init__(self, db: Database, vault: Vault) -> None:
+        self._db, self._vault = db, vault
+        self._new = Together(self._claim_new, most=_CLAIMS_AT_ONCE)
+
+    async def begin(self, call: Call) -> Claim | Stored:
+        """Claims the key, or returns what is stored. Raises `KeyReused` or `InProgress`."""
+        if self._db.direct is not None and await self._new(call):
+            return Claim(call.project_id, call.key, 1)
+        return await begin(self._db, self._vault, call.project_id, call.key, call.print)
+
+    async def _claim_new(self, calls: Sequence[Call]) -> Sequence[bool]:
+        assert self._db.direct is not None
+        first = {(call.project_id, call.key): call for call in reversed(calls)}
+        wanted = [first[key] for key in sorted(first)]
+        rows = await self._db.direct.rows(
+            _CLAIM_NEW,
+            [call.project_id for call in wanted],
+            [call.key for call in wanted],
+            [call.print for call in wanted],
+        )
+        claimed = {id(first[project_id, key]) for project_id, key in rows}
+        return [id(call) in claimed for call in calls]
+
+
 async def begin(db: Database, vault: Vault, project_id: UUID, key: str, print_: bytes) -> Claim | Stored:
     """Claims the key, or returns what is stored. Raises `KeyReused` or `InProgress`."""
     async with db.unit_of_work() as session:
@@ -120,26 +173,33 @@ async def begin(db: Database, vault: Vault, project_id: UUID, key: str, print_: 
     return Stored(found.status, vault.decrypt(found.answer, _context(project_id, key)))
 
 
+# Made once: each call with a key waits for it.
+_KEYS = plain_table(IdempotencyKey)
+_ANSWER = (
+    update(_KEYS)
+    .where(
+        _KEYS.c.project_id == bindparam("project"),
+        _KEYS.c.key == bindparam("claimed"),
+        _KEYS.c.token == bindparam("held"),
+    )
+    .values(state=KeyState.answered, status=bindparam("said"), answer=bindparam("sealed"))
+    .returning(_KEYS.c.token)
+)
+
+
 async def answer(session: AsyncSession, vault: Vault, claim: Claim, status: int, body: bytes) -> None:
     """Stores the answer in the transaction of the effect.
 
     Raises `InProgress` when the lease was lost to another call: the effect is rolled back.
     """
-    statement = (
-        update(IdempotencyKey)
-        .where(
-            IdempotencyKey.project_id == claim.project_id,
-            IdempotencyKey.key == claim.key,
-            IdempotencyKey.token == claim.token,
-        )
-        .values(
-            state=KeyState.answered,
-            status=status,
-            answer=vault.encrypt(body, _context(claim.project_id, claim.key)),
-        )
-        .returning(IdempotencyKey.token)
-    )
-    if (await session.execute(statement)).first() is None:
+    values = {
+        "project": claim.project_id,
+        "claimed": claim.key,
+        "held": claim.token,
+        "said": status,
+        "sealed": vault.encrypt(body, _context(claim.project_id, claim.key)),
+    }
+    if (await session.execute(_ANSWER, values)).first() is None:
         raise InProgress(retry_after=1)
 
 

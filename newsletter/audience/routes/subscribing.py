@@ -1,5 +1,6 @@
 """How subscribers come in: one by one, put, or many at a time."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from uuid import UUID
 
@@ -154,8 +155,13 @@ class PlainCreate:
     def __init__(self, intake: Intake, limits: LimitSettings) -> None:
         self._intake, self._limits = intake, limits
 
-    async def __call__(self, principal: Principal, body: bytes) -> tuple[int, bytes] | None:
-        """Status and body; None for a body in which something is wrong."""
+    async def __call__(
+        self, principal: Principal, path: Mapping[str, str], body: bytes, once: Once
+    ) -> tuple[int, bytes] | None:
+        """Status and body; None for a body in which something is wrong, and for a call with a key, which
+        has a transaction of its own."""
+        if once.is_wanted:
+            return None
         try:
             data = SubscriberCreate.model_validate(decode_json(body), strict=False)
         except (SerializationException, ValueError, RecursionError):

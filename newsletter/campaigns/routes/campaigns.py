@@ -1,6 +1,7 @@
 """``/campaigns``."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -223,6 +224,21 @@ async def _check_reader(session: AsyncSession, principal: Principal, subscriber_
     row = await audience.find_subscriber(session, principal.project, subscriber_id)
     if row is not None and not principal.may_use_list(row.list_id):
         raise Forbidden("This key is restricted to other lists.")
+
+
+class PlainCampaign:
+    """`CampaignController.read` past the framework (`api.short`)."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def __call__(
+        self, principal: Principal, path: Mapping[str, str], body: bytes, once: Once
+    ) -> tuple[int, bytes] | None:
+        async with self._db.read() as session:
+            campaign = await campaign_to_read(session, principal, path["campaign_id"])
+            out = Data[CampaignOut](data=await queries.shown(session, campaign))
+        return 200, out.model_dump_json().encode()
 
 
 async def _checked_changes(
