@@ -38,7 +38,7 @@ from newsletter.delivery.models import (
     Role,
     UnknownPolicy,
 )
-from newsletter.delivery.rounds import SUPPRESSED
+from newsletter.delivery.rounds import SUPPRESSED, UNSUBSCRIBED
 from newsletter.delivery.service import Sender, close_if_done, reserve_mails
 from newsletter.events import listening
 from newsletter.kit import clock, ids, jobs, prepared
@@ -239,7 +239,7 @@ async def _blocked(session: AsyncSession, project: Project, items: Sequence[Item
         found |= {(origin, key): f"{SUPPRESSED}: {reason}" for key, reason in held.items()}
         if origin.purpose is Purpose.marketing:
             for key in await audience.left_everything(session, project, keys):
-                found.setdefault((origin, key), f"{SUPPRESSED}: unsubscribe")
+                found.setdefault((origin, key), UNSUBSCRIBED)
     return found
 
 

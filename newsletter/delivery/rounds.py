@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
@@ -33,6 +33,8 @@ from newsletter.suppressions import queries as suppressions
 from newsletter.tallies import service as tallies
 
 SUPPRESSED = "the address is suppressed"
+UNSUBSCRIBED = f"{SUPPRESSED}: unsubscribe"
+"""Of who left after the audience was frozen, and of whom nothing else is known."""
 LEFT = "no longer subscribed"
 WITHDRAWN = "withdrawn before it was begun"
 
@@ -100,25 +102,23 @@ async def _write(session: AsyncSession, books: Books, gate: Gate, decisions: Seq
 
 async def judge(session: AsyncSession, books: Books, gate: Gate, wanted: Collection[int]) -> list[Decision]:
     """Who of these must not be mailed after all."""
-    is_suppressed = suppressions.is_suppressed(
-        Message.address_key,
-        gate.project_id,
-        gate.list_id,
-        gate.sender_domain,
-        is_marketing=gate.purpose is Purpose.marketing,
-    )
+    levels = (Message.address_key, gate.project_id, gate.list_id, gate.sender_domain)
+    is_suppressed = suppressions.is_suppressed(*levels, is_marketing=gate.purpose is Purpose.marketing)
+    # Whether there is more against mailing them than that they left.
+    is_refused = suppressions.is_suppressed(*levels, is_marketing=False)
     if gate.purpose is Purpose.marketing and gate.list_id is None:
         # A single mail is to nobody's subscription; who left every list since it was asked for gets none.
         is_suppressed |= audience.has_left(Message.address_key, gate.project_id)
     has_left = Message.subscriber_id.is_not(None) & ~audience.is_active(Message.subscriber_id)
     is_erased = ~Message.address.contains("@")
-    statement = select(Message.seq, is_suppressed, has_left | is_erased).where(
-        *ledger.numbered(books.mailing_id, wanted)
+    reason = case(
+        (is_suppressed & is_refused, SUPPRESSED), (is_suppressed, UNSUBSCRIBED), (has_left | is_erased, LEFT)
     )
+    statement = select(Message.seq, reason).where(*ledger.numbered(books.mailing_id, wanted))
     return [
-        Decision(seq, Outcome.suppressed, SUPPRESSED) if suppressed else Decision(seq, Outcome.skipped, LEFT)
-        for seq, suppressed, gone in await session.execute(statement)
-        if suppressed or gone
+        Decision(seq, Outcome.skipped if why == LEFT else Outcome.suppressed, why)
+        for seq, why in await session.execute(statement)
+        if why is not None
     ]
 
 
@@ -222,8 +222,10 @@ judged AS MATERIALIZED (
 opened AS (
     UPDATE messages m
     SET outcome = j.outcome, next_attempt_at = NULL,
-        reason = CASE j.outcome WHEN 'suppressed' THEN '{SUPPRESSED}' WHEN 'skipped' THEN '{LEFT}'
-            ELSE m.reason END,
+        reason = CASE j.outcome WHEN 'suppressed' THEN
+                CASE WHEN {suppressions.suppressed_sql("m.address_key", "$7", "false")} THEN '{SUPPRESSED}'
+                ELSE '{UNSUBSCRIBED}' END
+            WHEN 'skipped' THEN '{LEFT}' ELSE m.reason END,
         decided_at = CASE j.outcome WHEN 'sending' THEN NULL ELSE clock_timestamp() END,
         attempts = m.attempts + (j.outcome = 'sending' AND m.outcome <> 'sending')::int
     FROM judged j

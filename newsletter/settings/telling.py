@@ -56,6 +56,9 @@ class WebhookSettings(BaseSettings):
     disable_after_days: float = Field(5, gt=0, le=90)
     """Days of nothing but failures after which an endpoint is switched off; its ``disabled_reason``
     then says so."""
+    notice_hours: float = Field(24, ge=0, le=8_760)
+    """Hours within which the account's owner gets one mail at most that an endpoint was switched off,
+    however often it is switched on again meanwhile."""
     secret_overlap_hours: int = Field(24, ge=0, le=720)
     """Hours that the old secret goes on to sign after it was rotated, where the call says nothing."""
 

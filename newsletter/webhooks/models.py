@@ -55,7 +55,9 @@ class Endpoint(Base):
     owner_message_id: Mapped[str | None] = mapped_column(text(40))
     """The message that told the account's owner so."""
     owner_untold_code: Mapped[str | None] = mapped_column(text(60))
-    """Why nobody could be told: the code of what sending lacks."""
+    """Why nobody was told: the code of what sending lacks, or that it was told a short while ago."""
+    owner_told_at: Mapped[datetime | None]
+    """When the last such mail was written, whatever became of the endpoint since."""
     consecutive_failures: Mapped[int] = mapped_column(default=0)
     failing_since: Mapped[datetime | None]
     """When the first of these failed."""

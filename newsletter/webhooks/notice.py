@@ -1,6 +1,7 @@
 """Tells an account's owner that an endpoint was switched off: a single mail of the project, on its way as
 any other."""
 
+from datetime import timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from newsletter.accounts.project import Profile, Project
 from newsletter.delivery import posting, senders
 from newsletter.delivery.posting import Item, Origin, Recipient, Writing
 from newsletter.delivery.service import Sender
-from newsletter.kit import address, ids
+from newsletter.kit import address, ids, prepared
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError
 from newsletter.providers.base import Purpose
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 TAG = "webhook-disabled"
 """By which these mails are found and counted."""
+TOLD_RECENTLY = "told_recently"
+"""Stands for the code of what is missing."""
 _SUBJECT = "A webhook endpoint was switched off: {{host}}"
 _TEXT = """\
 The project "{{project}}" has a webhook endpoint that is not called any more:
@@ -45,8 +48,9 @@ _WHY = {
 
 
 async def tell_owner(db: Database, settings: Settings, endpoint_id: UUID) -> None:
-    """Once for each time that the endpoint was switched off; safe to run twice. Where the project cannot
-    send, the endpoint says what is missing, and so does the log of the process."""
+    """Once for each time that the endpoint was switched off, and once in ``notice_hours`` at most: who only
+    switches it on again, while it answers 410, gets no mail each time. Safe to run twice. Where the project
+    cannot send, the endpoint says what is missing, and so does the log of the process."""
     async with db.unit_of_work() as session:
         endpoint = await session.get(Endpoint, endpoint_id, with_for_update=True)
         if endpoint is None or endpoint.disabled_reason is None:
@@ -56,9 +60,15 @@ async def tell_owner(db: Database, settings: Settings, endpoint_id: UUID) -> Non
         project = await accounts.project_by_id(session, endpoint.project_id)
         if project is None:
             return
+        now = await prepared.now(session)
+        interval = timedelta(hours=settings.webhooks.notice_hours)
+        if endpoint.owner_told_at is not None and now - endpoint.owner_told_at < interval:
+            endpoint.owner_untold_code = TOLD_RECENTLY
+            return
         try:
             reason = DisabledReason(endpoint.disabled_reason)
             endpoint.owner_message_id = await _post(session, project, endpoint, reason, settings)
+            endpoint.owner_told_at = now
         except NewsletterError as error:
             endpoint.owner_untold_code = error.code
             log.warning(

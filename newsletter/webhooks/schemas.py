@@ -94,7 +94,8 @@ class EndpointOut(Schema):
     owner_message_id: str | None
     """The mail that told the account's owner that it was switched off: `GET /messages/{id}`."""
     owner_untold_code: str | None
-    """Why there is no such mail: what sending lacks, such as ``sending_server_missing``."""
+    """Why there is no such mail: what sending lacks, such as ``sending_server_missing``, or ``told_recently``
+    where the owner had one of this endpoint a short while ago."""
     consecutive_failures: int
     """Failed calls since the last one that was acknowledged."""
     created_at: Time

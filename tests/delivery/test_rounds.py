@@ -97,14 +97,14 @@ class Path:
         async with self.db.unit_of_work() as session:
             return await rounds._step_by_step(session, books, self.gate, decisions, wanted)
 
-    async def suppress(self, seq: int) -> None:
+    async def suppress(self, seq: int, reason: Reason = Reason.complaint) -> None:
         async with self.db.unit_of_work() as session:
             await suppressing.suppress(
                 session,
                 project_id=self.project.id,
                 scope=suppressions.list_scope(ids.private("lst", self.sent.list_id)),
                 address_keys=[(await self.sent.messages())[seq - 1].address_key],
-                reason=Reason.complaint,
+                reason=reason,
                 source="test",
             )
 
@@ -139,6 +139,7 @@ async def story(path: Path) -> list[object]:
     told += [opened, await rows(path.sent)]
     await path.suppress(10)
     await path.leave(11)
+    await path.suppress(11, Reason.unsubscribe)
     await path.erase(12)
     await path.leave(13)
     await path.write_to_the_address(13)
@@ -194,10 +195,12 @@ async def test_the_steps_of_a_round_do_what_is_promised(make_path: Any) -> None:
     outcomes = [row["outcome"].value for row in (await rows(path.sent))["messages"]]
     assert outcomes[:15] == [
         *("sent", "failed", "sent", "unknown", "sending", "pending", "sending", "sent", "skipped"),
-        *("suppressed", "skipped", "skipped", "sending", "pending", "pending"),
+        *("suppressed", "suppressed", "skipped", "sending", "pending", "pending"),
     ]
+    reasons = [row["reason"] for row in (await rows(path.sent))["messages"]]
+    assert reasons[8:12] == [rounds.LEFT, rounds.SUPPRESSED, rounds.UNSUBSCRIBED, rounds.LEFT]
     [batch, _] = (await rows(path.sent))["batches"]
-    assert [batch[name] for name in ("sent", "failed", "suppressed", "skipped", "unknown")] == [3, 1, 1, 3, 1]
+    assert [batch[name] for name in ("sent", "failed", "suppressed", "skipped", "unknown")] == [3, 1, 2, 2, 1]
     [mails] = [row for row in (await rows(path.sent))["plan_counters"] if row["resource"] == "mails"]
     assert (mails["used"], mails["reserved"]) == (4, 11)
     tallies = (await rows(path.sent))["tallies"]
@@ -206,8 +209,8 @@ async def test_the_steps_of_a_round_do_what_is_promised(make_path: Any) -> None:
         (Metric.sent, SERVER): 1,
         (Metric.sent, None): 2,
         (Metric.failed, SERVER): 1,
-        (Metric.suppressed, None): 1,
-        (Metric.skipped, None): 3,
+        (Metric.suppressed, None): 2,
+        (Metric.skipped, None): 2,
         (Metric.unknown, None): 1,
     }
 

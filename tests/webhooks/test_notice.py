@@ -91,18 +91,37 @@ async def test_days_of_failures_are_told_and_again_when_it_is_switched_off_again
 ) -> None:
     path = await registered(live, receiver)
     receiver.otherwise = Reply(500)
+    hours = timedelta(hours=runtime.settings.webhooks.notice_hours)
     for turn in (1, 2):
         await subscribe(live, f"ada{turn}@example.com")
         await run_due(runtime)
         days = timedelta(days=runtime.settings.webhooks.disable_after_days)
         async with runtime.db.unit_of_work() as session:
-            await session.execute(update(Endpoint).values(failing_since=clock.now() - days))
+            since = {"failing_since": clock.now() - days, "owner_told_at": Endpoint.owner_told_at}
+            if turn == 2:
+                since["owner_told_at"] = clock.now() - hours
+            await session.execute(update(Endpoint).values(since))
         await make_due(runtime)
         await run_due(runtime)
         assert smtp_sink.recipients == [OWNER] * turn
         assert "acknowledged none of its calls" in smtp_sink.received[-1].parsed.get_content()
         shown: Any = await live.data("PATCH", path, json={"is_active": True})
         assert (shown["disabled_at"], shown["owner_message_id"]) == (None, None)
+
+
+async def test_who_switches_an_endpoint_on_again_and_again_gets_one_mail(
+    live: Client, runtime: Runtime, receiver: Receiver, smtp_sink: Sink
+) -> None:
+    path = await registered(live, receiver)
+    receiver.otherwise = Reply(410)
+    for turn in range(3):
+        await subscribe(live, f"ada{turn}@example.com")
+        await run_due(runtime)
+        shown = await live.data("GET", path)
+        assert shown["disabled_reason"] == "gone"
+        assert shown["owner_untold_code"] == ("told_recently" if turn else None)
+        await live.data("PATCH", path, json={"is_active": True})
+    assert smtp_sink.recipients == [OWNER]
 
 
 async def test_who_switches_an_endpoint_off_is_not_told_so(
