@@ -73,7 +73,7 @@ async def _delivered(endpoints: int, rounds: int) -> Measured:
             ours, bare = [], []
             for _ in range(rounds + 1):
                 ours.append(await _ours(runtime, project, DELIVERIES // endpoints))
-                bare.append(await _bare(url, settings.webhooks.threads))
+                bare.append(await _bare(url, settings.webhooks.calls_at_once))
         finally:
             await runtime.aclose()
     # The first round fills caches.

@@ -6,6 +6,7 @@ from newsletter.kit import jobs
 from newsletter.kit.db import db_now
 from newsletter.kit.jobs import Job, JobStatus
 from newsletter.runtime import Runtime
+from newsletter.webhooks.models import Endpoint, WebhookDelivery
 from workers.registry import handlers
 
 MAX_ROUNDS = 1_000
@@ -28,8 +29,11 @@ async def run_due(runtime: Runtime, *, but: str | None = None) -> list[str]:
 
 
 async def make_due(runtime: Runtime) -> None:
-    """Lets waiting jobs be due now, in place of waiting for their time."""
+    """Lets waiting jobs, and calls of endpoints, be due now, in place of waiting for their time."""
+    scheduled = WebhookDelivery.next_attempt_at.is_not(None)
     async with runtime.db.unit_of_work() as session:
+        await session.execute(update(WebhookDelivery).where(scheduled).values(next_attempt_at=db_now()))
+        await session.execute(update(Endpoint).values(rests_until=None))
         await session.execute(update(Job).where(Job.status == JobStatus.queued).values(run_at=db_now()))
 
 

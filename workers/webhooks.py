@@ -1,4 +1,4 @@
-"""Jobs of the webhooks: fan out events, group them, make one call, deliver once more, tell the owner."""
+"""Jobs of the webhooks: fan out events, group them, deliver, deliver once more, tell the owner."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +7,12 @@ from uuid import UUID
 from newsletter.kit.jobs import Handler
 from newsletter.runtime import Runtime
 from newsletter.webhooks import delivering, fanning, notice, replaying
+from newsletter.webhooks.delivering import Tools
 
 
 def handlers(runtime: Runtime) -> dict[str, Handler]:
+    tools = Tools(runtime.db, runtime.egress, runtime.vault, runtime.settings.webhooks, runtime.is_stopping)
+
     async def fan_out(payload: Mapping[str, Any]) -> None:
         event_ids = [UUID(event_id) for event_id in payload["event_ids"]]
         await fanning.fan_out(runtime.db, event_ids, runtime.settings.webhooks.group_seconds)
@@ -20,15 +23,8 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
     async def replay(payload: Mapping[str, Any]) -> None:
         await replaying.replay_next(runtime.db, payload)
 
-    async def attempt(payload: Mapping[str, Any]) -> None:
-        await delivering.attempt(
-            runtime.db,
-            runtime.egress,
-            runtime.vault,
-            runtime.settings.webhooks,
-            UUID(payload["delivery_id"]),
-            payload["number"],
-        )
+    async def deliver(payload: Mapping[str, Any]) -> None:
+        await delivering.deliver(tools, UUID(payload["endpoint_id"]), UUID(payload["job_id"]))
 
     async def tell_owner(payload: Mapping[str, Any]) -> None:
         await notice.tell_owner(runtime.db, runtime.settings, UUID(payload["endpoint_id"]))
@@ -36,7 +32,7 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
     return {
         "webhooks.fan_out": Handler(fan_out),
         "webhooks.gather": Handler(gather, max_errors=None),
-        "webhooks.attempt": Handler(attempt, max_errors=None),
+        "webhooks.deliver": Handler(deliver, max_errors=None),
         "webhooks.replay": Handler(replay),
         "webhooks.tell_owner": Handler(tell_owner),
     }

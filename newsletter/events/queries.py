@@ -31,9 +31,13 @@ class Logged:
     """The public id of the message that it is about."""
 
 
-async def by_ids(session: AsyncSession, event_ids: Sequence[UUID]) -> list[Logged]:
+_COLUMNS = (Event.id, Event.project_id, Event.type, Event.data, Event.created_at, Event.message_id)
+_BY_IDS = Prepared(lambda among: select(*_COLUMNS).where(among(Event.id, "ids")).order_by(Event.id))
+
+
+async def by_ids(session: AsyncSession, event_ids: Collection[UUID]) -> list[Logged]:
     """For jobs, which carry ids; in the order in which the events happened."""
-    return await _read(session, Event.id.in_(event_ids))
+    return [Logged(*row) for row in await _BY_IDS.rows(session, ids=list(event_ids))]
 
 
 _COLUMNS = (Event.id, Event.project_id, Event.type, Event.data, Event.created_at, Event.message_id)

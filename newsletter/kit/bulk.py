@@ -36,6 +36,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import column as sql_column
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
@@ -106,7 +107,8 @@ async def insert_all(session: AsyncSession, tables: Sequence[tuple[type[Base], R
 
 
 async def insert_missing(session: AsyncSession, table: type[Base], rows: Rows) -> set[UUID]:
-    """Writes the rows whose ``id`` is not there yet, and returns the ids of those it wrote."""
+    """Writes the rows that are not there yet, by their ``id`` or whatever else is unique, and returns the
+    ids of those it wrote."""
     if not rows:
         return set()
     connection = await session.connection()
@@ -117,8 +119,8 @@ async def insert_missing(session: AsyncSession, table: type[Base], rows: Rows) -
         there = set((await connection.execute(known)).scalars())
         missing = [row for row in rows if row["id"] not in there]
         if missing:
-            await connection.execute(insert(plain), missing)
-        return {row["id"] for row in missing if isinstance(row["id"], UUID)}
+            await connection.execute(sqlite.insert(plain).on_conflict_do_nothing(), missing)
+        return set((await connection.execute(known)).scalars()) - there
     ending = " ON CONFLICT DO NOTHING RETURNING id"
     written = await _execute(connection, _insert_statement, plain, rows, ending)
     return {UUID(int=found.int) for found in written.scalars()}

@@ -48,6 +48,10 @@ class EgressFailed(Exception):
     """The call was tried and got no answer."""
 
 
+class EgressTimedOut(EgressFailed):
+    """It got none in all the time that it had."""
+
+
 async def resolve(host: str, port: int) -> Sequence[str]:
     """The addresses that this machine knows a name by. Raises `OSError`."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -115,8 +115,9 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What a job does. ``max_errors`` bounds how often it may raise before it is dead; None:
-    it is tried for ever. That the database was away is no error of the job's.
+    """What a job does with its payload, to which the job's own id is added as ``job_id``. ``max_errors``
+    bounds how often it may raise before it is dead; None: it is tried for ever. That the database was
+    away is no error of the job's.
 
     ``has_own_lease``: what it works on is leased to it besides, and renewed with each of its writes. So
     that lease outlives the job's when the database is away for longer, and it alone says whether the
@@ -196,6 +197,17 @@ def rows(
     return made
 
 
+async def enqueue_each(session: AsyncSession, name: str, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+    """`enqueue` of many jobs of one kind, due now, each under the key that it is given by."""
+    if not payloads:
+        return
+    now = await prepared.now(session)
+    # In one order, so that of two who enqueue the same none waits for the other twice.
+    rows = [_row(name, payloads[key], None, now) | {"unique_key": key} for key in sorted(payloads)]
+    written = await bulk.insert_missing(session, Job, rows)
+    _ring_after_commit(session, [Ring(row["id"], name) for row in rows if row["id"] in written])
+
+
 def _row(
     name: str, payload: Mapping[str, Any], run_at: datetime | None, now: datetime | db_now
 ) -> dict[str, Any]:
@@ -245,7 +257,7 @@ async def run(db: Database, job_id: UUID, handlers: Mapping[str, Handler], lease
     with structlog.contextvars.bound_contextvars(job=claimed.name, job_id=str(job_id)):
         try:
             async with keep_alive(lease / 3, renew):
-                again = await handler.run(claimed.payload)
+                again = await handler.run({**claimed.payload, "job_id": str(job_id)})
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -273,6 +285,7 @@ _CLAIM = (
     .returning(Job)
     .execution_options(synchronize_session=False)
 )
+_QUEUED = {"status": JobStatus.queued, "lease_until": None, "rung_at": None}
 _MINE = (Job.id == bindparam("job_id")) & (Job.token == bindparam("held"))
 _RENEW = update(Job).where(_MINE).values(lease_until=db_in(bindparam("lease", type_=Float))).returning(Job.id)
 _DELETE = delete(Job).where(_MINE).execution_options(synchronize_session=False)
@@ -298,13 +311,7 @@ async def _done(db: Database, job: Job, again: Again | None) -> None:
             if again is None:
                 await session.execute(_DELETE, mine)
             else:
-                later = {
-                    "status": JobStatus.queued,
-                    "run_at": db_in(again.seconds),
-                    "rung_at": None,
-                    "lease_until": None,
-                    "attempts": 0,
-                }
+                later = {**_QUEUED, "run_at": db_in(again.seconds), "attempts": 0}
                 await session.execute(update(Job).where(_MINE).values(later), mine)
 
     await insist(write, seconds=PATIENCE)
@@ -376,11 +383,7 @@ async def ring_due(db: Database, bell: Bell, limit: int = 500) -> int:
 async def free_all(db: Database) -> None:
     """Ends every lease: for a start of the embedded mode, where no other process is at work."""
     async with db.unit_of_work() as session:
-        await session.execute(
-            update(Job)
-            .where(Job.status == JobStatus.running)
-            .values(status=JobStatus.queued, lease_until=None, rung_at=None)
-        )
+        await session.execute(update(Job).where(Job.status == JobStatus.running).values(_QUEUED))
 
 
 async def counts(session: AsyncSession) -> dict[str, int]:

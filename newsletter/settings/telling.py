@@ -46,8 +46,11 @@ class WebhookSettings(BaseSettings):
     """Private networks that endpoints may live in, as a JSON list: ``["10.1.0.0/16"]``."""
     allowed_ports: tuple[int, ...] = (80, 443)
     """Ports that endpoints may use, besides any port inside ``allowed_ranges``."""
-    threads: int = Field(8, ge=1, le=64)
-    """Calls that one worker process makes at the same time."""
+    threads: int = Field(32, ge=1, le=256)
+    """Endpoints that one worker process calls at the same time. One that hangs takes one of these, so
+    only so many of them at once can hold back others."""
+    calls_at_once: int = Field(8, ge=1, le=64)
+    """Calls that one endpoint gets at the same time."""
     kept_answer_bytes: int = Field(500, ge=0, le=4000)
     """The first bytes of an answer that are kept and shown with the call. Those from
     ``allowed_ranges`` never are: nobody may read a private network through us."""

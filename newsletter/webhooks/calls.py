@@ -12,7 +12,7 @@ from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids
 from newsletter.kit.crypto import Undecryptable, Vault
 from newsletter.kit.db import Database, JSONObject
-from newsletter.kit.http import EgressFailed, EgressRefused, GuardedClient
+from newsletter.kit.http import EgressFailed, EgressRefused, EgressTimedOut, GuardedClient
 from newsletter.webhooks import queries, samples, schedule, service, signing
 from newsletter.webhooks.models import Endpoint, SignatureStyle
 
@@ -29,6 +29,7 @@ class Target:
     sealed_secrets: tuple[bytes, ...]
     """Those that are valid now, the newest first."""
     is_grouped: bool
+    """Whether it wants even one event as a group."""
 
     @classmethod
     def of(cls, row: Endpoint) -> Self:
@@ -63,6 +64,8 @@ class Call:
     """What the call was made with, besides what every HTTP client sends."""
     answer: str | None = None
     """The first bytes of what it said; None from a private network."""
+    is_unanswered: bool = False
+    """The endpoint said nothing in all the time that it had."""
 
     @property
     def is_acknowledged(self) -> bool:
@@ -86,9 +89,9 @@ async def call(
     at, started = clock.now(), time.perf_counter()
     headers: dict[str, str] = {}
 
-    def failed(error: str) -> Call:
+    def failed(error: str, *, is_unanswered: bool = False) -> Call:
         elapsed_ms = round((time.perf_counter() - started) * 1000)
-        return Call(at, elapsed_ms, error=error[:500], headers=headers)
+        return Call(at, elapsed_ms, error=error[:500], headers=headers, is_unanswered=is_unanswered)
 
     body = content(target, notices)
     try:
@@ -96,19 +99,20 @@ async def call(
     except Undecryptable:
         return failed("The endpoint's secret cannot be read with the keys of this installation.")
     lead = notices[0]
+    is_group = _is_group(target, notices)
     headers |= signing.sign(
         target.style,
         secrets,
-        _call_id(lead) if target.is_grouped else ids.public("evt", lead.event_id),
+        _call_id(lead) if is_group else ids.public("evt", lead.event_id),
         ids.public("whd", lead.delivery_id),
-        signing.GROUP if target.is_grouped else lead.event_type,
+        signing.GROUP if is_group else lead.event_type,
         int(at.timestamp()),
         body,
     )
     try:
         answer = await egress.post(target.url, content=body, headers=headers)
     except (EgressRefused, EgressFailed) as error:
-        return failed(str(error))
+        return failed(str(error), is_unanswered=isinstance(error, EgressTimedOut))
     is_shown = answer.is_public and kept_bytes > 0
     return Call(
         at,
@@ -134,10 +138,15 @@ def content(target: Target, notices: Sequence[Notice]) -> bytes:
         )
         for each in notices
     ]
-    if not target.is_grouped:
+    if not _is_group(target, notices):
         return signing.payload(bodies[0])
     project_id = ids.public("prj", notices[0].project_id)
     return signing.payload(signing.group(_call_id(notices[0]), project_id, bodies))
+
+
+def _is_group(target: Target, notices: Sequence[Notice]) -> bool:
+    """A group stays one when it is called again, whatever the endpoint wants by now."""
+    return target.is_grouped or len(notices) > 1
 
 
 def _call_id(lead: Notice) -> str:

@@ -1,193 +1,221 @@
-"""One call of an endpoint, from its job to the books: attempt, retry, dead letter.
+"""The turn of an endpoint: what is due there is called side by side, and what became of it written in sets.
 
-A delivery is ``pending`` until its first call and again after a replay, ``retrying`` after a
-failed one, and in the end ``succeeded`` or ``exhausted`` (the dead letter).
-
-An endpoint may get a call twice with one ``webhook-id``: a process that dies after the call
-and before its result is stored leaves the job to be run again.
+Transactions of one delivery alone took eight times as long as its call, so a turn reads many at once, and
+every `RECORD_SECONDS` it stores how those ended that were called since. An endpoint may get a call twice
+with one ``webhook-id``: a process that dies after the call and before its result is stored leaves the job to
+be run again. The next event of a message is only called once the one before it is in the books.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts import queries as accounts
 from newsletter.events import queries as events
-from newsletter.kit import jobs
 from newsletter.kit.crypto import Vault
-from newsletter.kit.db import Database
+from newsletter.kit.db import Database, insist
 from newsletter.kit.http import GuardedClient
+from newsletter.kit.jobs import PATIENCE
 from newsletter.settings import WebhookSettings
-from newsletter.webhooks import fanning, queries, schedule, service
-from newsletter.webhooks.calls import GONE, Call, Notice, Target, call
-from newsletter.webhooks.models import (
-    Attempt,
-    DeliveryStatus,
-    DisabledReason,
-    Endpoint,
-    WebhookDelivery,
-)
+from newsletter.webhooks import outcomes, queries, turns
+from newsletter.webhooks.calls import Call, Notice, Target, call
+from newsletter.webhooks.outcomes import Outcome
+from newsletter.webhooks.queries import Due
+from newsletter.webhooks.turns import Held, Turn
 
 log = structlog.get_logger(__name__)
 
-
-async def attempt(
-    db: Database,
-    egress: GuardedClient,
-    vault: Vault,
-    settings: WebhookSettings,
-    delivery_id: UUID,
-    number: int,
-) -> None:
-    """Makes call ``number`` of the delivery, with those that go in the same calls, and stores how it
-    ended, with the retry if it failed.
-
-    Does nothing when that call is in the books already, when the endpoint was deleted, or while
-    an earlier event of the message is not delivered.
-    """
-    async with db.read() as session:
-        found = await queries.for_attempt(session, delivery_id)
-        if found is None or not _awaits(found.delivery, number):
-            return
-        delivery, endpoint = found.delivery, found.endpoint
-        rows = [delivery, *await queries.led_by(session, delivery_id)]
-        happened = {event.id: event for event in await events.by_ids(session, [row.event_id for row in rows])}
-        target = Target.of(endpoint) if endpoint.is_active else None
-        is_single = endpoint.group_size == 1 and delivery.message_id is not None
-        must_wait = is_single and await queries.open_before(session, delivery) is not None
-    if must_wait and await fanning.has_to_wait(db, delivery_id):
-        return
-    notices = [
-        Notice(row.event_id, row.id, event.project_id, event.type, event.created_at, event.data)
-        for row in rows
-        if (event := happened.get(row.event_id)) is not None
-    ]
-    # Of a dead letter that is replayed late the event may be gone: the log is kept for a time.
-    if target is None or not notices:
-        await _give_up(db, delivery_id, number)
-        return
-    made = await call(egress, vault, target, notices, settings.kept_answer_bytes)
-    log.info(
-        "webhook called",
-        delivery_id=str(delivery_id),
-        events=len(notices),
-        attempt=number,
-        status=made.status_code,
-        is_acknowledged=made.is_acknowledged,
-        elapsed_ms=made.elapsed_ms,
-    )
-    is_news = not made.is_acknowledged or endpoint.consecutive_failures > 0
-    async with db.unit_of_work() as session:
-        await _store(session, settings, delivery_id, number, made, is_news=is_news)
+DUE_AT_ONCE = 100
+"""Calls that are read in one go; more are when half of them are made."""
+RECORD_SECONDS = 0.05
+"""Between two transactions of a turn, in which some twenty calls end."""
+LOOK_SECONDS = 0.5
+"""For so long no call may end before it is looked whether more is due."""
+TURN_SECONDS = 10.0
+"""Then others get the place, if any wait for one."""
 
 
-async def _store(
-    session: AsyncSession,
-    settings: WebhookSettings,
-    delivery_id: UUID,
-    number: int,
-    made: Call,
-    *,
-    is_news: bool,
-) -> None:
-    """``is_news``: the endpoint's own row changes. One that works is not locked, so that its calls
-    do not queue for it."""
-    found = await queries.for_attempt(session, delivery_id, lock=True, lock_endpoint=is_news)
-    # Deleted meanwhile, or another run of this job was faster.
-    if found is None or not _awaits(found.delivery, number):
-        return
-    delivery, endpoint, now = found.delivery, found.endpoint, found.now
-    rows = [delivery, *await queries.led_by(session, delivery_id, lock=True)]
-    for row in rows:
-        row.attempt_count += 1
-        session.add(
-            Attempt(
-                delivery_id=row.id,
-                number=row.attempt_count,
-                status_code=made.status_code,
-                error=made.error,
-                request_headers=dict(made.headers),
-                answer=made.answer,
-                elapsed_ms=made.elapsed_ms,
-                at=made.at,
-            )
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What calls are made with."""
+
+    db: Database
+    egress: GuardedClient
+    vault: Vault
+    settings: WebhookSettings
+    is_stopping: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A call that is to be made."""
+
+    number: int
+    delivery_ids: Sequence[UUID]
+    """The first one's, and of those that go in the same call."""
+    notices: Sequence[Notice]
+    """None where the events are no longer kept, as of a dead letter that is replayed late."""
+
+    def ended(self, call: Call | None) -> Outcome:
+        return Outcome(self.delivery_ids, self.number, call)
+
+
+async def deliver(tools: Tools, endpoint_id: UUID, job_id: UUID) -> None:
+    """Delivers what is due at the endpoint, and leaves a job for what is due later. Does nothing while
+    that is another job's turn. The same job may run again: it goes on with its turn."""
+    at_work = _Delivering(tools, endpoint_id, job_id)
+    try:
+        await at_work.run()
+    finally:
+        await at_work.stop()
+
+
+class _Delivering:
+    def __init__(self, tools: Tools, endpoint_id: UUID, job_id: UUID) -> None:
+        self._tools, self._endpoint_id, self._job_id = tools, endpoint_id, job_id
+        self._turn: Turn | None = None
+        """None until it is taken, which is done with the first look."""
+        self._target: Target | None = None
+        """None while the endpoint is switched off."""
+        self._waiting: deque[Wanted] = deque()
+        self._callers: set[asyncio.Task[None]] = set()
+        self._ended: list[Outcome] = []
+        self._in_hand: set[UUID] = set()
+        """Deliveries that were read, and whose outcome is not stored."""
+        self._unanswered = 0
+        """Calls in a row that were not answered in time."""
+        self._has_answered = False
+        self._is_ending = False
+        self._until = time.monotonic() + TURN_SECONDS
+
+    async def run(self) -> None:
+        """To the end of the turn."""
+        while await insist(self._record, seconds=PATIENCE):
+            self._staff()
+            look_at = time.monotonic() + LOOK_SECONDS
+            while self._callers and not self._ended and time.monotonic() < look_at:
+                done, self._callers = await asyncio.wait(self._callers, timeout=RECORD_SECONDS)
+                for caller in done:
+                    caller.result()
+                self._staff()
+
+    async def stop(self) -> None:
+        """Whoever cancels the turn cancels its calls."""
+        for caller in self._callers:
+            caller.cancel()
+        await asyncio.gather(*self._callers, return_exceptions=True)
+
+    async def _record(self) -> bool:
+        """Stores what ended and finds what else is due, in one transaction; False at the end of the turn.
+
+        Safe to repeat: what it stored it does not store again, and what it found counts after its commit.
+        """
+        if self._must_end():
+            # They stay due, for whose turn is next.
+            self._is_ending = True
+            self._waiting.clear()
+        ended, found = tuple(self._ended), list[Wanted]()
+        async with self._tools.db.unit_of_work() as session:
+            turn = self._turn or await turns.take(session, self._endpoint_id, self._job_id)
+            held = await turns.hold(session, turn) if turn is not None else None
+            if held is None:
+                return False
+            await outcomes.store(session, self._tools.settings, held, ended)
+            if not self._is_ending and len(self._waiting) <= DUE_AT_ONCE // 2:
+                found = await self._find(session, held, ended)
+            is_over = not (self._callers or self._waiting or found)
+            if is_over:
+                is_silent = self._unanswered > 0 and not self._has_answered
+                await turns.leave(session, held, is_silent=is_silent)
+        self._turn = turn
+        del self._ended[: len(ended)]
+        self._in_hand -= {each for outcome in ended for each in outcome.delivery_ids}
+        self._in_hand |= {each for wanted in found for each in wanted.delivery_ids}
+        self._target = Target.of(held.endpoint) if held.endpoint.is_active else None
+        self._waiting += found
+        self._give_up()
+        return not is_over
+
+    def _must_end(self) -> bool:
+        return (
+            self._is_ending
+            or self._unanswered >= self._tools.settings.calls_at_once
+            or self._tools.is_stopping()
+            or time.monotonic() >= self._until
         )
-    if is_news:
-        await _judge(session, settings, endpoint, made, now)
-    wait = None
-    if not made.is_acknowledged and endpoint.is_active:
-        failures = delivery.attempt_count - delivery.attempts_before_replay
-        wait = schedule.seconds_until_retry(settings.retry_seconds, failures, made.retry_after)
-    if wait is None:
-        over = DeliveryStatus.succeeded if made.is_acknowledged else DeliveryStatus.exhausted
-        await _end(session, endpoint, rows, over, now)
-        return
-    for row in rows:
-        row.status, row.next_attempt_at = DeliveryStatus.retrying, now + timedelta(seconds=wait)
-    await jobs.enqueue(
-        session,
-        "webhooks.attempt",
-        service.attempt_payload(delivery),
-        run_at=delivery.next_attempt_at,
-        key=service.attempt_key(delivery),
-    )
+
+    async def _find(self, session: AsyncSession, held: Held, stored: Sequence[Outcome]) -> list[Wanted]:
+        """What is due and not in hand. What has to wait for another of its message loses its time."""
+        in_hand = self._in_hand - {each for outcome in stored for each in outcome.delivery_ids}
+        due = await queries.due(session, held.endpoint.id, held.now, DUE_AT_ONCE + len(in_hand))
+        due = [each for each in due if each.id not in in_hand]
+        if held.endpoint.group_size == 1:
+            await outcomes.hold_back(session, [each.id for each in due if each.has_to_wait])
+            due = [each for each in due if not each.has_to_wait]
+        return await _wanted(session, due)
+
+    def _give_up(self) -> None:
+        """Ends what cannot be called: a replay can take it up again."""
+        kept = [each for each in self._waiting if each.notices and self._target is not None]
+        if len(kept) < len(self._waiting):
+            self._ended += [each.ended(None) for each in self._waiting if each not in kept]
+            self._waiting = deque(kept)
+
+    def _staff(self) -> None:
+        """Twice as many callers as there are, where more waits: an endpoint that answers soon needs one, and
+        no connections but its own. One that does not answer gets fewer calls, until it does."""
+        most = self._tools.settings.calls_at_once - self._unanswered
+        wanted = min(max(1, 2 * len(self._callers)), most) - len(self._callers)
+        for _ in range(min(wanted, len(self._waiting))):
+            self._callers.add(asyncio.create_task(self._call()))
+
+    async def _call(self) -> None:
+        """Calls one after the other of what waits, for as long as there are answers."""
+        while self._waiting and self._target is not None and not self._must_end():
+            wanted = self._waiting.popleft()
+            tools = self._tools
+            made = await call(
+                tools.egress, tools.vault, self._target, wanted.notices, tools.settings.kept_answer_bytes
+            )
+            log.info(
+                "webhook called",
+                delivery_id=str(wanted.delivery_ids[0]),
+                events=len(wanted.notices),
+                attempt=wanted.number,
+                status=made.status_code,
+                is_acknowledged=made.is_acknowledged,
+                elapsed_ms=made.elapsed_ms,
+            )
+            self._ended.append(wanted.ended(made))
+            if made.is_unanswered:
+                self._unanswered += 1
+                return
+            self._unanswered, self._has_answered = 0, True
 
 
-async def _judge(
-    session: AsyncSession, settings: WebhookSettings, endpoint: Endpoint, made: Call, now: datetime
-) -> None:
-    """What a call says of its endpoint: that it works, fails, or has failed for so long that nobody
-    can want it to be called any more."""
-    if made.is_acknowledged:
-        endpoint.consecutive_failures, endpoint.failing_since = 0, None
-        return
-    endpoint.consecutive_failures += 1
-    endpoint.failing_since = endpoint.failing_since or now
-    if not endpoint.is_active:
-        return
-    if made.status_code == GONE:
-        await _disable(session, endpoint, DisabledReason.gone, now)
-    elif now - endpoint.failing_since >= timedelta(days=settings.disable_after_days):
-        await _disable(session, endpoint, DisabledReason.failing, now)
-
-
-async def _disable(session: AsyncSession, endpoint: Endpoint, reason: DisabledReason, now: datetime) -> None:
-    log.warning("a webhook endpoint was switched off", endpoint_id=str(endpoint.id), reason=reason.value)
-    endpoint.is_active, endpoint.disabled_reason, endpoint.disabled_at = False, reason.value, now
-    endpoint.owner_message_id = endpoint.owner_untold_code = None
-    await session.flush()
-    await jobs.enqueue(session, "webhooks.tell_owner", {"endpoint_id": str(endpoint.id)})
-    project = await accounts.project_by_id(session, endpoint.project_id)
-    if project is not None:
-        await service.listen(session, project)
-
-
-async def _end(
-    session: AsyncSession,
-    endpoint: Endpoint,
-    rows: Sequence[WebhookDelivery],
-    status: DeliveryStatus,
-    now: datetime,
-) -> None:
-    for row in rows:
-        row.status, row.next_attempt_at, row.finished_at = status, None, now
-    await session.flush()
-    await fanning.next_turn(session, endpoint, rows)
-
-
-async def _give_up(db: Database, delivery_id: UUID, number: int) -> None:
-    """Ends a delivery without a call: its endpoint was switched off, and a replay can take it up
-    again, or its event is no longer kept."""
-    async with db.unit_of_work() as session:
-        found = await queries.for_attempt(session, delivery_id, lock=True)
-        if found is None or not _awaits(found.delivery, number):
-            return
-        rows = [found.delivery, *await queries.led_by(session, delivery_id, lock=True)]
-        await _end(session, found.endpoint, rows, DeliveryStatus.exhausted, found.now)
-
-
-def _awaits(delivery: WebhookDelivery, number: int) -> bool:
-    return delivery.status in queries.OPEN and delivery.attempt_count + 1 == number
+async def _wanted(session: AsyncSession, due: Sequence[Due]) -> list[Wanted]:
+    """With the events that they are about, and those that go in the same calls."""
+    members = {each.id: [(each.id, each.event_id)] for each in due}
+    leads = [each.id for each in due if each.is_lead]
+    for row in await queries.led_by(session, leads) if leads else ():
+        assert row.lead_id is not None
+        members[row.lead_id].append((row.id, row.event_id))
+    event_ids = [event_id for group in members.values() for _, event_id in group]
+    happened = {event.id: event for event in await events.by_ids(session, event_ids)} if due else {}
+    return [
+        Wanted(
+            each.attempt_count + 1,
+            [delivery_id for delivery_id, _ in members[each.id]],
+            [
+                Notice(event.id, delivery_id, event.project_id, event.type, event.created_at, event.data)
+                for delivery_id, event_id in members[each.id]
+                if (event := happened.get(event_id)) is not None
+            ],
+        )
+        for each in due
+    ]

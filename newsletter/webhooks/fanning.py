@@ -2,29 +2,27 @@
 
 Events of one message reach an endpoint in the order in which they happened: each waits until
 the one before it is acknowledged or given up. A delivery that waits for its turn is open without
-a time of its next call, and has no job; whoever ends the one before it gives it one.
+a time of its next call; whoever ends the one before it gives it one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from newsletter.events import queries as events
 from newsletter.events.queries import Logged
-from newsletter.kit import clock, ids, jobs
-from newsletter.kit.db import Database, db_now, insert
+from newsletter.kit import bulk, clock, ids, prepared
+from newsletter.kit.db import Database
 from newsletter.webhooks import queries, service
 from newsletter.webhooks.models import DeliveryStatus, Endpoint, WebhookDelivery
 from newsletter.webhooks.queries import OPEN
 
 EVENTS_AT_ONCE = 50
 """Events of one transaction of a fan-out: times the endpoints of a project, a short one."""
-ROWS_AT_ONCE = 500
-"""Both databases limit the parameters of one statement."""
 LOOK_BACK = timedelta(hours=24)
 """How late a fan-out may be and still be overtaken by none of a later event of its message."""
 UNSEEN = timedelta(minutes=1)
@@ -52,6 +50,7 @@ async def _fan_out(session: AsyncSession, event_ids: Sequence[UUID], group_secon
         if not endpoint.events or event.type in endpoint.events
     ]
     wanted = [*await _overtaken(session, endpoints, wanted), *wanted]
+    now = await prepared.now(session)
     rows = [
         {
             "id": ids.uuid7(),
@@ -63,21 +62,16 @@ async def _fan_out(session: AsyncSession, event_ids: Sequence[UUID], group_secon
             "status": DeliveryStatus.pending,
             "attempt_count": 0,
             "attempts_before_replay": 0,
-            "next_attempt_at": db_now() if endpoint.group_size == 1 else None,
-            "created_at": db_now(),
+            "next_attempt_at": now if endpoint.group_size == 1 else None,
+            "created_at": now,
         }
         for event, endpoint in wanted
     ]
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        written = await session.scalars(
-            insert(session, WebhookDelivery)
-            .values(rows[start : start + ROWS_AT_ONCE])
-            .on_conflict_do_nothing(index_elements=["endpoint_id", "event_id"])
-            .returning(WebhookDelivery)
-        )
-        payloads = [service.attempt_payload(row) for row in written if row.next_attempt_at is not None]
-        await jobs.enqueue_many(session, "webhooks.attempt", payloads)
-    for endpoint_id in {endpoint.id for _, endpoint in wanted if endpoint.group_size > 1}:
+    written = await bulk.insert_missing(session, WebhookDelivery, rows)
+    called = {row["endpoint_id"] for row in rows if row["id"] in written}
+    wanting = {endpoint.id: endpoint.group_size for _, endpoint in wanted if endpoint.id in called}
+    await service.serve_soon(session, [each for each, size in wanting.items() if size == 1])
+    for endpoint_id in (each for each, size in wanting.items() if size > 1):
         await service.gather_soon(session, endpoint_id, group_seconds)
 
 
@@ -151,45 +145,10 @@ async def _gather(session: AsyncSession, endpoint_id: UUID) -> bool:
     if not found:
         return False
     lead = found[0]
+    now = await prepared.now(session)
     for each in found:
-        each.next_attempt_at = clock.now()
+        each.next_attempt_at = now
         each.lead_id = None if each is lead else lead.id
     await session.flush()
-    await jobs.enqueue(session, "webhooks.attempt", service.attempt_payload(lead))
+    await service.serve_soon(session, [endpoint_id])
     return True
-
-
-async def has_to_wait(db: Database, delivery_id: UUID) -> bool:
-    """Whether an earlier event of its message is still open; the delivery then has no job from here
-    on, and gets one by `next_turn`."""
-    async with db.unit_of_work() as session:
-        mine = await session.get_one(WebhookDelivery, delivery_id)
-        while True:
-            before = await queries.open_before(session, mine)
-            if before is None:
-                return False
-            # Who ends it holds this lock, and looks for who waits under it: either they find this
-            # one waiting, or it is seen here that they were done.
-            locked = select(WebhookDelivery.id).where(
-                WebhookDelivery.id == before, WebhookDelivery.status.in_(OPEN)
-            )
-            if (await session.execute(locked.with_for_update())).first() is not None:
-                no_time = update(WebhookDelivery).where(WebhookDelivery.id == mine.id)
-                await session.execute(no_time.values(next_attempt_at=None))
-                return True
-
-
-async def next_turn(session: AsyncSession, endpoint: Endpoint, done: Collection[WebhookDelivery]) -> None:
-    """Gives those their turn that waited for these, which are over and locked."""
-    message_ids = sorted({row.message_id for row in done if row.message_id is not None})
-    if not message_ids:
-        return
-    if endpoint.group_size > 1:
-        await service.gather_soon(session, endpoint.id, 0)
-        return
-    for message_id in message_ids:
-        following = await queries.first_open(session, endpoint.id, message_id)
-        if following is not None and following.next_attempt_at is None:
-            following.next_attempt_at = clock.now()
-            await session.flush()
-            await jobs.enqueue(session, "webhooks.attempt", service.attempt_payload(following))

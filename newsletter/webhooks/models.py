@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit.db import Base, status_type, text
@@ -61,6 +62,12 @@ class Endpoint(Base):
     consecutive_failures: Mapped[int] = mapped_column(default=0)
     failing_since: Mapped[datetime | None]
     """When the first of these failed."""
+    turn_job_id: Mapped[UUID | None]
+    """The job that calls the endpoint at present: it alone does (`webhooks.turns`)."""
+    turn_token: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Rises with each turn, and with each time that one is taken over."""
+    rests_until: Mapped[datetime | None]
+    """It has not answered lately, and is left alone so long."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -77,6 +84,13 @@ class WebhookDelivery(Base):
         Index("ix_webhook_deliveries_message", "endpoint_id", "message_id", "event_id"),
         # Finds what waits for its turn, which are few.
         Index("ix_webhook_deliveries_waiting", "endpoint_id", "status", "next_attempt_at"),
+        # What is due at an endpoint, in its order; only of what has a time.
+        Index(
+            "ix_webhook_deliveries_due",
+            *("endpoint_id", "next_attempt_at", "event_id"),
+            postgresql_where=sql("next_attempt_at IS NOT NULL"),
+            sqlite_where=sql("next_attempt_at IS NOT NULL"),
+        ),
         Index("ix_webhook_deliveries_lead", "lead_id"),
     )
 
@@ -95,7 +109,7 @@ class WebhookDelivery(Base):
     attempts_before_replay: Mapped[int] = mapped_column(default=0)
     """Calls made before the newest replay: the retry schedule counts from there."""
     next_attempt_at: Mapped[datetime | None]
-    """None of one that is open: it waits for its turn, and has no job."""
+    """None of one that is open: it waits for another of its message, or for others to go with it."""
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 

@@ -3,21 +3,40 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, column, func, select, true, values
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    column,
+    func,
+    or_,
+    select,
+    true,
+    values,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from newsletter.accounts.project import Project
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids
-from newsletter.kit.bulk import among
-from newsletter.kit.db import db_now
+from newsletter.kit.bulk import among, each_of
 from newsletter.kit.errors import NotFound
+from newsletter.kit.prepared import Among, Column, Prepared, Statement
 from newsletter.webhooks.models import Attempt, DeliveryStatus, Endpoint, WebhookDelivery
 
 OPEN = (DeliveryStatus.pending, DeliveryStatus.retrying)
 """Not over yet."""
+
+
+def is_open(row: type[WebhookDelivery]) -> ColumnElement[bool]:
+    """Spelled for statements that are made once, which have no lists."""
+    return or_(*(row.status == status for status in OPEN))
 
 
 def endpoints(project: Project) -> Select[Endpoint]:
@@ -100,83 +119,115 @@ async def attempts(session: AsyncSession, delivery_id: UUID) -> Sequence[Attempt
     return (await session.scalars(statement)).all()
 
 
-# Made once, as each call of an endpoint needs all of these: making one anew takes as long as the database
-# takes for it.
-_OF_DELIVERY = select(WebhookDelivery.endpoint_id).where(WebhookDelivery.id == bindparam("delivery_id"))
-_ENDPOINT_LOCKED = select(Endpoint).where(Endpoint.id == _OF_DELIVERY.scalar_subquery()).with_for_update()
-_BOTH = (
-    select(WebhookDelivery, Endpoint, db_now())
-    .join(Endpoint, Endpoint.id == WebhookDelivery.endpoint_id)
-    .where(WebhookDelivery.id == bindparam("delivery_id"))
-)
-_BOTH_LOCKED = _BOTH.with_for_update(of=WebhookDelivery)
-_LED = (
-    select(WebhookDelivery)
-    .where(WebhookDelivery.lead_id == bindparam("delivery_id"), WebhookDelivery.status.in_(OPEN))
-    .order_by(WebhookDelivery.event_id)
-)
-_LED_LOCKED = _LED.with_for_update()
-_OPEN_OF_MESSAGE = (
-    select(WebhookDelivery)
-    .where(
-        WebhookDelivery.endpoint_id == bindparam("endpoint_id"),
-        WebhookDelivery.message_id == bindparam("message_id"),
-        WebhookDelivery.status.in_(OPEN),
-    )
-    .order_by(WebhookDelivery.event_id)
-    .limit(1)
-)
-_OPEN_BEFORE = _OPEN_OF_MESSAGE.with_only_columns(WebhookDelivery.id).where(
-    WebhookDelivery.event_id < bindparam("event_id")
-)
-
-
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A delivery for the job that calls its endpoint."""
+class Due:
+    """A delivery whose call is to be made now."""
 
-    delivery: WebhookDelivery
-    endpoint: Endpoint
-    now: datetime
-    """By the database's clock."""
+    id: UUID
+    event_id: UUID
+    attempt_count: int
+    has_to_wait: bool
+    """An earlier event of its message is open."""
+    is_lead: bool
+    """Others go in its calls."""
 
 
-async def for_attempt(
-    session: AsyncSession, delivery_id: UUID, *, lock: bool = False, lock_endpoint: bool = True
-) -> Found | None:
-    """None when the delivery, or with it its endpoint, was deleted.
+def _due(among: Among) -> Statement:
+    row, before, led = WebhookDelivery, aliased(WebhookDelivery), aliased(WebhookDelivery)
+    # Looked up one by one, as LIMIT has it, and never for all deliveries there are.
+    earlier = select(before.id).where(
+        before.endpoint_id == row.endpoint_id,
+        before.message_id == row.message_id,
+        before.event_id < row.event_id,
+        is_open(before),
+    )
+    following = select(led.id).where(led.lead_id == row.id, is_open(led))
+    columns: tuple[Column, ...] = (
+        *(row.id, row.event_id, row.attempt_count),
+        *(each.limit(1).scalar_subquery() for each in (earlier, following)),
+    )
+    return (
+        select(*columns)
+        .where(
+            row.endpoint_id == bindparam("endpoint_id", type_=row.endpoint_id.type),
+            row.next_attempt_at <= bindparam("now", type_=row.next_attempt_at.type),
+            row.lead_id.is_(None),
+        )
+        .order_by(row.next_attempt_at, row.event_id)
+        .limit(bindparam("most", type_=Integer))
+    )
 
-    With ``lock`` the endpoint is locked before the delivery, the order in which a deletion
-    of the endpoint reaches them: so the two cannot wait for each other.
-    """
-    named = {"delivery_id": delivery_id}
-    if lock and lock_endpoint:
-        await session.execute(_ENDPOINT_LOCKED, named)
-    row = (await session.execute(_BOTH_LOCKED if lock else _BOTH, named)).one_or_none()
-    return Found(*row) if row is not None else None
+
+_DUE = Prepared(_due)
+
+
+async def due(session: AsyncSession, endpoint_id: UUID, now: datetime, most: int) -> list[Due]:
+    """What the endpoint is to get, in the order of its times; of a group the first alone."""
+    found = await _DUE.rows(session, endpoint_id=endpoint_id, now=now, most=most)
+    return [Due(row[0], row[1], row[2], row[3] is not None, row[4] is not None) for row in found]
 
 
 async def led_by(
-    session: AsyncSession, delivery_id: UUID, *, lock: bool = False
+    session: AsyncSession, lead_ids: Collection[UUID], *, lock: bool = False
 ) -> Sequence[WebhookDelivery]:
-    """The open deliveries that go in the calls of this one, in the order of their events."""
-    return (await session.scalars(_LED_LOCKED if lock else _LED, {"delivery_id": delivery_id})).all()
+    """The open deliveries that go in the calls of these, in the order of their events."""
+    led = select(WebhookDelivery).where(
+        among(session, WebhookDelivery.lead_id, lead_ids), WebhookDelivery.status.in_(OPEN)
+    )
+    led = led.order_by(WebhookDelivery.event_id)
+    return (await session.scalars(led.with_for_update() if lock else led)).all()
 
 
-async def open_before(session: AsyncSession, delivery: WebhookDelivery) -> UUID | None:
-    """An open delivery to the same endpoint of an earlier event of the same message."""
-    named = {
-        "endpoint_id": delivery.endpoint_id,
-        "message_id": delivery.message_id,
-        "event_id": delivery.event_id,
-    }
-    return (await session.scalars(_OPEN_BEFORE, named)).first()
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What the books say of a delivery."""
+
+    id: UUID
+    status: DeliveryStatus
+    attempt_count: int
+    attempts_before_replay: int
+    lead_id: UUID | None
+    message_id: str | None
 
 
-async def first_open(session: AsyncSession, endpoint_id: UUID, message_id: str) -> WebhookDelivery | None:
-    """The first of a message's events that the endpoint has still to get."""
-    named = {"endpoint_id": endpoint_id, "message_id": message_id}
-    return (await session.scalars(_OPEN_OF_MESSAGE, named)).first()
+def _booked(among: Among) -> Statement:
+    row = WebhookDelivery
+    columns: tuple[Column, ...] = (
+        *(row.id, row.status, row.attempt_count),
+        *(row.attempts_before_replay, row.lead_id, row.message_id),
+    )
+    return select(*columns).where(among(row.id, "ids")).order_by(row.id).with_for_update()
+
+
+_BOOKED = Prepared(_booked)
+
+
+async def booked(session: AsyncSession, delivery_ids: Collection[UUID]) -> dict[UUID, Booked]:
+    """Those of them that are still there, locked."""
+    found = await _BOOKED.rows(session, ids=list(delivery_ids))
+    return {row[0]: Booked(*row) for row in found}
+
+
+async def whose_turn_came(
+    session: AsyncSession, endpoint_id: UUID, message_ids: Collection[str]
+) -> Sequence[UUID]:
+    """Of each of these messages what waits for another, where nothing before it is open any more."""
+
+    def is_first(row: Any) -> ColumnElement[bool]:
+        before = aliased(WebhookDelivery)
+        is_behind = select(before.id).where(
+            before.endpoint_id == row.endpoint_id,
+            before.message_id == row.message_id,
+            before.event_id < row.event_id,
+            before.status.in_(OPEN),
+        )
+        is_waiting = row.status.in_(OPEN) & row.next_attempt_at.is_(None)
+        return and_(row.endpoint_id == endpoint_id, is_waiting, ~is_behind.exists())
+
+    statement = select(WebhookDelivery.id).where(
+        each_of(session, WebhookDelivery.message_id, message_ids, is_first)
+    )
+    return (await session.scalars(statement)).all()
 
 
 async def newest(

@@ -1,6 +1,6 @@
 """Delivers once more, with the same event ids: one delivery, or all of a time or a status."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import clock, jobs
+from newsletter.kit import clock, jobs, prepared
 from newsletter.kit.db import Database
 from newsletter.kit.errors import Conflict
 from newsletter.webhooks import queries, service
@@ -46,9 +46,8 @@ async def replay(
     if row.status is DeliveryStatus.pending:
         raise DeliveryPending()
     if row.status is DeliveryStatus.retrying:
-        await jobs.cancel(session, service.attempt_key(row))
         await _let_go(session, endpoint, row)
-    await _again(session, endpoint, row)
+    await _again(session, endpoint, [row])
     return row
 
 
@@ -84,8 +83,8 @@ async def replay_next(db: Database, payload: Mapping[str, Any]) -> None:
         if endpoint is None or not endpoint.is_active:
             return
         rows = (await session.scalars(over.with_for_update())).all()
-        for row in rows:
-            await _again(session, endpoint, row)
+        if rows:
+            await _again(session, endpoint, rows)
         if len(rows) == AT_ONCE:
             following = _payload(endpoint_id, filters, asked_at, rows[-1].id)
             await jobs.enqueue(session, "webhooks.replay", following)
@@ -118,7 +117,7 @@ def _time(text: str | None) -> datetime | None:
 
 async def _let_go(session: AsyncSession, endpoint: Endpoint, lead: WebhookDelivery) -> None:
     """Has those that went in the calls of this one, which had the only job, put into calls of their own."""
-    followers = await queries.led_by(session, lead.id, lock=True)
+    followers = await queries.led_by(session, [lead.id], lock=True)
     for each in followers:
         each.status, each.next_attempt_at, each.lead_id = DeliveryStatus.pending, None, None
     if followers:
@@ -126,16 +125,16 @@ async def _let_go(session: AsyncSession, endpoint: Endpoint, lead: WebhookDelive
         await service.gather_soon(session, endpoint.id, 0)
 
 
-async def _again(session: AsyncSession, endpoint: Endpoint, row: WebhookDelivery) -> None:
-    if row.status is not DeliveryStatus.retrying:
-        row.attempts_before_replay = row.attempt_count
+async def _again(session: AsyncSession, endpoint: Endpoint, rows: Sequence[WebhookDelivery]) -> None:
     is_grouped = endpoint.group_size > 1
-    row.status, row.finished_at, row.lead_id = DeliveryStatus.pending, None, None
-    row.next_attempt_at = None if is_grouped else clock.now()
+    now = await prepared.now(session)
+    for row in rows:
+        if row.status is not DeliveryStatus.retrying:
+            row.attempts_before_replay = row.attempt_count
+        row.status, row.finished_at, row.lead_id = DeliveryStatus.pending, None, None
+        row.next_attempt_at = None if is_grouped else now
     await session.flush()
     if is_grouped:
         await service.gather_soon(session, endpoint.id, 0)
-        return
-    await jobs.enqueue(
-        session, "webhooks.attempt", service.attempt_payload(row), key=service.attempt_key(row)
-    )
+    else:
+        await service.serve_soon(session, [endpoint.id])

@@ -1,7 +1,8 @@
 """Writes endpoints and their secrets, and keeps what they listen to."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import delete
@@ -16,7 +17,7 @@ from newsletter.kit import clock, ids, jobs
 from newsletter.kit.crypto import Vault
 from newsletter.kit.errors import Conflict
 from newsletter.webhooks import queries, signing
-from newsletter.webhooks.models import Endpoint, WebhookDelivery
+from newsletter.webhooks.models import Endpoint
 from newsletter.webhooks.schemas import EndpointCreate, EndpointUpdate
 
 
@@ -145,14 +146,29 @@ async def gather_soon(session: AsyncSession, endpoint_id: UUID, seconds: float) 
     )
 
 
-def attempt_payload(row: WebhookDelivery) -> dict[str, str | int]:
-    """A job makes the one call that it was written for: once that is in the books, a second
-    run of it does nothing."""
-    return {"delivery_id": str(row.id), "number": row.attempt_count + 1}
+async def serve_soon(session: AsyncSession, endpoint_ids: Collection[UUID]) -> None:
+    """Has what is due at these endpoints delivered; to be called after it got its time."""
+    payloads = {_serving(endpoint_id): {"endpoint_id": str(endpoint_id)} for endpoint_id in endpoint_ids}
+    await jobs.enqueue_each(session, _DELIVER, payloads)
 
 
-def attempt_key(row: WebhookDelivery) -> str:
-    return f"webhooks.attempt:{row.id}:{row.attempt_count + 1}"
+async def serve_later(session: AsyncSession, endpoint_id: UUID, at: datetime | None, now: datetime) -> None:
+    """Has the endpoint served at that time, in the place of the one that was set before; None: not at all."""
+    key = f"{_serving(endpoint_id)}:later"
+    await jobs.cancel(session, key)
+    if at is None:
+        return
+    if at <= now:
+        await serve_soon(session, [endpoint_id])
+    else:
+        await jobs.enqueue(session, _DELIVER, {"endpoint_id": str(endpoint_id)}, run_at=at, key=key)
+
+
+_DELIVER = "webhooks.deliver"
+
+
+def _serving(endpoint_id: UUID) -> str:
+    return f"{_DELIVER}:{endpoint_id}"
 
 
 def _context(endpoint_id: UUID) -> str:

@@ -67,10 +67,10 @@ async def test_sending_is_told_message_by_message_to_who_listens(
     launch: Launch, runtime: Runtime, smtp_sink: Sink, live_client: Client, logged: Logged, listening: str
 ) -> None:
     sent = await refuse_some(smtp_sink, launch, live_client)
-    await run_due(runtime, but="webhooks.attempt")
+    await run_due(runtime, but="webhooks.deliver")
     await sent.let_time_pass()
     await make_due(runtime)
-    await run_due(runtime, but="webhooks.attempt")
+    await run_due(runtime, but="webhooks.deliver")
 
     told = await logged()
     assert Counter((kind, data["message"]["to"][:2]) for kind, data in told) == {
@@ -99,14 +99,14 @@ async def test_of_sending_nothing_is_written_where_nobody_listens(
     body = {"url": "http://hooks.example.com/", "events": ["message.failed", "campaign.sent"]}
     endpoint = await live_client.data("POST", "/webhooks", 201, json=body)
     await refuse_some(smtp_sink, launch, live_client)
-    await run_due(runtime, but="webhooks.attempt")
+    await run_due(runtime, but="webhooks.deliver")
     assert [kind for kind, _ in await logged()] == ["message.failed"]
 
     # Neither an endpoint that is switched off nor one that is deleted listens.
     await live_client.data("PATCH", f"/webhooks/{endpoint['id']}", json={"is_active": False})
     smtp_sink.refuse("u1@example.com", "550 5.7.1 not wanted here")
     await launch(1)
-    await run_due(runtime, but="webhooks.attempt")
+    await run_due(runtime, but="webhooks.deliver")
     assert len(await logged()) == 1
 
 
@@ -115,10 +115,10 @@ async def test_messages_that_expire_have_failed(
 ) -> None:
     smtp_sink.refuse("u1@example.com", "451 4.7.1 later please")
     sent = await launch(1)
-    await run_due(runtime, but="webhooks.attempt")
+    await run_due(runtime, but="webhooks.deliver")
     await sent.expire()
     await make_due(runtime)
-    await run_due(runtime, but="webhooks.attempt")
+    await run_due(runtime, but="webhooks.deliver")
     assert [kind for kind, _ in await logged()] == ["message.deferred", "message.failed"]
     assert (await logged())[-1][1]["failure"]["reason"] == "expired"
 
@@ -154,11 +154,11 @@ async def test_who_was_erased_is_in_no_event_of_a_message(
 ) -> None:
     smtp_sink.refuse("u1@example.com", "550 5.7.1 <u1@example.com> is not wanted here")
     await launch(2)
-    await run_due(runtime, but="webhooks.attempt")
+    await run_due(runtime, but="webhooks.deliver")
     assert "u1@" in str(await logged())
     [person] = await live_client.data("GET", "/subscribers", params={"search": "u1@"})
     await live_client.data("POST", f"/subscribers/{person['id']}/erase")
-    await run_due(runtime, but="webhooks.attempt")
+    await run_due(runtime, but="webhooks.deliver")
 
     told = await logged()
     assert "u1@" not in str(told)

@@ -1,12 +1,14 @@
 """From an event to its endpoints: who gets it, when it is tried again, and when no more."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from newsletter.events.vocabulary import EventType
+from newsletter.kit import clock
 from newsletter.runtime import Runtime
 from newsletter.settings import WebhookSettings
 from newsletter.webhooks.models import Endpoint
@@ -192,6 +194,51 @@ class TestTimeout:
         [attempt] = delivery["attempts"]
         assert (delivery["status"], attempt["status_code"]) == ("retrying", None)
         assert attempt["elapsed_ms"] >= 250
+
+    async def test_an_endpoint_that_answers_nothing_rests_before_it_is_called_with_the_others(
+        self, client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
+    ) -> None:
+        endpoint, most = await register(), runtime.settings.webhooks.calls_at_once
+        receiver.go_on.clear()
+        await happen(times=most + 2)
+        await asyncio.wait_for(run_due(runtime), timeout=60)
+        # No more than it gets at once: the others did not wait for their time-outs in this turn.
+        assert len(receiver.calls) == most
+        async with runtime.db.read() as session:
+            row = (await session.scalars(select(Endpoint))).one()
+        assert row.turn_job_id is None
+        assert row.rests_until is not None
+        path = f"/webhooks/{endpoint['id']}/deliveries"
+        rows = await client.data("GET", path)
+        assert sorted((row["status"], row["attempt_count"]) for row in rows) == [
+            *[("pending", 0)] * 2,
+            *[("retrying", 1)] * most,
+        ]
+        # What happens in its rest waits for its end, here one that no slow machine reaches.
+        async with runtime.db.unit_of_work() as session:
+            await session.execute(update(Endpoint).values(rests_until=clock.now() + timedelta(hours=1)))
+        await happen()
+        await run_due(runtime)
+        assert len(receiver.calls) == most
+        receiver.go_on.set()
+        await make_due(runtime)
+        await run_due(runtime)
+        rows = await client.data("GET", path)
+        assert [row["status"] for row in rows] == ["succeeded"] * (most + 3)
+        assert await jobs_left(runtime) == 0
+
+    async def test_other_messages_do_not_wait_for_a_call_that_takes_long(
+        self, client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
+    ) -> None:
+        await register()
+        receiver.replies.append(Reply(delay=30))
+        await happen(times=5)
+        await asyncio.wait_for(run_due(runtime), timeout=60)
+        async with runtime.db.read() as session:
+            row = (await session.scalars(select(Endpoint))).one()
+        # Four were answered while the first was not.
+        assert len(receiver.calls) == 5
+        assert row.rests_until is None
 
 
 class TestPrivateAddresses:

@@ -70,6 +70,20 @@ async def test_a_group_that_fails_is_tried_again_as_it_was(
         assert [call["status_code"] for call in shown["attempts"]] == [503, 200]
 
 
+async def test_a_group_is_called_again_as_it_was_when_groups_were_switched_off(
+    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
+) -> None:
+    endpoint = await register(group_size=10)
+    receiver.replies.append(Reply(503))
+    await happen(times=3)
+    await run_all(runtime)
+    await client.data("PATCH", f"/webhooks/{endpoint['id']}", json={"group_size": 1})
+    await run_all(runtime)
+    first, second = receiver.calls
+    assert (second.body, second.headers["webhook-id"]) == (first.body, first.headers["webhook-id"])
+    assert await statuses(client, endpoint) == ["succeeded"] * 3
+
+
 async def test_one_of_a_group_is_replayed_alone(
     client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
 ) -> None:
@@ -116,7 +130,7 @@ async def test_an_event_waits_for_the_group_with_the_one_before_it(
     await run_due(runtime)
     await story.happen(DELIVERED, "a")
     await story.happen(ACCEPTED, "b")
-    await run_due(runtime, but="webhooks.attempt")
+    await run_due(runtime, but="webhooks.deliver")
     assert await statuses(client, endpoint) == ["retrying", "pending", "pending"]
     await fanning.gather(runtime.db, ids.private("whe", endpoint["id"]))
     rows = await client.data("GET", f"/webhooks/{endpoint['id']}/deliveries")

@@ -166,7 +166,8 @@ async def test_days_of_nothing_but_failures_switch_an_endpoint_off(
     shown: Any = await client.data("GET", path)
     assert (shown["is_active"], shown["disabled_reason"]) == (False, "failing")
     assert await statuses(client, endpoint) == ["exhausted"] * 2
-    assert len(receiver.calls) == 3
+    # The second may have been on its way when the first failed for the last time.
+    assert len(receiver.calls) in (3, 4)
     await client.expect_error("POST", f"{path}/replay", 409, "webhook_endpoint_inactive", json={})
 
     # Switched on again it begins anew.

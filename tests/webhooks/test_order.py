@@ -16,13 +16,13 @@ from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids
 from newsletter.kit.jobs import Job
 from newsletter.runtime import Runtime
-from newsletter.webhooks import delivering, fanning
+from newsletter.webhooks import fanning
 from newsletter.webhooks.models import WebhookDelivery
 from tests.client import Client
 from tests.jobs import make_due, run_due
 from tests.receiver import Receiver, Reply
 from tests.webhooks.conftest import Register
-from tests.webhooks.deliveries import jobs_left
+from tests.webhooks.deliveries import jobs_left, serve
 
 ACCEPTED, DELIVERED, BOUNCED = (
     EventType.message_accepted,
@@ -155,20 +155,17 @@ async def test_an_endpoint_hears_nothing_of_before_it_was_there(
     assert told(receiver) == [("msg_a", "bounced")] * 2
 
 
-async def test_a_second_run_of_one_that_waits_makes_no_call(
+async def test_a_second_turn_makes_no_call_of_one_that_waits(
     client: Client, runtime: Runtime, register: Register, story: Story, receiver: Receiver
 ) -> None:
-    await register()
+    endpoint = await register()
     receiver.otherwise = Reply(500)
     await story.happen(ACCEPTED, "a")
     await story.happen(DELIVERED, "a")
     await run_due(runtime)
-    async with runtime.db.read() as session:
-        waiting = select(WebhookDelivery.id).where(WebhookDelivery.next_attempt_at.is_(None))
-        delivery_id = (await session.scalars(waiting)).one()
-    settings = runtime.settings.webhooks
-    await delivering.attempt(runtime.db, runtime.egress, runtime.vault, settings, delivery_id, 1)
+    await serve(runtime, endpoint)
     assert told(receiver) == [("msg_a", "accepted")]
+    assert await statuses(client, endpoint) == ["retrying", "pending"]
 
 
 async def fan_outs(runtime: Runtime) -> list[list[UUID]]:
