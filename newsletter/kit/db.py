@@ -52,6 +52,9 @@ SETTLE_SECONDS = 10.0
 """For so long after a start of the database no lease that ran out is taken over. Where it was away for
 longer than a lease, all ran out, and those who hold them live: they come back within a second."""
 
+SYNCHRONOUS = "FULL"
+"""When a commit of SQLite returns: after the disk has it, as no mail may begin before the books say so."""
+
 _OUTAGES = ("08", "40", "53", "57P", "58")
 """SQLSTATEs: connection, deadlock, disk or memory full, restart, a system call that failed."""
 _SQLITE_OUTAGES = frozenset(
@@ -358,7 +361,8 @@ def _errno(error: BaseException | None) -> int | None:
 
 def _pragmas(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+    ways = ("journal_mode=WAL", f"synchronous={SYNCHRONOUS}", "busy_timeout=30000", "foreign_keys=ON")
+    for pragma in ways:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
     # SQLite's own lower() knows ASCII alone; a search for "élodie" must find "Élodie" as on Postgres.
