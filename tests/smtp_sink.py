@@ -73,6 +73,8 @@ class Sink:
         """Seconds between a message and its answer; may be changed at any time."""
         self.is_held = False
         """While it is set, no message is taken: what arrives waits for its answer."""
+        self.arrived = 0
+        """How many messages came in whole, answered or not."""
         self.connections = 0
         self._users = users
         self._tls = tls
@@ -232,6 +234,7 @@ class _Handler:
         return "250 2.1.5 Recipient ok"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        self._sink.arrived += 1
         if self._sink.delay:
             await asyncio.sleep(self._sink.delay)
         while self._sink.is_held:

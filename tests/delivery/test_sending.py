@@ -1,8 +1,10 @@
 """A batch on its way: what each answer of the server does to the books."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import update
@@ -332,22 +334,32 @@ async def test_a_block_whose_opening_got_no_answer_and_is_not_to_be_sent_any_mor
 async def test_a_worker_that_cannot_renew_its_lease_begins_no_more_mail(
     launch: Launch, runtime: Runtime, smtp_sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tries = 0
+
     async def fail(db: Database, books: Books) -> bool:
+        nonlocal tries
+        tries += 1
         raise ConnectionRefusedError
 
     sent = await launch(6)
-    smtp_sink.delay = 0.4
-    short = runtime.settings.delivery.model_copy(update={"lease": 0.6})
-    parts = Parts(runtime.db, runtime.letters, short, runtime.provider_for, lambda: False)
+    lease, now = 0.6, time.monotonic()
+    monkeypatch.setattr(sending, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(batches, "renew", fail)
-    again = await sending.send_batch(parts, (await sent.batches())[0].id)
+    smtp_sink.is_held = True
+    short = runtime.settings.delivery.model_copy(update={"lease": lease})
+    parts = Parts(runtime.db, runtime.letters, short, runtime.provider_for, lambda: False)
+    running = asyncio.create_task(sending.send_batch(parts, (await sent.batches())[0].id))
+    while not (smtp_sink.arrived and tries):
+        await asyncio.sleep(0.01)
+    now += lease
+    smtp_sink.is_held = False
+    again = await running
     assert again is not None
     begun = len(smtp_sink.recipients)
     assert 0 < begun < 6
     outcomes = Counter((await sent.outcomes()).values())
     assert outcomes == {Outcome.sent: begun, Outcome.pending: 6 - begun}
     monkeypatch.undo()
-    smtp_sink.delay = 0
     await run_due(runtime)
     assert Counter(smtp_sink.recipients) == {f"u{number}@example.com": 1 for number in range(1, 7)}
 

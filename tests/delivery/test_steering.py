@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections import Counter
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
 from newsletter.delivery import batches, halting, ledger, sending, steering
@@ -17,7 +19,8 @@ from newsletter.kit.db import db_in
 from newsletter.kit.jobs import Again
 from newsletter.runtime import Runtime
 from tests.client import Client
-from tests.delivery.conftest import Launch
+from tests.conftest import Rings
+from tests.delivery.conftest import BLOCK, Launch
 from tests.jobs import make_due, run_due, waiting
 from tests.smtp_sink import Sink
 
@@ -43,6 +46,67 @@ async def test_a_halt_holds_before_the_next_message_of_a_block_on_the_wire(
     outcomes = Counter((await sent.outcomes()).values())
     left = Outcome.pending if verb == "pause" else Outcome.skipped
     assert outcomes == {Outcome.sent: begun, left: 10 - begun}
+
+
+async def test_pause_resume_and_cancel_hold_for_every_worker_that_sends_the_campaign(
+    launch: Launch,
+    runtime: Runtime,
+    smtp_sink: Sink,
+    live_client: Client,
+    rings: Rings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of them begins nothing after its next look, and looks come more often than once a second."""
+    sent = await launch(80)
+    workers = (runtime, Runtime(runtime.settings, rings))
+    ids = [batch.id for batch in await sent.batches()]
+    looked: set[object] = set()
+
+    async def asked_for(session: AsyncSession, mailing_id: UUID) -> halting.Halt | None:
+        found = await asked_for_really(session, mailing_id)
+        if found is not None:
+            looked.add(asyncio.current_task())
+        return found
+
+    asked_for_really = halting.asked_for
+    monkeypatch.setattr(halting, "asked_for", asked_for)
+    assert halting.LOOK_EVERY < 1
+
+    async def halt_in_full_flight(verb: str) -> None:
+        """While both workers have two blocks each on the wire."""
+        looked.clear()
+        smtp_sink.is_held = True
+        halves = (ids[0::2], ids[1::2])
+        async with asyncio.TaskGroup() as group:
+            for worker, half in zip(workers, halves, strict=True):
+                sending_ = parts(worker)
+                for batch_id in half:
+                    group.create_task(sending.send_batch(sending_, batch_id))
+            while Counter((await sent.outcomes()).values())[Outcome.sending] < 2 * 2 * BLOCK:
+                await asyncio.sleep(0.02)
+            await live_client.data("POST", f"/campaigns/{sent.id}/{verb}", 200)
+            while len(looked) < len(ids):
+                await asyncio.sleep(0.02)
+            begun = smtp_sink.arrived
+            smtp_sink.is_held = False
+        assert len(smtp_sink.recipients) == smtp_sink.arrived == begun
+
+    await halt_in_full_flight("pause")
+    paused = len(smtp_sink.recipients)
+    assert Counter((await sent.outcomes()).values()) == {Outcome.sent: paused, Outcome.pending: 80 - paused}
+    rings.clear()
+    await live_client.data("POST", f"/campaigns/{sent.id}/resume", 200)
+    # Nobody waits for a sweeper: the workers are rung for at once, for every batch.
+    assert [ring.name for ring in rings].count("delivery.send_batch") == len(ids)
+    await halt_in_full_flight("cancel")
+    reached = len(smtp_sink.recipients)
+    assert reached > paused
+    await run_due(runtime)
+    assert set(Counter(smtp_sink.recipients).values()) == {1}
+    assert Counter((await sent.outcomes()).values()) == {Outcome.sent: reached, Outcome.skipped: 80 - reached}
+    mailing = await sent.mailing()
+    assert (mailing.status, mailing.sent, mailing.skipped) == (MailingStatus.closed, reached, 80 - reached)
+    await workers[1].aclose()
 
 
 async def test_a_paused_campaign_rests_until_it_is_resumed_and_then_reaches_everybody_once(
