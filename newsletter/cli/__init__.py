@@ -11,6 +11,7 @@ from pydantic_settings import SettingsError
 
 from newsletter import __version__
 from newsletter.kit.logging import configure
+from newsletter.kit.processor import settle_openssl
 from newsletter.settings import PREFIX, Settings, explain, explain_unreadable
 
 _HOMES = {
@@ -47,6 +48,7 @@ class _Commands(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """An AI newsletter service: a topic goes in, newsletters arrive."""
+    settle_openssl()
     named = os.environ.get(PREFIX + "ENV_FILE")
     if named and not Path(named).is_file():
         raise click.ClickException(f"NEWSLETTER_ENV_FILE: there is no file {named}")
