@@ -49,7 +49,7 @@ ANYWHERE = {*raises.ALWAYS, MethodNotAllowed, InternalError}
 
 
 def render() -> str:
-    router = Router("/api/v1", route_handlers=list(routers.V1))
+    router = Router("/api/v1", route_handlers=[*routers.V1, *routers.WITH_FILES])
     known = sorted(operations(router.routes), key=lambda one: one.id)
     parts = [INTRODUCTION]
     ours = [error for error in catalogue() if error.__module__.startswith("newsletter.")]

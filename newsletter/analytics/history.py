@@ -28,7 +28,7 @@ ROWS_PER_READ = 1_000
 
 class EventHistoryNotAvailable(NewsletterError):
     code, status = "event_history_not_available", 402
-    summary = "The history of single events is not included in your plan. Summaries are."
+    summary = "Your plan has no history of single events. Upgrade, or read GET /analytics/summary."
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ _SHARES = Prepared(_shares)
 
 
 async def of(session: AsyncSession, mailing_id: UUID) -> Progress:
-    """One indexed query, which reads 2,000 rows for a million recipients, and returns one for all
+    """One indexed query, which reads 1,000 rows for a million recipients, and returns one for all
     batches that have not begun or are long over, and one for each of the others."""
     found = await _SHARES.rows(session, mailing_id=mailing_id)
     if not found:

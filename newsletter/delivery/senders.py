@@ -27,7 +27,10 @@ class SendingServerMissing(Conflict):
 
 class DomainNotVerified(Conflict):
     code, status = "domain_not_verified", 409
-    summary = "The sender's domain is not verified, and this installation requires it."
+    summary = (
+        "The sender's domain is not verified, and this installation requires it. Ask its operator about "
+        "NEWSLETTER_REQUIRE_VERIFIED_DOMAIN."
+    )
 
 
 async def check(

@@ -60,7 +60,7 @@ _UNTOUCHED: Mapping[str, Any] = MappingProxyType(
 
 class QuotaExceeded(NewsletterError):
     code, status = "quota_exceeded", 429
-    summary = "The mails of this month's plan are used up."
+    summary = "Your plan has too few mails left this month. Upgrade, or try again after Retry-After."
 
 
 class BooksDoNotBalance(Exception):

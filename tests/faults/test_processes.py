@@ -31,7 +31,7 @@ async def test_a_worker_is_killed_in_the_middle_of_a_send(world: World) -> None:
 
 
 async def test_three_workers_share_a_campaign_and_no_recipient(world: World) -> None:
-    # Ten batches of 500 are what two workers have in hand at once: nothing would be left for a third.
+    # More batches than two workers have in hand at once, or nothing would be left for a third.
     world.set(delivery_batch_size=100)
     api, _ = await world.start()
     world.sink.faults.delay = 0.01
