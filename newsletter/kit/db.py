@@ -33,6 +33,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from newsletter.kit import one_visit
 from newsletter.kit.direct import Direct
 from newsletter.kit.together import Together
 from newsletter.kit.turnstile import Turnstile
@@ -205,7 +206,7 @@ class Database:
         """``info`` is what every session of a unit of work starts with (`kit.jobs` finds its bell there)."""
         self.is_sqlite = url.startswith("sqlite")
         options: dict[str, Any] = (
-            {"connect_args": {"isolation_level": None}}
+            {"connect_args": {"isolation_level": None, "async_creator_fn": one_visit.connect}}
             if self.is_sqlite
             # Above the number of statements we have, so that none is prepared twice.
             else {"connect_args": {"prepared_statement_cache_size": 500}}

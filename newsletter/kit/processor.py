@@ -1,8 +1,8 @@
 """Which of its ways OpenSSL takes on this processor.
 
 For RSA it prefers MULX and ADX over AVX2 where there are both, as suits Intel's. AMD's without AVX-512
-IFMA sign with RSA-2048 in 0.65 of the time by AVX2: 595 µs instead of 890 (medians of four runs in turn
-on a shared EPYC). A signature is most of what a signed mail costs.
+IFMA sign with RSA-2048 faster by AVX2: 580 to 600 µs instead of 650 to 920 (seven runs in turn on a
+shared EPYC). A signature is most of what a signed mail costs.
 """
 
 import os
