@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.ledger import Decision
 from newsletter.delivery.models import Mailing, MailingKind, Message, Outcome
-from newsletter.delivery.queries import public_id
+from newsletter.delivery.queries import MessageKey, is_erased, public_id
 from newsletter.delivery.statuses import status_of
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
@@ -23,9 +23,6 @@ from newsletter.kit import ids
 from newsletter.kit.bulk import among_pairs
 from newsletter.kit.db import JSONObject
 from newsletter.routing import queries as routing
-
-MessageKey = tuple[UUID, int]
-"""The mailing, and the number in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +65,19 @@ async def described(session: AsyncSession, keys: Collection[MessageKey]) -> dict
     found = {}
     for row in rows:
         mailing = mailings[row.mailing_id]
-        is_erased = "@" not in row.address
+        was_erased = is_erased(row.address)
         message: JSONObject = {
             "id": public_id(row.mailing_id, row.seq),
             "campaign_id": mailing.campaign_id,
             "subscriber_id": row.subscriber_id and ids.public("sub", row.subscriber_id),
-            "to": None if is_erased else row.address,
+            "to": None if was_erased else row.address,
             "from": mailing.from_email,
             "tags": list(mailing.tags),
             "sending_server": row.server_id and ids.public("srv", row.server_id),
             "provider": servers.get(row.server_id),
             "status": status_of(row.outcome, row.feedback).value,
         }
-        found[row.mailing_id, row.seq] = Described(mailing.project_id, is_erased, message)
+        found[row.mailing_id, row.seq] = Described(mailing.project_id, was_erased, message)
     return found
 
 

@@ -27,7 +27,7 @@ from newsletter.delivery.models import (
     Outcome,
     Role,
 )
-from newsletter.delivery.queries import PREFIX, public_id
+from newsletter.delivery.queries import MessageKey, is_erased, key_of, public_id
 from newsletter.delivery.statuses import CANCELLED, MessageStatus, status_of
 from newsletter.kit import ids
 from newsletter.kit.db import db_now, is_postgresql
@@ -36,8 +36,6 @@ from newsletter.kit.prepared import Prepared, pairs
 from newsletter.providers.base import Purpose
 from newsletter.templates.slots import MergeTemplate
 
-MessageKey = tuple[UUID, int]
-"""Its mailing and its number."""
 Keys: TypeAlias = Select[UUID, int]
 
 
@@ -101,7 +99,7 @@ class Entry:
 
     @property
     def is_erased(self) -> bool:
-        return "@" not in self.address
+        return is_erased(self.address)
 
     @property
     def subject(self) -> str | None:
@@ -188,10 +186,9 @@ async def one(
 def read_id(message_id: str) -> MessageKey:
     """Raises `NotFound` for what is no id of a message."""
     try:
-        raw = ids.decode(PREFIX, message_id, size=20)
+        return key_of(message_id)
     except ValueError:
         raise NotFound("There is no such message in this project.") from None
-    return UUID(bytes=raw[:16]), int.from_bytes(raw[16:])
 
 
 def _mine(project: Project, list_ids: Collection[UUID]) -> list[ColumnElement[bool]]:

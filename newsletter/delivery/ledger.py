@@ -1,14 +1,12 @@
 """The books: which outcome may follow which, and how outcomes are written and counted.
 
-            ┌────────── server away, or stopped in time ──────────┐
-            ▼                                                     │
-    pending ──► sending ──► sent | failed | deferred | unknown ───┘
-       │                               │
-       │            deferred ──────────┴──► sending | failed (expired)
-       └──► suppressed | skipped | failed (expired, poison)
+    pending | deferred ──► sending ──► sent | failed | deferred | unknown
+        │                     └──► pending: the server is away, or it was stopped or withdrawn in time
+        └──► suppressed | skipped | failed (expired, poison)
 
 ``sent failed suppressed skipped`` are final; ``unknown`` becomes ``sent`` when feedback
-proves that the server took it, or ``pending`` when the customer asks for a resend.
+proves that the server took it, or ``pending`` when the customer asks for a resend. What was
+``deferred`` and is taken back before it was begun is due as ``pending``.
 Feedback is a column of its own and never overwrites an outcome, so that
 
     recipients = sent + failed + suppressed + skipped + unknown

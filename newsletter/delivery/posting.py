@@ -39,7 +39,7 @@ from newsletter.delivery.models import (
     UnknownPolicy,
 )
 from newsletter.delivery.rounds import SUPPRESSED, UNSUBSCRIBED
-from newsletter.delivery.service import Sender, close_if_done, reserve_mails
+from newsletter.delivery.service import UNTOUCHED, Sender, close_if_done, reserve_mails
 from newsletter.events import listening
 from newsletter.kit import clock, ids, jobs, prepared
 from newsletter.kit.address import Address, domain_of
@@ -369,6 +369,7 @@ def _batches(drafts: Sequence[_Draft], now: datetime, size: int) -> list[dict[st
                 is_open = any(row.outcome is Outcome.pending for row in part)
                 batches.append(
                     {
+                        **UNTOUCHED,
                         "id": ids.uuid7(),
                         "mailing_id": draft.id,
                         "first_seq": part[0].seq,
@@ -376,7 +377,6 @@ def _batches(drafts: Sequence[_Draft], now: datetime, size: int) -> list[dict[st
                         "status": BatchStatus.waiting if is_open else BatchStatus.done,
                         "due_at": due_at or now,
                         "suppressed": sum(row.outcome is Outcome.suppressed for row in part),
-                        **_ZEROS,
                     }
                 )
     return batches
@@ -395,20 +395,3 @@ def _jobs(session: AsyncSession, batches: Sequence[Mapping[str, Any]], now: date
             session, "delivery.send_batch", payloads, now, run_at=None if due_at == now else due_at
         )
     ]
-
-
-_ZEROS = dict.fromkeys(
-    (
-        "token",
-        "decided_before",
-        "crashes",
-        "outages",
-        "sent",
-        "failed",
-        "skipped",
-        "unknown",
-        "bounced",
-        "complained",
-    ),
-    0,
-)

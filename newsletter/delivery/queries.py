@@ -30,6 +30,9 @@ from newsletter.tallies.service import About
 
 PREFIX = "msg"
 
+MessageKey = tuple[UUID, int]
+"""A message's mailing, and its number in it."""
+
 
 def public_id(mailing_id: UUID, seq: int) -> str:
     """The id of a message as customers see it; also the local part of its Message-ID."""
@@ -45,6 +48,17 @@ def public_ids(mailing_id: UUID) -> Callable[[int], str]:
         return head + ids.six_letters(seq) if seq < 1 << 30 else public_id(mailing_id, seq)
 
     return of
+
+
+def key_of(message_id: str) -> MessageKey:
+    """The key behind a public id. Raises `ValueError` for what is none."""
+    raw = ids.decode(PREFIX, message_id, size=20)
+    return UUID(bytes=raw[:16]), int.from_bytes(raw[16:])
+
+
+def is_erased(address: str) -> bool:
+    """Whether its person was: what `newsletter.delivery.forgetting` leaves of an address has no @."""
+    return "@" not in address
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +124,7 @@ class FoundRecipient:
 
     @property
     def is_erased(self) -> bool:
-        """What erasure leaves of an address has no @."""
-        return "@" not in self.address
+        return is_erased(self.address)
 
 
 async def by_public_id(session: AsyncSession, message_id: str) -> FoundMessage | None:
@@ -121,11 +134,10 @@ async def by_public_id(session: AsyncSession, message_id: str) -> FoundMessage |
 
 async def by_public_ids(session: AsyncSession, message_ids: Collection[str]) -> dict[str, FoundMessage]:
     """Those that are there, by their public ids, of which there may be some thousand."""
-    keys: dict[tuple[UUID, int], str] = {}
+    keys: dict[MessageKey, str] = {}
     for message_id in message_ids:
         with contextlib.suppress(ValueError):
-            raw = ids.decode(PREFIX, message_id, size=20)
-            keys[UUID(bytes=raw[:16]), int.from_bytes(raw[16:])] = message_id
+            keys[key_of(message_id)] = message_id
     if not keys:
         return {}
     statement = _FOUND.where(among_pairs(session, (Message.mailing_id, Message.seq), keys))
@@ -160,7 +172,7 @@ async def single_marketing(session: AsyncSession, ref: MessageRef) -> FoundMessa
     if ref.subscriber_id is not None or (await session.execute(statement)).first() is None:
         return None
     message = await by_key(session, ref.mailing_id, ref.seq)
-    return message if message is not None and "@" in message.address else None
+    return None if message is None or is_erased(message.address) else message
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +192,7 @@ class Tracked:
     """When a server had taken it; None while it had not, as far as the books know."""
 
 
-async def tracked(
-    session: AsyncSession, keys: Collection[tuple[UUID, int]]
-) -> Mapping[tuple[UUID, int], Tracked]:
+async def tracked(session: AsyncSession, keys: Collection[MessageKey]) -> Mapping[MessageKey, Tracked]:
     """For a block of opens and clicks: those of the messages that are there, by mailing and number."""
     campaign = case((Mailing.kind == MailingKind.campaign, Mailing.source_id))
     statement = (
@@ -264,13 +274,11 @@ def read_cursor(mailing_id: UUID, cursor: str | None) -> int:
     """
     if cursor is None:
         return 0
-    try:
-        raw = ids.decode(PREFIX, cursor, size=20)
-    except ValueError:
-        raw = b""
-    if raw[:16] != mailing_id.bytes:
-        raise ValidationFailed.of("cursor", "must be the next_cursor of an earlier page")
-    return int.from_bytes(raw[16:])
+    with contextlib.suppress(ValueError):
+        found_in, seq = key_of(cursor)
+        if found_in == mailing_id:
+            return seq
+    raise ValidationFailed.of("cursor", "must be the next_cursor of an earlier page")
 
 
 async def recipients(

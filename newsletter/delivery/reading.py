@@ -9,6 +9,7 @@ from newsletter.audience import queries as audience
 from newsletter.audience.queries import MergeRow
 from newsletter.delivery.batches import Claim
 from newsletter.delivery.models import Message, Outcome
+from newsletter.delivery.queries import is_erased
 from newsletter.kit.db import Database, db_now
 from newsletter.kit.prepared import Prepared
 
@@ -31,7 +32,7 @@ class Recipient:
     def is_reachable(self) -> bool:
         """False for who was erased, and for who left since the audience was frozen. That is asked
         again when the block is opened; here it saves writing the mail."""
-        if "@" not in self.address:
+        if is_erased(self.address):
             return False
         return self.subscriber_id is None or (self.person is not None and self.person.is_active)
 

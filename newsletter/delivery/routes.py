@@ -57,7 +57,7 @@ async def _render(session: AsyncSession, links: Links, return_paths: ReturnPaths
     message = await queries.by_key(session, ref.mailing_id, ref.seq)
     if mailing is None or message is None or message.subscriber_id != ref.subscriber_id:
         raise MailGone()
-    if "@" not in message.address:  # What erasure leaves of an address.
+    if queries.is_erased(message.address):
         raise MailGone()
     person = None
     if ref.subscriber_id is not None:

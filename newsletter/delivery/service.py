@@ -48,7 +48,7 @@ from newsletter.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
 
-_UNTOUCHED: Mapping[str, Any] = MappingProxyType(
+UNTOUCHED: Mapping[str, Any] = MappingProxyType(
     {
         column.key: column.default.arg
         for column in Batch.__table__.columns
@@ -295,7 +295,7 @@ async def _launch(
         mailing.expires_at += max(timedelta(0), max(late) - mailing.created_at)
     await session.flush()
     for wave in waves:
-        batch_ids = await _cut(session, mailing.id, wave, settings.batch_size)
+        batch_ids = await _cut(session, mailing, wave, settings.batch_size)
         payloads = [{"batch_id": str(batch_id)} for batch_id in batch_ids]
         await jobs.enqueue_many(session, "delivery.send_batch", payloads, run_at=wave.due_at)
     if not count:
@@ -304,16 +304,17 @@ async def _launch(
     return Started(mailing.id, count)
 
 
-async def _cut(session: AsyncSession, mailing_id: UUID, wave: Wave, size: int) -> list[UUID]:
+async def _cut(session: AsyncSession, mailing: Mailing, wave: Wave, size: int) -> list[UUID]:
     rows: list[dict[str, Any]] = [
         {
-            **_UNTOUCHED,
+            **UNTOUCHED,
             "id": ids.uuid7(),
-            "mailing_id": mailing_id,
+            "mailing_id": mailing.id,
             "first_seq": first,
             "last_seq": min(first + size - 1, wave.last_seq),
             "status": BatchStatus.waiting,
-            "due_at": wave.due_at or clock.now(),
+            # By the clock of the database, as is all that workers compare.
+            "due_at": wave.due_at or mailing.created_at,
         }
         for first in range(wave.first_seq, wave.last_seq + 1, size)
     ]

@@ -19,9 +19,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 from newsletter.delivery import announcing
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.announcing import Described
-from newsletter.delivery.history import MessageKey
 from newsletter.delivery.links import MessageRef
-from newsletter.delivery.queries import Tracked
+from newsletter.delivery.queries import MessageKey, Tracked
 from newsletter.events import service as events
 from newsletter.events.service import Noted
 from newsletter.events.vocabulary import Trace

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery.history import MessageKey
+from newsletter.delivery.queries import MessageKey
 from newsletter.feedback.models import MessageEngagement
 from newsletter.kit.prepared import Among, Prepared, Statement, pairs
 

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
 from newsletter.delivery import history
-from newsletter.delivery.history import Attempt, Entry, MessageKey
+from newsletter.delivery.history import Attempt, Entry
 from newsletter.delivery.models import Outcome
-from newsletter.delivery.queries import public_id
+from newsletter.delivery.queries import MessageKey, public_id
 from newsletter.events import queries as events
 from newsletter.feedback import queries as feedback
 from newsletter.feedback.queries import Engaged
