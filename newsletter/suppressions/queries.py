@@ -143,12 +143,13 @@ def tombstones(vault: Vault, project_id: UUID, address_key: str) -> list[str]:
     ``#`` and an HMAC-SHA256 in hexadecimal. It has no ``@``, so no address equals it; it
     differs per project, so tombstones cannot be joined across tenants.
     """
-    return _tombstones(vault, f"{project_id}:", address_key)
+    return [
+        _stone(digest) for digest in vault.digests("erased-address", f"{project_id}:{address_key}".encode())
+    ]
 
 
-def _tombstones(vault: Vault, prefix: str, address_key: str) -> list[str]:
-    name = f"{prefix}{address_key}".encode()
-    return [f"#{digest.hex()}" for digest in vault.digests("erased-address", name)]
+def _stone(digest: bytes) -> str:
+    return f"#{digest.hex()}"
 
 
 async def project_reasons(
@@ -171,9 +172,9 @@ def spellings(vault: Vault, project_id: UUID, address_keys: Collection[str]) -> 
     """How each address may stand in the table: as it is, or as a tombstone of it."""
     stored = {address_key: address_key for address_key in address_keys}
     prefix = f"{project_id}:"
-    for address_key in address_keys:
-        for stone in _tombstones(vault, prefix, address_key):
-            stored[stone] = address_key
+    names = [f"{prefix}{address_key}".encode() for address_key in address_keys]
+    for digests in vault.digests_of_each("erased-address", names):
+        stored |= zip((_stone(digest) for digest in digests), address_keys, strict=True)
     return stored
 
 

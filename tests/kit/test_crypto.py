@@ -64,6 +64,14 @@ def test_a_digest_stored_before_a_rotation_is_found_after_it() -> None:
     assert stored not in Vault([NEW, OTHER]).digests("api-key", b"nl_live_1")
 
 
+def test_digests_of_many_are_those_of_each() -> None:
+    vault, values = Vault([NEW, OTHER]), [b"a", b"", b"a" * 100]
+    newest, older = vault.digests_of_each("erased", values)
+    assert [list(each) for each in zip(newest, older, strict=True)] == [
+        vault.digests("erased", value) for value in values
+    ]
+
+
 def test_a_vault_without_a_key_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one key"):
         Vault([])
