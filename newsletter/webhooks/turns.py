@@ -98,15 +98,13 @@ async def hold(session: AsyncSession, turn: Turn) -> Held | None:
 
 
 async def leave(session: AsyncSession, held: Held, *, is_silent: bool) -> None:
-    """Ends the turn, and has the next begin when something is due; one that ``is_silent`` rests before."""
+    """Ends the turn, and has the next begin when something is due; an endpoint that ``is_silent`` rests, and
+    the next begins after that."""
     endpoint = held.endpoint
     endpoint.turn_job_id = None
     endpoint.rests_until = held.now + REST if is_silent else None
     await session.flush()
-    # The lock is held since before this looks: what comes later finds the turn free.
+    # The lock is held since before this looks: what comes later finds the turn free. What comes in its rest
+    # has no turn, and so there is one at its end, whatever is due by then.
     next_at = (await session.execute(_NEXT, {"endpoint_id": endpoint.id})).scalar_one()
-    await service.serve_later(session, endpoint.id, _later(next_at, endpoint.rests_until), held.now)
-
-
-def _later(next_at: datetime | None, rests_until: datetime | None) -> datetime | None:
-    return next_at if next_at is None or rests_until is None else max(next_at, rests_until)
+    await service.serve_later(session, endpoint.id, endpoint.rests_until or next_at, held.now)
