@@ -173,9 +173,9 @@ async def close_if_done(session: AsyncSession, mailing_id: UUID) -> bool:
     undone = select(Batch.id).where(Batch.mailing_id == mailing_id, Batch.status != BatchStatus.done)
     if (await session.execute(undone.limit(1))).first() is not None:
         return False
+    now = await prepared.now(session)  # As it began: a worker with a wrong clock would end it before.
     await _check_balance(session, mailing)
-    mailing.status = MailingStatus.closed
-    mailing.closed_at = clock.now()
+    mailing.status, mailing.closed_at = MailingStatus.closed, now
     await session.flush()
     if mailing.kind in _OWNERS:
         payload = {
