@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 from litestar import Litestar
 from litestar.types import ASGIApp
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from newsletter import migrations
@@ -124,18 +125,25 @@ def quick_databases() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def empty(migrated: str) -> Iterator[Callable[[], None]]:
+    """Empties the database of the distributed size, on one connection for all tests: on a new one
+    PostgreSQL first learns of every table, which took 140 ms of 200."""
+    # Children first. TRUNCATE would take a second: it makes new files for each table and index.
+    tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
+    statements = "".join(f'DELETE FROM "{name}";' for name in tables)
+    loop = asyncio.new_event_loop()
+    connection = loop.run_until_complete(asyncpg.connect(migrated.replace("+asyncpg", "")))
+    yield lambda: loop.run_until_complete(connection.execute(statements))
+    loop.run_until_complete(connection.close())
+    loop.close()
+
+
 @pytest.fixture
-async def database_url(migrated: str, tmp_path: Path) -> str:
+def database_url(migrated: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """An empty database of this test alone."""
     if SIZE == "distributed":
-        db = Database(migrated)
-        # Children first. TRUNCATE would take a second: it makes new files for each table and index.
-        statements = "".join(
-            f'DELETE FROM "{table.name}";' for table in reversed(Base.metadata.sorted_tables)
-        )
-        async with db.engine.begin() as connection:
-            await connection.execute(text(f"DO $$ BEGIN {statements} END $$"))
-        await db.close()
+        request.getfixturevalue("empty")()
         return migrated
     path = tmp_path / "newsletter.db"
     shutil.copyfile(migrated.removeprefix("sqlite+aiosqlite:///"), path)
