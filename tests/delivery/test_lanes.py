@@ -9,6 +9,7 @@ from newsletter.delivery.lanes import Lanes
 
 
 async def test_a_lane_changes_hands_only_after_its_turn_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "TURN_SECONDS", 3600.0)
     both = Lanes(1)
     mine = await both.take()
     waiting = asyncio.create_task(both.take())
