@@ -5,6 +5,7 @@ less text, never an error. What the mail returns is kept apart from what it says
 of a newsletter are never taken for those of a server.
 """
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from email.policy import Policy
 from email.utils import parseaddr
 
 import lxml.html
-from lxml.etree import LxmlError
+from lxml.etree import LxmlError, strip_elements
 
 Fields = dict[str, str]
 """Header-like fields: lower-case name to the first value, unfolded."""
@@ -31,6 +32,9 @@ MAX_FIELDS = 500
 MAX_FIELD = 2_000
 """Characters of one field that are kept. The time that the library takes for the parameters and the encoded
 words of a field grows with its square: one field of 1 MB took 19 s."""
+_NO_CHARSETS = frozenset({"idna", "punycode"})
+"""What Python decodes and no mail is written in: 0.4 MB of the second took 4 s, as its time grows with the
+square."""
 
 # Where a report ends and the mail that it returns begins.
 _RETURNED = re.compile(
@@ -191,7 +195,8 @@ def _text(part: Message) -> str:
 def _decoded(octets: bytes, charset: str | None) -> str:
     for name in (charset, "utf-8"):
         try:
-            return octets.decode(name or "utf-8").replace("\r\n", "\n")
+            if codecs.lookup(name or "utf-8").name not in _NO_CHARSETS:
+                return octets.decode(name or "utf-8").replace("\r\n", "\n")
         except (LookupError, ValueError):
             continue
     return octets.decode("latin-1").replace("\r\n", "\n")
@@ -204,8 +209,8 @@ def _without_tags(markup: str) -> str:
         )
     except (LxmlError, ValueError):
         return ""
-    for element in root.xpath("//script|//style|//head"):
-        element.drop_tree()
+    # Not `drop_tree`, which copies the text before each element: 0.4 MB of empty styles took 3 s.
+    strip_elements(root, "script", "style", "head", with_tail=False)
     return str(root.text_content())
 
 

@@ -8,6 +8,9 @@ from newsletter.feedback.reports.report import Kind, Report
 
 MAX_BYTES = 1_000_000
 """Of a mail, this much is read. A report says what it has to say before it returns the mail."""
+MAX_LINES = 50_000
+"""Of these, too: the parser asks of each line whether it ends one of the parts that it is in, so each
+100,000 empty lines in 90 nested parts took 1.5 s."""
 MAX_NESTING = 100
 """Mentions of parts that hold parts; the parser goes as deep as these lead it."""
 
@@ -34,9 +37,12 @@ def _storable(text: str) -> str:
 
 
 def taken_apart(raw: bytes) -> Opened | None:
-    """None for a mail that is nested without end. Never raises; reads `MAX_BYTES`."""
+    """None for a mail that is nested without end. Never raises; reads `MAX_BYTES` and `MAX_LINES`."""
     raw = raw[:MAX_BYTES]
-    is_endless = raw.count(b"multipart/") + raw.count(b"message/rfc822") > MAX_NESTING
+    if raw.count(b"\n") + raw.count(b"\r") > MAX_LINES:  # The parser takes either for the end of a line.
+        raw = b"".join(raw.splitlines(keepends=True)[:MAX_LINES])
+    lowered = raw.lower()
+    is_endless = lowered.count(b"multipart/") + lowered.count(b"message/rfc822") > MAX_NESTING
     return None if is_endless else open_mail(raw)
 
 

@@ -41,13 +41,43 @@ def test_no_text_makes_the_rules_run_away(piece: bytes) -> None:
     assert time.process_time() - started < 20
 
 
+def _nested(depth: int) -> bytes:
+    level = b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n"
+    return b"".join(level % (n, n) for n in range(depth)) + b"Content-Type: text/plain\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"Content-Type: text/plain; charset=punycode\r\n\r\n-" + b"aa" * 400_000,
+        b"Content-Type: text/html\r\n\r\n<p>" + (b"<style></style>" + b"a" * 30) * 18_000,
+        _nested(90) + b"\n" * 800_000,
+    ],
+    ids=["punycode", "styles", "lines"],
+)
+def test_no_form_of_a_mail_takes_longer_than_its_size_says(raw: bytes) -> None:
+    # Much shorter ones took seconds, and their time grew faster than they did.
+    started = time.process_time()
+    read(raw)
+    assert time.process_time() - started < 4
+
+
+def test_what_styles_and_scripts_hold_is_not_the_mail_s_text() -> None:
+    page = b"<head><title>t</title></head><p>one<style>x</style> two<script>y</script> three</p>"
+    assert open_mail(b"Content-Type: text/html\r\n\r\n" + page).text.split() == ["one", "two", "three"]
+
+
 def test_a_mail_of_20_megabytes_is_read_in_part() -> None:
     assert read(samples.dsn() + b"x" * 20_000_000).kind is Kind.hard
 
 
 @pytest.mark.parametrize(
     "level",
-    [b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n", b"Content-Type: message/rfc822\r\n\r\n"],
+    [
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n",
+        b"Content-Type: Multipart/Mixed; boundary=b\r\n\r\n--b\r\n",
+        b"Content-Type: message/rfc822\r\n\r\n",
+    ],
 )
 def test_nesting_without_end_is_ordinary_mail(level: bytes) -> None:
     assert read(level * 5_000).kind is Kind.other
