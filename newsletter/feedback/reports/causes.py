@@ -92,6 +92,7 @@ _AT_DATA = Phrases(
         # failed, it adds this line.
         r">>> ?(?:data|\.) <<< ?[45]\d\d.{0,500}\b554 5\.0\.0 service unavailable",
         r"smtp command\W+data\b",
+        r"failed after i sent the message",  # qmail's
     ]
 )
 _AT_RCPT = Phrases([r"\brcpt\b", r"does not like recipient"])  # The second is qmail's.

@@ -26,6 +26,8 @@ _ADDRESS = re.compile(r"[^\s<>\"';,:()\[\]@]{1,64}@[^\s<>\"';,:()\[\]@]{1,255}")
 
 def read(opened: Opened) -> Report | None:
     """None where no mail system speaks, or it does not say that it failed to deliver."""
+    if "list-unsubscribe" in opened.headers:
+        return None  # A newsletter, whatever it is about: no mail system offers to be left.
     if not (is_by_a_system(opened) and _says_so(opened)) and not _is_by_a_list(opened):
         return None
     recipient = _recipient(opened)
@@ -81,13 +83,15 @@ def _says_so(opened: Opened) -> bool:
     """A mail system that could not deliver says so, and which mail it was or whom it was for."""
     if "x-failed-recipients" in opened.headers:
         return True
-    has_reply = _REPLY_LINE.search(opened.text) is not None
-    names_one = bool(opened.returned) or has_reply or _ADDRESS.search(opened.text) is not None
-    if names_one and _FAILED.are_in(_flat(opened.text)):
-        return True
+    shows_one = bool(opened.returned) or _REPLY_LINE.search(opened.text) is not None
+    has_failed = _FAILED.are_in(_flat(opened.text))
     subject = opened.headers.get("subject", "")
     is_told = _SUBJECT.are_in(subject) or _FAILED.are_in(subject)
-    return is_told and (has_reply or bool(opened.returned) or (names_one and is_signed_by_a_system(opened)))
+    if shows_one:
+        return has_failed or is_told
+    # An address alone stands in any text, and a postmaster's letter may speak of undeliverable mail.
+    names_one = _ADDRESS.search(opened.text) is not None
+    return is_told and names_one and (has_failed or is_signed_by_a_system(opened))
 
 
 def _flat(text: str) -> str:

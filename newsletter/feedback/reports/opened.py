@@ -216,8 +216,10 @@ def _without_tags(markup: str) -> str:
 
 def _fields(message: Message) -> Fields:
     found: Fields = {}
-    for name, value in message.items():
-        found.setdefault(name.lower(), " ".join(_readable(str(value)).split()))
+    # As they stand: the library shows letters that nobody encoded (RFC 6532) as question marks.
+    for name, value in message.raw_items():
+        octets = str(value).encode(errors="surrogateescape")
+        found.setdefault(name.lower(), " ".join(_readable(_decoded(octets, None)).split()))
     return found
 
 
