@@ -46,7 +46,7 @@ class WebhookSettings(BaseSettings):
     """Private networks that endpoints may live in, as a JSON list: ``["10.1.0.0/16"]``."""
     allowed_ports: tuple[int, ...] = (80, 443)
     """Ports that endpoints may use, besides any port inside ``allowed_ranges``."""
-    threads: int = Field(32, ge=1, le=256)
+    threads: int = Field(16, ge=1, le=256)
     """Endpoints that one worker process calls at the same time. One that hangs takes one of these, so
     only so many of them at once can hold back others."""
     calls_at_once: int = Field(8, ge=1, le=64)
