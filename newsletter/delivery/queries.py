@@ -32,6 +32,8 @@ PREFIX = "msg"
 
 MessageKey = tuple[UUID, int]
 """A message's mailing, and its number in it."""
+_LAST_SEQ = 2**31 - 1
+"""What the column holds on PostgreSQL; an id has room for twice as many."""
 
 
 def public_id(mailing_id: UUID, seq: int) -> str:
@@ -53,7 +55,10 @@ def public_ids(mailing_id: UUID) -> Callable[[int], str]:
 def key_of(message_id: str) -> MessageKey:
     """The key behind a public id. Raises `ValueError` for what is none."""
     raw = ids.decode(PREFIX, message_id, size=20)
-    return UUID(bytes=raw[:16]), int.from_bytes(raw[16:])
+    seq = int.from_bytes(raw[16:])
+    if seq > _LAST_SEQ:  # The driver would refuse the whole statement.
+        raise ValueError("must be the id of a message")
+    return UUID(bytes=raw[:16]), seq
 
 
 def is_erased(address: str) -> bool:

@@ -219,3 +219,13 @@ async def test_a_key_needs_the_scope_and_no_lists(
         "POST", "/send", 403, "forbidden", json={"to": "a@example.com", "subject": "x", "text": "x"}
     )
     assert (await message(reader, sent["id"]))["id"] == sent["id"]
+
+
+async def test_an_id_with_a_number_that_no_message_has_names_nothing(client: Client) -> None:
+    # PostgreSQL's numbers end before those of an id do.
+    last = "msg_" + "0" * 25 + "3zzzzzz"
+    for path in (f"/messages/{last}", f"/messages/{last}/explain"):
+        assert (await client.get(path)).status_code == 404
+    assert (await client.post(f"/messages/{last}/cancel")).status_code == 404
+    answer = await client.get("/messages", params={"cursor": last})
+    assert (answer.status_code, [*answer.json()["error"]["errors"]]) == (422, ["cursor"])
