@@ -185,8 +185,8 @@ class _Connections:
 
     async def _take(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
         """The one that was used last, as the others may then be closed sooner."""
-        kept = self._idle.get(str(origin), [])
-        while kept:
+        # Looked up anew each time, as `_sweep` may have put another list in its place meanwhile.
+        while kept := self._idle.get(str(origin)):
             connection = kept.pop()
             if not connection.has_expired():
                 return connection
