@@ -6,7 +6,6 @@ gets its own answer or its own error.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from newsletter.audience import batch, single, straight
 from newsletter.audience.batch import BatchResult, Sheet
@@ -14,31 +13,24 @@ from newsletter.audience.quota import SubscriberLimitReached
 from newsletter.audience.single import Asked
 from newsletter.audience.upsert import Result, Target
 from newsletter.kit.crypto import Vault
-from newsletter.kit.db import Database, is_outage
-from newsletter.kit.together import Together
+from newsletter.kit.db import Database
+from newsletter.kit.shared_steps import SharedSteps
 from newsletter.settings import LimitSettings
 
 CALLS_AT_ONCE = 200
 """Calls of one transaction: a bound on how long it holds the locks of its rows."""
 
 
-class Intake:
+class Intake(SharedSteps[Target, Asked, Result]):
     """One object serves one event loop."""
 
     def __init__(self, db: Database, vault: Vault, limits: LimitSettings) -> None:
+        super().__init__(most=CALLS_AT_ONCE)
         self._db, self._vault, self._limits = db, vault, limits
-        self._queues: dict[Target, Together[Asked, Result]] = {}
 
     async def subscribe(self, target: Target, call: Asked) -> Result:
         """As `single.subscribe`, in a transaction of its own or of several calls."""
-        queue = self._queues.get(target)
-        if queue is None:
-            queue = self._queues[target] = Together(_Step(self, target), most=CALLS_AT_ONCE)
-        try:
-            result = await queue(call)
-        finally:
-            if queue.is_idle:
-                self._queues.pop(target, None)
+        result = await self.share(target, call)
         await self._db.on_disk()
         return result
 
@@ -53,33 +45,11 @@ class Intake:
             return await batch.import_batch(session, self._vault, target, sheet, self._limits)
 
     async def carry_out(self, target: Target, calls: Sequence[Asked]) -> Sequence[Result | Exception]:
-        try:
-            entries = [call.entry for call in calls]
-            done = await straight.subscribe_all(self._db, self._vault, target, entries, is_announced=True)
-            if done is not None:
-                return [each or SubscriberLimitReached() for each in done]
-            # The next transaction needs the same counter of the plan. It does not wait for the disk:
-            # the callers of this one do, at the same time.
-            async with self._db.early_unit_of_work() as session:
-                return await single.subscribe_all(session, self._vault, target, calls, self._limits)
-        except Exception as error:
-            if len(calls) == 1 or is_outage(error):
-                raise
-        # One of them is what the database refuses, or all: each tries by itself, and fails alone.
-        return [await self._alone(target, call) for call in calls]
-
-    async def _alone(self, target: Target, call: Asked) -> Result | Exception:
-        try:
-            [result] = await self.carry_out(target, [call])
-        except Exception as error:
-            return error
-        return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    intake: Intake
-    target: Target
-
-    async def __call__(self, calls: Sequence[Asked]) -> Sequence[Result | Exception]:
-        return await self.intake.carry_out(self.target, calls)
+        entries = [call.entry for call in calls]
+        done = await straight.subscribe_all(self._db, self._vault, target, entries, is_announced=True)
+        if done is not None:
+            return [each or SubscriberLimitReached() for each in done]
+        # The next transaction needs the same counter of the plan. It does not wait for the disk:
+        # the callers of this one do, at the same time.
+        async with self._db.early_unit_of_work() as session:
+            return await single.subscribe_all(session, self._vault, target, calls, self._limits)

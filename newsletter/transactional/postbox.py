@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from newsletter.accounts.project import Principal
-from newsletter.kit.db import Database, is_outage
+from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import Data
-from newsletter.kit.together import Together
+from newsletter.kit.shared_steps import SharedSteps
 from newsletter.transactional import service
 from newsletter.transactional.answers import Sent
 from newsletter.transactional.schemas import Send
@@ -41,57 +41,29 @@ class Call:
         return size >= LARGE or bool(body.attachments) or body.scheduled_at is not None
 
 
-class Postbox:
+class Postbox(SharedSteps[Principal, Call, Data[Sent]]):
     """One object serves one event loop."""
 
     def __init__(self, db: Database, office: Office) -> None:
+        super().__init__(most=CALLS_AT_ONCE)
         self._db, self._office = db, office
-        self._queues: dict[Principal, Together[Call, Data[Sent]]] = {}
 
     async def send(self, principal: Principal, body: Send, once: Once) -> Data[Sent]:
         """As `service.prepare` and `service.post`, in a transaction of its own or of several calls."""
         call = Call(body, once)
-        sent = await (self._alone(principal, call) if call.goes_alone else self._queued(principal, call))
+        sent = await (self._alone(principal, call) if call.goes_alone else self.share(principal, call))
         await self._db.on_disk()
         return sent
 
-    async def _queued(self, principal: Principal, call: Call) -> Data[Sent]:
-        queue = self._queues.get(principal)
-        if queue is None:
-            queue = self._queues[principal] = Together(_Step(self, principal), most=CALLS_AT_ONCE)
-        try:
-            return await queue(call)
-        finally:
-            if queue.is_idle:
-                self._queues.pop(principal, None)
-
-    async def carry_out(
-        self, principal: Principal, calls: Sequence[Call]
-    ) -> Sequence[Data[Sent] | Exception]:
-        try:
-            return await self._together(principal, calls)
-        except Exception as error:
-            if len(calls) == 1 or is_outage(error):
-                raise
-        # The plan has no room for all of them, or one of them is what the database refuses: each tries
-        # by itself, and fails alone.
-        return [await self._tried(principal, call) for call in calls]
-
-    async def _tried(self, principal: Principal, call: Call) -> Data[Sent] | Exception:
-        try:
-            return await self._alone(principal, call)
-        except Exception as error:
-            return error
-
     async def _alone(self, principal: Principal, call: Call) -> Data[Sent]:
-        [sent] = await self._together(principal, [call])
+        [sent] = await self.carry_out(principal, [call])
         if isinstance(sent, Exception):
             raise sent
         return sent
 
-    async def _together(
+    async def carry_out(
         self, principal: Principal, calls: Sequence[Call]
-    ) -> list[Data[Sent] | NewsletterError]:
+    ) -> Sequence[Data[Sent] | Exception]:
         bodies = [[call.body] for call in calls]
         prepared = await service.prepare(self._db, principal, self._office, bodies)
         mails = [
@@ -111,12 +83,3 @@ class Postbox:
                     await once.keep(session, 202, out)
         answers = iter(sent)
         return [each if isinstance(each, NewsletterError) else next(answers) for each in prepared]
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    postbox: Postbox
-    principal: Principal
-
-    async def __call__(self, calls: Sequence[Call]) -> Sequence[Data[Sent] | Exception]:
-        return await self.postbox.carry_out(self.principal, calls)

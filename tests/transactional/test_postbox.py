@@ -31,7 +31,7 @@ FILE = {"filename": "a.txt", "content": "aGVsbG8="}
 def expect(monkeypatch: pytest.MonkeyPatch) -> Expect:
     """Holds the first step until so many calls are there, so that the next takes all that are left. Returns
     what fills with the number of calls of each step."""
-    send, carry_out = Postbox.send, Postbox.carry_out
+    send, step = Postbox.send, Postbox.step
     came, are_here, steps = [0, 0], asyncio.Event(), list[int]()
 
     async def counted(self: Postbox, *call: Any) -> Any:
@@ -43,12 +43,12 @@ def expect(monkeypatch: pytest.MonkeyPatch) -> Expect:
     async def held(self: Postbox, principal: Any, calls: Sequence[Any]) -> Any:
         await are_here.wait()
         steps.append(len(calls))
-        return await carry_out(self, principal, calls)
+        return await step(self, principal, calls)
 
     def begin(calls: int) -> list[int]:
         came[0] = calls
         monkeypatch.setattr(Postbox, "send", counted)
-        monkeypatch.setattr(Postbox, "carry_out", held)
+        monkeypatch.setattr(Postbox, "step", held)
         return steps
 
     return begin
