@@ -13,5 +13,6 @@ To follow one message, read in this order:
 5. `service.close_if_done` ends the mailing, once nothing is pending and the books balance.
 
 Besides: `steering`, `brake`, `halting` and `cancelling` stop mails on their way, `resending` sends again
-what is unknown, `announcing` tells the event log, `history`, `queries` and `progress` read.
+what is unknown, `returns` notes what came back of a mail, `announcing` tells the event log, `history`,
+`queries` and `progress` read.
 """

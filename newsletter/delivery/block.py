@@ -1,12 +1,15 @@
-"""The recipients whose outcomes are written in one transaction: before they are begun, and on the wire."""
+"""The recipients whose outcomes are written in one transaction: their mails, and what is on the wire."""
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from newsletter.delivery.headers import HeaderInvalid
 from newsletter.delivery.lanes import Lane
 from newsletter.delivery.ledger import Decision
+from newsletter.delivery.letter import Copy, Writer
+from newsletter.delivery.models import Outcome
 from newsletter.delivery.reading import Recipient
 from newsletter.providers.base import Envelope
 
@@ -47,3 +50,18 @@ class Delivery:
     def unwritten(self) -> Sequence[Decision]:
         """What is known and not in the books yet. To write some of it twice is harmless."""
         return self.decisions[self.written :]
+
+
+def written(letter: Writer, copies: Mapping[int, Copy], skipped: list[Decision]) -> dict[int, Envelope]:
+    """A value that no header may hold fails its own recipient, and keeps nobody else waiting."""
+    try:
+        return dict(zip(copies, letter.write_block(list(copies.values())), strict=True))
+    except HeaderInvalid as error:
+        if len(copies) == 1:
+            [seq] = copies
+            skipped.append(Decision(seq, Outcome.failed, f"cannot be written: {error}"))
+            return {}
+    envelopes = dict[int, Envelope]()
+    for seq, copy in copies.items():
+        envelopes |= written(letter, {seq: copy}, skipped)
+    return envelopes

@@ -29,13 +29,10 @@ from newsletter.delivery.models import (
     Batch,
     Feedback,
     Mailing,
-    MailingStatus,
     Message,
     MessageAttempt,
     Outcome,
 )
-from newsletter.kit import jobs
-from newsletter.kit.bulk import each_of
 from newsletter.kit.db import db_in, db_now, insert
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -79,7 +76,7 @@ REFUSED = frozenset({Outcome.deferred, Outcome.failed, Outcome.unknown})
 """How a try may end that is worth a row of its own."""
 
 
-_UNSEEN: Mapping[str, Any] = MappingProxyType({"synchronize_session": False})
+UNSEEN: Mapping[str, Any] = MappingProxyType({"synchronize_session": False})
 """For the statements of each round: no session that makes them holds objects of these tables that
 anybody reads afterwards, and looking for them took SQLAlchemy as long as the statement."""
 
@@ -145,7 +142,7 @@ _FENCE = (
     .where(Batch.id == bindparam("batch_id"), Batch.token == bindparam("held"))
     .values(renewed_at=db_now(), lease_until=db_in(bindparam("lease", type_=Float)))
     .returning(Batch.id)
-    .execution_options(**_UNSEEN)
+    .execution_options(**UNSEEN)
 )
 """Made once, as are the others of each batch: see `newsletter.kit.jobs`."""
 
@@ -181,7 +178,7 @@ async def write(session: AsyncSession, books: Books, decisions: Iterable[Decisio
                 server_id=one.server_id,
             )
             .returning(Message.seq)
-            .execution_options(**_UNSEEN)
+            .execution_options(**UNSEEN)
         )
         if outcome is Outcome.pending:
             # Back from ``sending`` untried: the attempt did not happen.
@@ -230,7 +227,7 @@ async def decide_rest(
         )
         .values(outcome=outcome, reason=reason, next_attempt_at=None, decided_at=db_now())
         .returning(Message.seq)
-        .execution_options(**_UNSEEN)
+        .execution_options(**UNSEEN)
     )
     found = list((await session.execute(statement)).scalars())
     await _count(session, books, Counter({(outcome, None): len(found)}))
@@ -255,103 +252,9 @@ async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -
             next_attempt_at=None,
         )
         .returning(Message.seq)
-        .execution_options(**_UNSEEN)
+        .execution_options(**UNSEEN)
     )
     return set((await session.execute(statement)).scalars())
-
-
-async def apply_feedback(session: AsyncSession, mailing_id: UUID, seq: int, feedback: Feedback) -> bool:
-    """Notes what came back; False when it changes nothing (late, repeated, or no such message)."""
-    counter = _COUNTERS.get(feedback)
-    if counter is not None or await _may_be_unknown(session, mailing_id, seq):
-        # The batch before its message, as workers go: the other way round, each would wait for the other.
-        await session.execute(select(Batch.id).where(_batch_of(mailing_id, seq)).with_for_update())
-    allowed = [earlier for earlier, later in FEEDBACK_AFTER.items() if feedback in later]
-    known = [value for value in allowed if value is not None]
-    statement = (
-        update(Message)
-        .where(
-            Message.mailing_id == mailing_id,
-            Message.seq == seq,
-            Message.feedback.is_(None) | Message.feedback.in_(known),
-        )
-        .values(feedback=feedback)
-        .returning(Message.outcome, Message.server_id)
-    )
-    changed = (await session.execute(statement)).one_or_none()
-    if changed is None:
-        return False
-    counted: dict[Metric, int] = {Metric(feedback.value): 1}
-    if changed.outcome is Outcome.unknown:
-        await _prove_sent(session, mailing_id, seq)
-        counted |= {Metric.unknown: -1, Metric.sent: 1}
-    if counter is not None:
-        await _count_back(session, mailing_id, seq, counter)
-    project_id = (await session.scalars(select(Mailing.project_id).where(Mailing.id == mailing_id))).one()
-    await tallies.add_now(session, project_id, mailing_id, changed.server_id, counted)
-    return True
-
-
-async def _may_be_unknown(session: AsyncSession, mailing_id: UUID, seq: int) -> bool:
-    """Whether the message is ``unknown``, or may become so before this transaction is through."""
-    outcome = select(Message.outcome).where(Message.mailing_id == mailing_id, Message.seq == seq)
-    return (await session.scalars(outcome)).one_or_none() in {Outcome.unknown, *OPEN}
-
-
-async def apply_deliveries(
-    session: AsyncSession, project_id: UUID, mailing_id: UUID, seqs: Collection[int]
-) -> set[int]:
-    """`apply_feedback` with ``delivered`` for those messages of a mailing that are in the books as sent, as
-    nearly all are that a provider reports; the numbers of those that it changed.
-
-    It touches no batch, and so no lock that a worker holds; all others are for `apply_feedback`.
-    """
-    statement = (
-        update(Message)
-        .where(
-            # These lie anywhere in the mailing.
-            each_of(session, Message.seq, seqs, lambda one: one.mailing_id == mailing_id),
-            Message.outcome == Outcome.sent,
-            Message.feedback.is_(None),
-        )
-        .values(feedback=Feedback.delivered)
-        .returning(Message.seq, Message.server_id)
-        .execution_options(**_UNSEEN)
-    )
-    changed = (await session.execute(statement)).all()
-    for server_id, number in Counter(row.server_id for row in changed).items():
-        await tallies.add_now(session, project_id, mailing_id, server_id, {Metric.delivered: number})
-    return {row.seq for row in changed}
-
-
-_COUNTERS = {Feedback.bounced: "bounced", Feedback.complained: "complained"}
-
-
-async def _count_back(session: AsyncSession, mailing_id: UUID, seq: int, counter: str) -> None:
-    """Has a mailing that still runs looked at: it may have to pause (`newsletter.delivery.brake`)."""
-    values = _plus(Batch, {counter: 1})
-    await session.execute(update(Batch).where(_batch_of(mailing_id, seq)).values(values))
-    running = select(Mailing.id).where(Mailing.id == mailing_id, Mailing.status == MailingStatus.running)
-    if (await session.execute(running)).first() is not None:
-        key = f"delivery.look_back:{mailing_id}"
-        await jobs.enqueue(session, "delivery.look_back", {"mailing_id": str(mailing_id)}, key=key)
-
-
-def _batch_of(mailing_id: UUID, seq: int) -> ColumnElement[bool]:
-    return (Batch.mailing_id == mailing_id) & (Batch.first_seq <= seq) & (Batch.last_seq >= seq)
-
-
-async def _prove_sent(session: AsyncSession, mailing_id: UUID, seq: int) -> None:
-    """Feedback on an unknown message: the server did take it. Its mail was spent already."""
-    await session.execute(
-        update(Message)
-        .where(Message.mailing_id == mailing_id, Message.seq == seq)
-        .values(outcome=Outcome.sent)
-    )
-    moved = {"unknown": -1, "sent": 1}
-    await session.execute(update(Batch).where(_batch_of(mailing_id, seq)).values(_plus(Batch, moved)))
-    closed = (Mailing.id == mailing_id) & (Mailing.status == MailingStatus.closed)
-    await session.execute(update(Mailing).where(closed).values(_plus(Mailing, moved)))
 
 
 async def totals(session: AsyncSession, mailing_id: UUID) -> dict[Outcome, int]:
@@ -384,9 +287,9 @@ async def _count(
         return
     # A decided message is progress: earlier crashes of the batch were not its fault.
     numbers = {outcome.value: number for outcome, number in decided.items() if number}
-    values = _plus(Batch, numbers | {"bounced": bad}) | {"crashes": 0}
+    values = plus(Batch, numbers | {"bounced": bad}) | {"crashes": 0}
     counted_in = update(Batch).where(Batch.id == books.batch_id).values(values)
-    await session.execute(counted_in.execution_options(**_UNSEEN))
+    await session.execute(counted_in.execution_options(**UNSEEN))
     spent = sum(decided[outcome] for outcome in SPENT)
     await plans.settle(
         session,
@@ -398,7 +301,7 @@ async def _count(
     )
 
 
-def _plus(table: type[Batch] | type[Mailing], numbers: Mapping[str, int]) -> dict[str, object]:
+def plus(table: type[Batch] | type[Mailing], numbers: Mapping[str, int]) -> dict[str, object]:
     return {name: getattr(table, name) + number for name, number in numbers.items()}
 
 

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -29,9 +29,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.delivery import announcing, batches, brake, halting, ledger, reading, rounds
 from newsletter.delivery.answers import Answers
 from newsletter.delivery.batches import Claim
-from newsletter.delivery.block import Block, Delivery
+from newsletter.delivery.block import Block, Delivery, written
 from newsletter.delivery.halting import Halt
-from newsletter.delivery.headers import HeaderInvalid
 from newsletter.delivery.lanes import Lane, Lanes
 from newsletter.delivery.ledger import Decision, LostBatch
 from newsletter.delivery.letter import Copy, Writer
@@ -277,10 +276,10 @@ class _BatchRun:
             envelopes = dict[int, Envelope]()
             waiting = iter(copies.items())
             while some := dict(islice(waiting, SLICE)):
-                envelopes |= _written(letter, some, skipped)
+                envelopes |= written(letter, some, skipped)
                 await asyncio.sleep(0)
         else:
-            envelopes = await asyncio.to_thread(_written, letter, copies, skipped)
+            envelopes = await asyncio.to_thread(written, letter, copies, skipped)
         return Block({each.seq: each for each in recipients}, envelopes, skipped)
 
     async def _turn(self, results: Sequence[Decision], block: Block | None) -> Block | None:
@@ -391,18 +390,3 @@ class _BatchRun:
             return None
         await batches.release(session, books, due_in=next_in)
         return Again(next_in)
-
-
-def _written(letter: Writer, copies: Mapping[int, Copy], skipped: list[Decision]) -> dict[int, Envelope]:
-    """A value that no header may hold fails its own recipient, and keeps nobody else waiting."""
-    try:
-        return dict(zip(copies, letter.write_block(list(copies.values())), strict=True))
-    except HeaderInvalid as error:
-        if len(copies) == 1:
-            [seq] = copies
-            skipped.append(Decision(seq, Outcome.failed, f"cannot be written: {error}"))
-            return {}
-    envelopes = dict[int, Envelope]()
-    for seq, copy in copies.items():
-        envelopes |= _written(letter, {seq: copy}, skipped)
-    return envelopes

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
 from newsletter.audience import service as audience
-from newsletter.delivery import announcing, ledger
+from newsletter.delivery import announcing, returns
 from newsletter.delivery import queries as delivery
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Feedback
@@ -55,7 +55,7 @@ async def note(
 ) -> bool:
     """Writes feedback to the books and, with what is known besides, to the event log. False when it
     changes nothing."""
-    if not await ledger.apply_feedback(session, message.mailing_id, message.seq, feedback):
+    if not await returns.apply_feedback(session, message.mailing_id, message.seq, feedback):
         return False
     if feedback is Feedback.delivered:
         await repeated.forget(session, message.project_id, message.address_key)
@@ -71,7 +71,7 @@ async def arrived(session: AsyncSession, messages: Sequence[FoundMessage]) -> No
     for each in messages:
         by_mailing.setdefault((each.project_id, each.mailing_id), {})[each.seq] = each
     for (project_id, mailing_id), mine in by_mailing.items():
-        changed = sorted(await ledger.apply_deliveries(session, project_id, mailing_id, list(mine)))
+        changed = sorted(await returns.apply_deliveries(session, project_id, mailing_id, list(mine)))
         await repeated.forget(session, project_id, *(mine[seq].address_key for seq in changed))
         happened = [announcing.Happened(mailing_id, seq, {}) for seq in changed]
         await announcing.announce(session, EventType.message_delivered, happened)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from newsletter.delivery import batches, ledger, sending, service
+from newsletter.delivery import batches, ledger, returns, sending, service
 from newsletter.delivery.ledger import AFTER, FEEDBACK_AFTER, Decision, LostBatch
 from newsletter.delivery.models import (
     Batch,
@@ -134,8 +134,8 @@ async def test_late_feedback_settles_an_unknown_message(
     await run_due(runtime)
     mailing = await sent.mailing()
     async with runtime.db.unit_of_work() as session:
-        assert await ledger.apply_feedback(session, mailing.id, 1, Feedback.delivered)
-        assert not await ledger.apply_feedback(session, mailing.id, 1, Feedback.delivered)
+        assert await returns.apply_feedback(session, mailing.id, 1, Feedback.delivered)
+        assert not await returns.apply_feedback(session, mailing.id, 1, Feedback.delivered)
     campaign = await live_client.data("GET", f"/campaigns/{sent.id}")
     assert (campaign["emails_sent"], campaign["emails_unknown"]) == (3, 0)
     async with runtime.db.read() as session:
@@ -151,9 +151,9 @@ async def test_a_bounce_after_a_delivery_counts_and_not_the_other_way_round(
     await run_due(runtime)
     mailing = await sent.mailing()
     async with runtime.db.unit_of_work() as session:
-        assert await ledger.apply_feedback(session, mailing.id, 1, Feedback.delivered)
-        assert await ledger.apply_feedback(session, mailing.id, 1, Feedback.bounced)
-        assert not await ledger.apply_feedback(session, mailing.id, 1, Feedback.delivered)
+        assert await returns.apply_feedback(session, mailing.id, 1, Feedback.delivered)
+        assert await returns.apply_feedback(session, mailing.id, 1, Feedback.bounced)
+        assert not await returns.apply_feedback(session, mailing.id, 1, Feedback.delivered)
     assert [(row.outcome, row.feedback) for row in await sent.messages()] == [
         (Outcome.sent, Feedback.bounced)
     ]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import select
 
-from newsletter.delivery import brake, ledger
+from newsletter.delivery import brake, returns
 from newsletter.delivery.brake import Health, Limits
 from newsletter.delivery.models import Feedback, MailingStatus
 from newsletter.events.models import Event
@@ -160,4 +160,4 @@ async def come_back(sent: Sent, feedback: Feedback, seqs: range) -> None:
     mailing = await sent.mailing()
     for seq in seqs:
         async with sent.runtime.db.unit_of_work() as session:
-            await ledger.apply_feedback(session, mailing.id, seq, feedback)
+            await returns.apply_feedback(session, mailing.id, seq, feedback)

@@ -9,7 +9,7 @@ from sqlalchemy.event import listens_for, remove
 from newsletter.accounts import service as accounts
 from newsletter.accounts.project import Project
 from newsletter.campaigns import service as campaigns
-from newsletter.delivery import batches, ledger
+from newsletter.delivery import batches, ledger, returns
 from newsletter.delivery.models import Batch, Feedback, Mailing, MailingStatus, Message, Outcome
 from newsletter.events.models import Event
 from newsletter.kit.db import db_in
@@ -147,7 +147,7 @@ async def test_what_proved_to_be_sent_is_not_sent_again(
     await run_due(runtime)
     mailing = await sent.mailing()
     async with runtime.db.unit_of_work() as session:
-        assert await ledger.apply_feedback(session, mailing.id, 1, Feedback.delivered)
+        assert await returns.apply_feedback(session, mailing.id, 1, Feedback.delivered)
     await live_client.data("POST", f"/campaigns/{sent.id}/resend-unknown", 200)
     await run_due(runtime)
     assert sorted(smtp_sink.recipients) == ["u2@example.com", "u3@example.com", "u4@example.com"]
@@ -173,7 +173,7 @@ async def test_proof_takes_the_batch_before_its_message_as_a_resend_does(
     listens_for(engine, "before_cursor_execute")(note)
     try:
         async with runtime.db.unit_of_work() as session:
-            assert await ledger.apply_feedback(session, mailing.id, 1, Feedback.delivered)
+            assert await returns.apply_feedback(session, mailing.id, 1, Feedback.delivered)
     finally:
         remove(engine, "before_cursor_execute", note)
     batch, message = (

@@ -25,7 +25,7 @@ from newsletter.audience import queries as audience
 from newsletter.audience import service as subscribing
 from newsletter.audience.schemas import ListCreate
 from newsletter.audience.upsert import Target
-from newsletter.delivery import announcing, batches, ledger, reading, rounds
+from newsletter.delivery import announcing, batches, reading, returns, rounds
 from newsletter.delivery import queries as delivery
 from newsletter.delivery import service as mailing
 from newsletter.delivery.ledger import Decision
@@ -287,9 +287,9 @@ async def sending_step_by_step(world: World) -> None:
     async with world.db.unit_of_work() as session:
         await rounds._step_by_step(session, claim.books, world.gate(), [], seqs)
         await rounds._step_by_step(session, claim.books, world.gate(), sent, [])
-        changed = await ledger.apply_deliveries(session, world.project.id, world.mailing_id, seqs[1:])
+        changed = await returns.apply_deliveries(session, world.project.id, world.mailing_id, seqs[1:])
         assert len(changed) == len(seqs) - 1
-        assert await ledger.apply_feedback(session, world.mailing_id, seqs[0], Feedback.bounced)
+        assert await returns.apply_feedback(session, world.mailing_id, seqs[0], Feedback.bounced)
 
 
 async def looking_up_messages(world: World) -> None:
