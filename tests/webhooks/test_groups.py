@@ -47,13 +47,19 @@ async def test_up_to_a_hundred_events_go_in_one_call(
     assert await jobs_left(runtime) == 0
 
 
-async def test_a_group_that_fails_is_tried_again_as_it_was(
-    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
-) -> None:
+async def refused_group(runtime: Runtime, register: Register, happen: Happen, receiver: Receiver) -> Any:
+    """Three events of an endpoint whose first call was answered 503."""
     endpoint = await register(group_size=10)
     receiver.replies.append(Reply(503))
     await happen(times=3)
     await run_all(runtime)
+    return endpoint
+
+
+async def test_a_group_that_fails_is_tried_again_as_it_was(
+    client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
+) -> None:
+    endpoint = await refused_group(runtime, register, happen, receiver)
     assert len(receiver.calls) == 1
     assert await statuses(client, endpoint) == ["retrying"] * 3
     assert (await client.data("GET", f"/webhooks/{endpoint['id']}"))["consecutive_failures"] == 1
@@ -73,10 +79,7 @@ async def test_a_group_that_fails_is_tried_again_as_it_was(
 async def test_a_group_is_called_again_as_it_was_when_groups_were_switched_off(
     client: Client, runtime: Runtime, register: Register, happen: Happen, receiver: Receiver
 ) -> None:
-    endpoint = await register(group_size=10)
-    receiver.replies.append(Reply(503))
-    await happen(times=3)
-    await run_all(runtime)
+    endpoint = await refused_group(runtime, register, happen, receiver)
     await client.data("PATCH", f"/webhooks/{endpoint['id']}", json={"group_size": 1})
     await run_all(runtime)
     first, second = receiver.calls
