@@ -37,7 +37,8 @@ class ShortWays:
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         handler = scope["route_handler"]
         way = self._ways.get(str(handler.operation_id)) if isinstance(handler, HTTPRouteHandler) else None
-        if way is None or scope.get("method") == "HEAD" or not _is_small(scope):
+        size = None if way is None or scope.get("method") == "HEAD" else _size(scope)
+        if way is None or size is None or size > MOST_BYTES:
             await next_app(scope, receive, send)
             return
         request: AnyRequest = Request(scope, receive, send)
@@ -48,7 +49,7 @@ class ShortWays:
             if claim is not None:  # Its body was read for the key, and is kept for who asks again.
                 body = await request.body()
             else:
-                came = await _all_of(receive) if _has_body(scope) else []
+                came = await _all_of(receive) if size else []
                 body = b"".join(part["body"] for part in came if part["type"] == "http.request")
             is_whole = not came or came[-1]["type"] == "http.request"
             if is_whole and len(body) <= MOST_BYTES:
@@ -67,16 +68,12 @@ class ShortWays:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _is_small(scope: Scope) -> bool:
-    """Whether the call says of its body, if it has one, that it is."""
+def _size(scope: Scope) -> int | None:
+    """Bytes of the body; None where the call does not say."""
     lengths = [value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")]
     if not lengths:
-        return scope.get("method") == "GET"
-    return len(lengths) == 1 and lengths[0].isdigit() and int(lengths[0]) <= MOST_BYTES
-
-
-def _has_body(scope: Scope) -> bool:
-    return any(name == b"content-length" and value != b"0" for name, value in scope["headers"])
+        return 0 if scope.get("method") == "GET" else None
+    return int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else None
 
 
 async def _all_of(receive: Receive) -> list[HTTPReceiveMessage]:

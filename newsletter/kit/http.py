@@ -157,7 +157,7 @@ class _Connections:
     """Connections that are kept for the next call to the same origin; each serves one call at a time.
 
     httpcore's own pool looks at all that it has, and into the socket of each, twice in a call: with 32
-    connections that was two thirds of the time of a call.
+    connections that was 40 % of the process's time.
     """
 
     def __init__(self, tls: ssl.SSLContext, backend: httpcore.AsyncNetworkBackend) -> None:

@@ -116,7 +116,7 @@ class Claims:
         """Claims the key, or returns what is stored. Raises `KeyReused` or `InProgress`."""
         if self._db.direct is not None and await self._new(call):
             return Claim(call.project_id, call.key, 1)
-        return await begin(self._db, self._vault, call.project_id, call.key, call.print)
+        return await begin(self._db, self._vault, call)
 
     async def _claim_new(self, calls: Sequence[Call]) -> Sequence[bool]:
         assert self._db.direct is not None
@@ -132,13 +132,14 @@ class Claims:
         return [id(call) in claimed for call in calls]
 
 
-async def begin(db: Database, vault: Vault, project_id: UUID, key: str, print_: bytes) -> Claim | Stored:
-    """Claims the key, or returns what is stored. Raises `KeyReused` or `InProgress`."""
+async def begin(db: Database, vault: Vault, call: Call) -> Claim | Stored:
+    """`Claims.begin` in a transaction of its own."""
+    project_id, key = call.project_id, call.key
     async with db.unit_of_work() as session:
         row = {
             "project_id": project_id,
             "key": key,
-            "fingerprint": print_,
+            "fingerprint": call.print,
             "state": KeyState.running,
             "token": 1,
             "lease_until": db_in(LEASE_SECONDS),
@@ -166,7 +167,7 @@ async def begin(db: Database, vault: Vault, project_id: UUID, key: str, print_: 
     if found is None:
         # Freed by an error between our two statements; the caller may simply try again.
         raise InProgress(retry_after=1)
-    if found.fingerprint != print_:
+    if found.fingerprint != call.print:
         raise KeyReused()
     if found.state is KeyState.running or found.status is None or found.answer is None:
         raise InProgress(retry_after=1)

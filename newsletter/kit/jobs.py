@@ -203,9 +203,9 @@ async def enqueue_each(session: AsyncSession, name: str, payloads: Mapping[str, 
         return
     now = await prepared.now(session)
     # In one order, so that of two who enqueue the same none waits for the other twice.
-    rows = [_row(name, payloads[key], None, now) | {"unique_key": key} for key in sorted(payloads)]
-    written = await bulk.insert_missing(session, Job, rows)
-    _ring_after_commit(session, [Ring(row["id"], name) for row in rows if row["id"] in written])
+    wanted = [_row(name, payloads[key], None, now) | {"unique_key": key} for key in sorted(payloads)]
+    written = await bulk.insert_missing(session, Job, wanted)
+    _ring_after_commit(session, [Ring(row["id"], name) for row in wanted if row["id"] in written])
 
 
 def _row(

@@ -33,7 +33,7 @@ from newsletter.transactional.answers import (
 )
 from newsletter.transactional.postbox import Postbox
 from newsletter.transactional.schemas import Bulk, Send
-from newsletter.transactional.service import Office, Prepared
+from newsletter.transactional.service import Office, Ready
 
 
 class SendController(Controller):
@@ -150,8 +150,7 @@ class MessageController(Controller):
         principal: NamedDependency[Principal],
         message_id: FromPath[str],
     ) -> Data[MessageOut]:
-        async with db.read() as session:
-            return Data(data=await tracing.traced(session, principal, message_id))
+        return await _message(db, principal, message_id)
 
     @post(
         "/{message_id:str}/cancel",
@@ -205,14 +204,16 @@ class PlainMessage:
     async def __call__(
         self, principal: Principal, path: Mapping[str, str], body: bytes, once: Once
     ) -> tuple[int, bytes] | None:
-        async with self._db.read() as session:
-            out = Data[MessageOut](data=await tracing.traced(session, principal, path["message_id"]))
+        out = await _message(self._db, principal, path["message_id"])
         return 200, out.model_dump_json(by_alias=True).encode()
 
 
-async def _prepared(
-    db: Database, principal: Principal, office: Office, raw: Sequence[object]
-) -> list[Prepared]:
+async def _message(db: Database, principal: Principal, message_id: str) -> Data[MessageOut]:
+    async with db.read() as session:
+        return Data(data=await tracing.traced(session, principal, message_id))
+
+
+async def _prepared(db: Database, principal: Principal, office: Office, raw: Sequence[object]) -> list[Ready]:
     read = [_read(each) for each in raw]
     bodies = [each for each in read if isinstance(each, Send)]
     prepared = iter(await service.prepare(db, principal, office, [bodies]))

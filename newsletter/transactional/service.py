@@ -35,7 +35,7 @@ from newsletter.templates.queries import Shelf
 from newsletter.templates.service import Frame, TemplateMissing
 from newsletter.transactional.schemas import Send
 
-Prepared = Item | NewsletterError
+Ready = Item | NewsletterError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Office:
 
 async def prepare(
     db: Database, principal: Principal, office: Office, calls: Sequence[Sequence[Send]]
-) -> list[Prepared]:
+) -> list[Ready]:
     """The mails of calls that came together, ready to be posted, each in the place of its body; or what is
     wrong with it. What was read is read once for all; what is compiled belongs to its call."""
     if principal.list_ids:
@@ -200,8 +200,8 @@ class _Desk:
         return templates.compile_single(body.subject, body.html, body.text, names, frame, branding)
 
 
-def _items(common: _Common, limits: LimitSettings, calls: Sequence[Sequence[Send]]) -> list[Prepared]:
-    found: list[Prepared] = []
+def _items(common: _Common, limits: LimitSettings, calls: Sequence[Sequence[Send]]) -> list[Ready]:
+    found: list[Ready] = []
     for bodies in calls:
         desk = _Desk(common, limits)
         for body in bodies:

@@ -104,9 +104,7 @@ class CampaignController(Controller):
         principal: NamedDependency[Principal],
         campaign_id: FromPath[str],
     ) -> Data[CampaignOut]:
-        async with db.read() as session:
-            campaign = await campaign_to_read(session, principal, campaign_id)
-            return Data(data=await queries.shown(session, campaign))
+        return await _read(db, principal, campaign_id)
 
     @patch(
         "/{campaign_id:str}",
@@ -235,10 +233,14 @@ class PlainCampaign:
     async def __call__(
         self, principal: Principal, path: Mapping[str, str], body: bytes, once: Once
     ) -> tuple[int, bytes] | None:
-        async with self._db.read() as session:
-            campaign = await campaign_to_read(session, principal, path["campaign_id"])
-            out = Data[CampaignOut](data=await queries.shown(session, campaign))
+        out = await _read(self._db, principal, path["campaign_id"])
         return 200, out.model_dump_json().encode()
+
+
+async def _read(db: Database, principal: Principal, campaign_id: str) -> Data[CampaignOut]:
+    async with db.read() as session:
+        campaign = await campaign_to_read(session, principal, campaign_id)
+        return Data(data=await queries.shown(session, campaign))
 
 
 async def _checked_changes(
