@@ -1,4 +1,4 @@
-"""What docs/coming-from.md names exists, and it names all that the other services have."""
+"""What docs/coming-from.md names exists and is tried, and it names all that the other services have."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/coming-from.md").read_text(encoding="utf-8")
 REFERENCE = ROOT.parent / "shared/reference"
 CALL = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^\s`?]*)`")
+EVENT = re.compile(r"`([a-z]+\.[a-z]+)`")
 
 SERVICES = {
     "Maily": "maily",
@@ -55,6 +56,31 @@ def test_every_row_says_what_there_is_here(service: str) -> None:
     assert len({row[0] for row in table}) == len(table)
 
 
+TRIED = {"Mailers.io": "mailers_io", "your-app": "your_app", "MailRivo": "mailrivo"}
+"""The folders with a test for each row of these tables."""
+
+
+def slug(words: str) -> str:
+    return re.sub(r"\W+", "_", words.lower()).strip("_")
+
+
+def things(cell: str) -> list[str]:
+    """What a row is about, in the words of its tests' names: each call and each event, or else its text."""
+    calls = [f"{method} {re.sub('^(/api)?/v1', '', path)}" for method, path in CALL.findall(cell)]
+    named = calls + EVENT.findall(cell)
+    return [slug(each) for each in named or [cell]]
+
+
+@pytest.mark.parametrize("service", TRIED)
+def test_every_row_that_holds_has_a_test_named_after_it(service: str) -> None:
+    """``test_post_webhooks_and_get_webhooks`` is one for two."""
+    code = "".join(path.read_text() for path in (ROOT / "tests" / TRIED[service]).glob("test_*.py"))
+    tests = re.findall(r"^async def test_(\w+)\(", code, re.MULTILINE)
+    tried = {part for name in tests for part in [name, *name.split("_and_")]}
+    wanted = {each for row in rows(service) if row[1] != "not yet" for each in things(row[0])}
+    assert wanted - tried == set()
+
+
 def theirs(service: str) -> set[tuple[str, str]]:
     """The calls in a table's first column."""
     return {(method, blank(path)) for row in rows(service) for method, path in CALL.findall(row[0])}
@@ -71,6 +97,18 @@ def test_every_call_of_mailers_io_has_its_row() -> None:
     listed = re.findall(r"^- (GET|POST|DELETE)\n\n?(/v1/\S+)$", reference("Mailers.io"), re.MULTILINE)
     assert len(listed) == 25
     assert {(method, blank(path)) for method, path in listed} == theirs("Mailers.io")
+
+
+def test_every_event_of_mailers_io_has_its_row() -> None:
+    listed = re.findall(r"^- •(\S+)$", reference("Mailers.io"), re.MULTILINE)
+    assert len(listed) == 8
+    assert set(listed) <= {event for row in rows("Mailers.io") for event in EVENT.findall(row[0])}
+
+
+def test_every_event_of_your_app_has_its_row() -> None:
+    listed = set(re.findall(r'"(email\.[a-z]+)"', reference("your-app")))
+    assert len(listed) == 4
+    assert listed == {event for row in rows("your-app") for event in EVENT.findall(row[0])}
 
 
 def test_every_path_of_your_app_has_its_row() -> None:

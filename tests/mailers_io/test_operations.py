@@ -1,8 +1,9 @@
 """Its operations in the order of the page."""
 
 import json
-from typing import Any
 
+from newsletter.accounts import keys
+from newsletter.accounts.project import Project
 from newsletter.kit import ids
 from newsletter.runtime import Runtime
 from tests.client import Client
@@ -20,7 +21,7 @@ async def test_post_send(client: Client, runtime: Runtime) -> None:
     assert (mail["to_email"], mail["subject"]) == ("alice@example.com", "Welcome to Acme")
 
 
-async def test_an_idempotency_key_never_duplicates_mail(client: Client, runtime: Runtime) -> None:
+async def test_idempotency_key(client: Client, runtime: Runtime) -> None:
     headers = {"Idempotency-Key": "5d6c9a4e-uuidgen"}
     first, again = [await client.post("/send", json=SEND, headers=headers) for _ in range(2)]
     assert first.json() == again.json()
@@ -56,7 +57,7 @@ async def test_post_campaigns_and_get_campaigns(client: Client, list_id: str) ->
     assert listed["meta"]["total"] == 1
 
 
-async def test_post_campaigns_id_launch_and_get_its_report(
+async def test_post_campaigns_id_launch_and_get_campaigns_id_report(
     client: Client, runtime: Runtime, list_id: str
 ) -> None:
     body = {"list_id": list_id, "subject": "News", "html": "<p>Hello</p>"}
@@ -64,12 +65,12 @@ async def test_post_campaigns_id_launch_and_get_its_report(
     launched = await client.data("POST", f"/campaigns/{made['id']}/launch", json={})
     assert launched["status"] == "sending"
     await run_due(runtime)
-    report: Any = await client.data("GET", f"/campaigns/{made['id']}/report")
-    assert "2" in str(report)
+    report = await client.data("GET", f"/campaigns/{made['id']}/report")
+    assert (report["recipient_count"], report["sent"], report["pending"]) == (2, 2, 0)
     assert (await client.data("GET", f"/campaigns/{made['id']}"))["emails_sent"] == 2
 
 
-async def test_get_and_post_templates_and_their_render(client: Client) -> None:
+async def test_get_templates_and_post_templates_and_post_templates_id_render(client: Client) -> None:
     assert await client.data("GET", "/templates", params={"is_system": True})
     slot = "<mj-section><mj-column><mj-text>{{ content }}</mj-text></mj-column></mj-section>"
     mjml = f"<mjml><mj-body>{slot}</mj-body></mjml>"
@@ -79,16 +80,22 @@ async def test_get_and_post_templates_and_their_render(client: Client) -> None:
     assert "Hello" in shown["html"]
 
 
-async def test_get_lists_and_post_and_delete_their_subscribers(client: Client, list_id: str) -> None:
+async def test_get_lists_and_post_lists_id_subscribers_and_delete_lists_id_subscribers_sid(
+    client: Client, list_id: str
+) -> None:
     assert [row["id"] for row in await client.data("GET", "/lists")] == [list_id]
     path = f"/lists/{list_id}/subscribers"
     made = await client.data("POST", path, 201, json={"email": "new@example.com"})
     assert (await client.delete(f"{path}/{made['id']}")).status_code == 204
     found = await client.data("GET", f"/subscribers/{made['id']}")
     assert found["status"] == "unsubscribed"
+    many = [{"email": f"u{number}@example.com"} for number in range(3)]
+    await client.data("POST", "/subscribers/batch", json={"list_id": list_id, "subscribers": many})
+    page = (await client.get("/subscribers", params={"list_id": list_id, "search": "u1@"})).json()
+    assert [row["email"] for row in page["data"]] == ["u1@example.com"]
 
 
-async def test_post_and_get_suppressions(client: Client, runtime: Runtime, list_id: str) -> None:
+async def test_post_suppressions_and_get_suppressions(client: Client, runtime: Runtime, list_id: str) -> None:
     for reason in ("unsubscribe", "hard_bounce", "complaint"):
         body = {"email": f"{reason}@example.com", "reason": reason}
         await client.data("POST", "/suppressions", 201, json=body)
@@ -98,6 +105,19 @@ async def test_post_and_get_suppressions(client: Client, runtime: Runtime, list_
     assert sent["status"] == "suppressed"
     await run_due(runtime)
     assert await client.data("GET", "/sandbox/messages") == []
+    # Of a domain and of a list they hold back what goes out from it, and to it.
+    await client.data("PATCH", "/project", json={"from_email": SEND["from"]})
+    for scoped in (
+        {"level": "domain", "domain": "acme.example.com", "email": "dora@example.com"},
+        {"level": "list", "list_id": list_id, "email": "ada@example.com"},
+    ):
+        await client.data("POST", "/suppressions", 201, json=scoped)
+    sent = await client.data("POST", "/send", 202, json=SEND | {"to": "dora@example.com"})
+    assert sent["status"] == "suppressed"
+    await send_campaign(client, runtime, list_id)
+    assert [mail["to_email"] for mail in await client.data("GET", "/sandbox/messages")] == [
+        "grace@example.com"
+    ]
 
 
 async def test_get_audit_logs(client: Client) -> None:
@@ -109,7 +129,9 @@ async def test_get_audit_logs(client: Client) -> None:
     assert [json.loads(line) for line in lines] == [row]
 
 
-async def test_get_analytics_events_and_summary(client: Client, runtime: Runtime, list_id: str) -> None:
+async def test_get_analytics_events_and_get_analytics_summary(
+    client: Client, runtime: Runtime, list_id: str
+) -> None:
     await send_campaign(client, runtime, list_id)
     await client.data("POST", "/send", 202, json=SEND | {"to": "bounce@sandbox.test"})
     await run_due(runtime)
@@ -119,7 +141,7 @@ async def test_get_analytics_events_and_summary(client: Client, runtime: Runtime
     assert (summary["total"]["sent"], summary["total"]["bounced"]) == (3, 1)
 
 
-async def test_get_webhooks_and_their_signing_secrets(client: Client) -> None:
+async def test_get_webhooks(client: Client) -> None:
     made = await client.data("POST", "/webhooks", 201, json={"url": "https://app.example.com/hook"})
     rotated = await client.data("POST", f"/webhooks/{made['id']}/rotate-secret", json={})
     assert rotated["secret"] != made["secret"]
@@ -127,7 +149,9 @@ async def test_get_webhooks_and_their_signing_secrets(client: Client) -> None:
     assert (listed["id"], "secret" in listed) == (made["id"], False)
 
 
-async def test_get_sending_servers_and_post_sending_domains_and_routing_rules(client: Client) -> None:
+async def test_get_sending_servers_and_post_sending_domains_and_post_routing_rules(
+    client: Client,
+) -> None:
     body = {"name": "Own", "type": "smtp", "config": {"host": "mail.acme.example.com"}}
     server = await client.data("POST", "/sending-servers", 201, json=body)
     assert [row["id"] for row in await client.data("GET", "/sending-servers")] == [server["id"]]
@@ -140,12 +164,31 @@ async def test_get_sending_servers_and_post_sending_domains_and_routing_rules(cl
     assert made["purpose"] == "transactional"
 
 
-async def test_scoped_keys_and_real_statuses(
-    client: Client, make_client: MakeClient, make_project: MakeProject
+async def test_scoped_keys(
+    client: Client, project: Project, make_client: MakeClient, make_project: MakeProject
 ) -> None:
+    acme = await make_client(project, scopes=("send",), from_domains=("acme.example.com",))
+    await acme.data("POST", "/send", 202, json=SEND)
+    other = SEND | {"from": "hello@other.example.com"}
+    await acme.expect_error("POST", "/send", 403, "forbidden", json=other)
+    await acme.expect_error("GET", "/messages", 403, "forbidden")
     reader = await make_client(await make_project(name="Other"), scopes=("messages:read",))
     await reader.expect_error("POST", "/send", 403, "forbidden", json=SEND)
     sent = await client.data("POST", "/send", 202, json=SEND)
     # What belongs to somebody else is not there.
     await reader.expect_error("GET", f"/messages/{sent['id']}", 404, "not_found")
     await client.expect_error("GET", f"/campaigns/{ids.public('cmp', ids.uuid7())}", 404, "not_found")
+
+
+async def test_rotate_without_downtime(
+    client: Client, project: Project, make_client: MakeClient, runtime: Runtime
+) -> None:
+    newer = await make_client(project)
+    for each in (client, newer):
+        await each.data("POST", "/send", 202, json=SEND)
+    async with runtime.db.read() as session:
+        older, _ = await keys.listed(session, project)
+    async with runtime.db.unit_of_work() as session:
+        assert await keys.revoke(session, older.id)
+    await client.expect_error("POST", "/send", 401, "unauthenticated", json=SEND)
+    await newer.data("POST", "/send", 202, json=SEND)
