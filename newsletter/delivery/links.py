@@ -89,8 +89,8 @@ class Links:
         """What stands before the token."""
         return self._bases[purpose]
 
-    def tokens(self, purposes: Iterable[Purpose]) -> Callable[[MessageRef], list[str]]:
-        """Writes a recipient's tokens, in the order of ``purposes``."""
+    def tokens(self, purposes: Iterable[Purpose]) -> Callable[[MessageRef], list[bytes]]:
+        """Writes a recipient's tokens in ASCII, in the order of ``purposes``."""
         sign = self._signer.for_each(purposes)
         return lambda ref: sign(ref.pack())
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from hashlib import blake2b
+from typing import TypeVar
 
 from newsletter.delivery import headers
 from newsletter.delivery.headers import HeaderInvalid
@@ -28,6 +29,7 @@ _OWN = {
     *("return-path", "received", "dkim-signature"),
 }
 END_OF_HEADER = b"\r\n\r\n"
+Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ class Frame:
             b"".join([after, *parts, f"--{boundary}--\r\n".encode("ascii")]),
         )
 
-    def around(self, text: Sequence[bytes], html: Sequence[bytes]) -> list[bytes]:
+    def around(self, text: Sequence[Piece], html: Sequence[Piece]) -> list[bytes | Piece]:
         """The body, to be joined; both parts are quoted-printable, in pieces, and end with a line end."""
         if self._is_text_only:
             return [self._before, *text, self._after]

@@ -11,7 +11,7 @@ the case of an address, and the local part has 60 octets (RFC 5321 §4.5.3.1.1 a
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from newsletter.kit.tokens import SEAL, Signer
 
@@ -25,8 +25,7 @@ MAX_NAMES = 50
 """Names in one text that are looked at; a report about a mail of ours has a handful."""
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(NamedTuple):
     """How one mail calls its message."""
 
     sealed: str

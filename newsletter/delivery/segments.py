@@ -9,8 +9,9 @@ No line begins with a dot, so SMTP has nothing to double.
 
 import re
 from binascii import b2a_qp
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
+from typing import Self
 
 _SOFT = b"=\r\n"
 _LONGEST = 75
@@ -21,20 +22,38 @@ _LEADING_DOTS = re.compile(rb"^\.+", re.MULTILINE)
 class Segments:
     """Static bytes with places for values between them."""
 
-    def __init__(self, texts: Sequence[str], slots: Sequence[int]) -> None:
-        """``texts`` are the static parts, one more than there are ``slots``; a slot is the index
-        of its value in what `fill` takes."""
-        encoded: list[bytes] = [b""] * (2 * len(slots) + 1)
-        for place, text in enumerate(texts):
-            is_last = place == len(slots)
-            encoded[2 * place] = _static(text, is_first=place == 0, is_last=is_last)
-        self._parts = encoded
+    def __init__(self, statics: Sequence[bytes], slots: Sequence[int] = ()) -> None:
+        """``statics`` are one more than there are ``slots``; a slot is the index of its value in
+        what `fill` takes."""
+        self._parts: list[bytes] = [b""] * (2 * len(slots) + 1)
+        self._parts[::2] = statics
         self._slots = tuple(slots)
         # itemgetter fetches 60 values in a third of the time that a comprehension takes.
         self._pick = itemgetter(*slots) if len(slots) > 1 else None
 
+    @classmethod
+    def encoded(cls, texts: Sequence[str], slots: Sequence[int]) -> Self:
+        """``texts`` in quoted-printable, with a soft break around each slot."""
+        last = len(slots)
+        return cls(
+            [_static(text, is_first=place == 0, is_last=place == last) for place, text in enumerate(texts)],
+            slots,
+        )
+
+    @classmethod
+    def joined(cls, pieces: "Iterable[bytes | Segments]") -> Self:
+        """The pieces one behind the other; where two meet, their static bytes become one part."""
+        statics, slots = [b""], list[int]()
+        for piece in pieces:
+            other = piece if isinstance(piece, Segments) else Segments([piece])
+            first, *rest = other._parts[::2]
+            statics[-1] += first
+            statics += rest
+            slots += other._slots
+        return cls(statics, slots)
+
     def fill(self, values: Sequence[bytes]) -> list[bytes]:
-        """The parts to be joined; ``values`` as `value` encodes them."""
+        """The parts to be joined, slots at the odd places; ``values`` as `value` encodes them."""
         parts = self._parts.copy()
         if self._pick is not None:
             parts[1::2] = self._pick(values)

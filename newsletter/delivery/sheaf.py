@@ -43,7 +43,7 @@ class Sheaf:
         for copy in copies:
             part = self._parts[copy.ref.seq]
             own = replace(copy, name=part.name, variables=part.variables)
-            drafts.append(self._letter(part.content).draft(own, at))
+            drafts.append(self._letter(part.content).draft_plainly(own, at))
         # All letters of a mailing have one sender, and so one signature.
         return next(iter(self._letters.values())).finish_block(drafts)
 

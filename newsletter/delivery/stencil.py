@@ -1,28 +1,45 @@
-"""A mailing's content as encoded bytes with slots: made once, filled per recipient.
+"""A mailing's mail as encoded bytes with slots: made once, filled per recipient.
 
 Everything that is the same for all recipients is done here: the links are signed, the merge
 tags that stand for them have become static text with a token behind it, and what is static
-is quoted-printable already.
+is quoted-printable already. Header and body are one list of parts, so that a mail is one copy of
+that list, one assignment to all its slots and one join: in pieces that were put together for each
+mail, that was another 2 µs.
 """
 
 import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from uuid import UUID
 
-from newsletter.delivery import segments, tracking
+from newsletter.delivery import headers, segments, tracking
 from newsletter.delivery.links import Links, MessageRef, Purpose
+from newsletter.delivery.mime import END_OF_HEADER, Frame
 from newsletter.delivery.segments import Segments
 from newsletter.templates.compile import Compiled, close_gaps
-from newsletter.templates.escaping import escape
-from newsletter.templates.expressions import Name
+from newsletter.templates.escaping import Place, escape
+from newsletter.templates.expressions import Expression, Filter, Name
 from newsletter.templates.slots import MergeTemplate, Slot
 
 # No text of a mail holds a NUL: `newsletter.templates` takes it out, and so does the encoder.
 _MARK = re.compile("\0([0-9]+)\0")
 _GAP = re.compile("(?:^|(?<=\n))(?:\0[0-9]+\0)+(?=\n|$)")
 _LINKS = {"unsubscribe_url": Purpose.unsubscribe, "view_in_browser_url": Purpose.view}
+
+
+class Own(Enum):
+    """What a header holds of one mail, beside its tokens, in the order in which `Stencil.fill` has it."""
+
+    end = auto()
+    """Between header and body. The same for all mails, and a slot: so a signer finds it."""
+    to = auto()
+    """The whole field, and so is the subject."""
+    subject = auto()
+    date = auto()
+    sealed = auto()
+    """The message's sealed name, see `newsletter.delivery.return_path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +49,32 @@ class PersonalLink:
     pieces: tuple["str | Source", ...]
 
 
-Source = Slot | Purpose | PersonalLink
+Source = Own | Slot | Purpose | PersonalLink
 """What fills a slot: a merge tag, a token, a link."""
-
-
-@dataclass(slots=True)
-class Filled:
-    """One recipient's mail; both parts are encoded, in pieces to be joined."""
-
-    unsubscribe_url: str
-    subject: str
-    html: list[bytes]
-    text: list[bytes]
 
 
 class Stencil:
     """Raises `ValueError` for content with conditions, see `Compiled.is_plain`."""
 
     def __init__(
-        self, compiled: Compiled, links: Links, mailing_id: UUID, *, track_opens: bool, track_clicks: bool
+        self,
+        compiled: Compiled,
+        links: Links,
+        mailing_id: UUID,
+        heading: Sequence[str | Own | Purpose],
+        frame: Frame,
+        *,
+        track_opens: bool,
+        track_clicks: bool,
     ) -> None:
+        """``heading`` is the header in pieces; it ends with `Own.end`, and shows the unsubscribe link."""
         if not compiled.is_plain:
             raise ValueError("conditions have no segments")
         self._plain_text, self._links, self._mailing_id = compiled.text, links, mailing_id
-        # The links are in each mail: in its header, if nowhere else.
-        self._sources: dict[Source, int] = {Purpose.unsubscribe: 0, Purpose.view: 1}
+        self._sources: dict[Source, int] = {source: place for place, source in enumerate(Own)}
+        self._mark(Purpose.unsubscribe)
+        self._mark(Purpose.view)
+        head = "".join(self._mark(piece) if isinstance(piece, Own | Purpose) else piece for piece in heading)
         page = self._marked(compiled.html)
         if track_clicks:
             page = tracking.rewrite(page, self._track)
@@ -66,39 +84,63 @@ class Stencil:
         for slot in compiled.subject.slots:
             self._mark(slot)
         self._purposes = [source for source in self._sources if isinstance(source, Purpose)]
-        self._slots = [source for source in self._sources if isinstance(source, Slot)]
+        slots = [source for source in self._sources if isinstance(source, Slot)]
+        self._slots = [(slot, _word_of(slot)) for slot in slots]
         self._personal = [source for source in self._sources if isinstance(source, PersonalLink)]
         # Values are made kind by kind, so the marks are renumbered.
-        order = {
-            source: place for place, source in enumerate([*self._purposes, *self._slots, *self._personal])
-        }
+        kinds = [*Own, *self._purposes, *slots, *self._personal]
+        order = {source: place for place, source in enumerate(kinds)}
         places = [order[source] for source in self._sources]
-        self._html, self._text = _segments(page, places), _segments(text, places)
-        # A value that is alone on its line and empty would leave a gap; see `fill`.
+        statics, between = _split(head, places)
+        header = Segments([static.encode("ascii") for static in statics], between)
+        copy, body = Segments.encoded(*_split(text, places)), Segments.encoded(*_split(page, places))
+        self._mail = Segments.joined([header, *frame.around([copy], [body])])
+        # A value that is alone on its line and empty would leave a gap. Then the plain text is
+        # encoded as a whole, and this has one slot for it.
+        self._mail_with_gap = Segments.joined(
+            [header, *frame.around([Segments([b"", b""], [len(kinds)])], [body])]
+        )
         self._gaps = [places[int(mark)] for gap in _GAP.findall(text) for mark in _MARK.findall(gap)]
         # The subject is joined from what was filled already.
         self._subject = [""] * (2 * len(compiled.subject.slots) + 1)
         self._subject[::2] = compiled.subject.segments
-        self._subject_slots = [self._slots.index(slot) for slot in compiled.subject.slots]
+        self._subject_slots = [slots.index(slot) for slot in compiled.subject.slots]
         self._tokens = links.tokens(self._purposes)
         self._bases = links.base(Purpose.unsubscribe), links.base(Purpose.view)
+        self.end = 2 * [piece for piece in heading if isinstance(piece, Own | Purpose)].index(Own.end) + 1
+        """Where the parts that `fill` returns have the end of the header."""
 
-    def fill(self, ref: MessageRef, person: Mapping[str, str]) -> Filled:
-        """``person`` is what `Compiled.merge` takes, but for the links."""
+    def fill(
+        self, ref: MessageRef, address: str, person: dict[str, str], sealed: str, date: bytes
+    ) -> list[bytes]:
+        """One recipient's mail in parts to be joined. ``person`` is what `Compiled.merge` takes, but
+        for the links, which are added to it. Raises `newsletter.delivery.headers.HeaderInvalid`."""
         tokens = self._tokens(ref)
-        unsubscribe_url, view_url = self._bases[0] + tokens[0], self._bases[1] + tokens[1]
-        values = {**person, "unsubscribe_url": unsubscribe_url, "view_in_browser_url": view_url}
-        texts = [slot.fill(values) for slot in self._slots]
-        filled = [token.encode("ascii") for token in tokens]
-        filled += [segments.value(text) for text in texts]
-        filled += [segments.value(self._address(link, ref, values, tokens)) for link in self._personal]
+        person["unsubscribe_url"] = self._bases[0] + tokens[0].decode("ascii")
+        person["view_in_browser_url"] = self._bases[1] + tokens[1].decode("ascii")
+        texts = []
+        for slot, word_of in self._slots:
+            text = person.get(word_of, "") if word_of else ""
+            # Letters and digits are what `Slot.fill` makes of them, too, in a tenth of its time.
+            texts.append(text if text.isalnum() else slot.fill(person))
+        subject = self._subject
+        if self._subject_slots:
+            subject = subject.copy()
+            subject[1::2] = [texts[place] for place in self._subject_slots]
+        filled = [
+            END_OF_HEADER,
+            headers.recipient("To", address).encode("ascii"),
+            headers.unstructured("Subject", "".join(subject)).encode("ascii"),
+            date,
+            sealed.encode("ascii"),
+            *tokens,
+            *map(segments.value, texts),
+        ]
+        filled += [segments.value(self._address(link, ref, person, tokens)) for link in self._personal]
         if self._gaps and not all(filled[place] for place in self._gaps):
-            text = [segments.whole(close_gaps(self._plain_text.merge(values)))]
-        else:
-            text = self._text.fill(filled)
-        subject = self._subject.copy()
-        subject[1::2] = [texts[place] for place in self._subject_slots]
-        return Filled(unsubscribe_url, "".join(subject), self._html.fill(filled), text)
+            filled.append(segments.whole(close_gaps(self._plain_text.merge(person))))
+            return self._mail_with_gap.fill(filled)
+        return self._mail.fill(filled)
 
     def _marked(self, template: MergeTemplate) -> str:
         """The template as one text in which marks stand for its slots."""
@@ -136,19 +178,28 @@ class Stencil:
         )
 
     def _address(
-        self, link: PersonalLink, ref: MessageRef, values: Mapping[str, str], tokens: Sequence[str]
+        self, link: PersonalLink, ref: MessageRef, values: Mapping[str, str], tokens: Sequence[bytes]
     ) -> str:
         parts = []
         for piece in link.pieces:
             if isinstance(piece, Slot):
                 parts.append(piece.fill(values))
             elif isinstance(piece, Purpose):
-                parts.append(tokens[self._purposes.index(piece)])
+                parts.append(tokens[self._purposes.index(piece)].decode("ascii"))
             elif isinstance(piece, str):
                 parts.append(piece)
         return tracking.tracked("".join(parts), self._links, ref)
 
 
-def _segments(marked: str, places: Sequence[int]) -> Segments:
-    parts: Sequence[str] = _MARK.split(marked)
-    return Segments(parts[::2], [places[int(mark)] for mark in parts[1::2]])
+def _split(marked: str, places: Sequence[int]) -> tuple[list[str], list[int]]:
+    """The static texts, and the places of what stands between them."""
+    parts = _MARK.split(marked)
+    return parts[::2], [places[int(mark)] for mark in parts[1::2]]
+
+
+def _word_of(slot: Slot) -> str:
+    """The field that the slot shows as it is where that is a word of letters and digits; else nothing's."""
+    shown: Expression = slot.expression
+    if isinstance(shown, Filter) and shown.name == "default":
+        shown = shown.of
+    return shown.name if isinstance(shown, Name) and slot.place in (Place.HTML, Place.PLAIN) else ""

@@ -42,18 +42,18 @@ class Signer:
         _read(state, payload, bound_to)
         return _encode(self._head + payload + state.digest())
 
-    def for_each(self, purposes: Iterable[str]) -> Callable[[bytes], list[str]]:
-        """`sign` for one payload and several purposes: each mail needs a few tokens, and this
-        takes half as long."""
+    def for_each(self, purposes: Iterable[str]) -> Callable[[bytes], list[bytes]]:
+        """`sign` for one payload and several purposes, in ASCII: each mail needs a few tokens, and
+        this takes half as long."""
         states = [self._prepared(purpose)[0][0] for purpose in purposes]
 
-        def sign(payload: bytes) -> list[str]:
+        def sign(payload: bytes) -> list[bytes]:
             head, tokens = self._head + payload, []
             for prepared in states:
                 state = prepared.copy()
                 state.update(payload)
                 raw = b2a_base64(head + state.digest(), newline=False)
-                tokens.append(raw.translate(_URL_SAFE, b"=").decode("ascii"))
+                tokens.append(raw.translate(_URL_SAFE, b"="))
             return tokens
 
         return sign

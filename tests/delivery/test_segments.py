@@ -35,7 +35,7 @@ def decoded(encoded: bytes) -> str:
 @example(texts=["", "", "", ""], values=["", "", "", ""])
 def test_segments_decode_to_the_texts_and_values_in_turn(texts: list[str], values: list[str]) -> None:
     slots = list(range(len(texts) - 1))
-    parts = Segments(texts, slots).fill([segments.value(value) for value in values])
+    parts = Segments.encoded(texts, slots).fill([segments.value(value) for value in values])
     expected = "".join(
         part for pair in zip(texts, [values[slot] for slot in slots] + [""], strict=True) for part in pair
     )
@@ -53,6 +53,6 @@ def test_a_whole_text_comes_back(text: str) -> None:
 
 
 def test_one_slot_may_be_filled_often() -> None:
-    sheet = Segments(["a", "b", "c", "d"], [1, 0, 1])
+    sheet = Segments.encoded(["a", "b", "c", "d"], [1, 0, 1])
     assert decoded(b"".join(sheet.fill([b"-", b"+"]))) == "a+b-c+d\n"
     assert decoded(b"".join(sheet.fill([b"", b"*"]))) == "a*bc*d\n"
