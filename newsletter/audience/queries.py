@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, Text, case, cast, exists, func, literal, or_, select, true
@@ -36,8 +36,7 @@ class ListSummary:
 NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class MergeRow:
+class MergeRow(NamedTuple):
     """What a mail may say about its reader, as it is now."""
 
     status: Status

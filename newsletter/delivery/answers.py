@@ -1,7 +1,6 @@
 """What a server's answer to one message does to the books."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from newsletter.delivery.batches import Claim
 from newsletter.delivery.ledger import Decision
@@ -19,9 +18,9 @@ class Answers:
 
     def decide(self, to: Recipient, result: Result) -> Decision:
         if isinstance(result, Receipt):
-            return Decision(to.seq, Outcome.sent, attempt=to.attempts + 1, server_id=result.server_id)
-        return replace(
-            self._refused(to, result),
+            # By position, which takes half of the time: this is what becomes of nearly every mail.
+            return Decision(to.seq, Outcome.sent, None, None, False, to.attempts + 1, result.server_id)
+        return self._refused(to, result)._replace(
             attempt=to.attempts + 1,
             server_id=result.server_id,
             code=result.code,

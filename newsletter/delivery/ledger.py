@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Float, bindparam, case, func, select, true, update
@@ -100,8 +100,7 @@ def before(outcome: Outcome) -> list[Outcome]:
     return [earlier for earlier, later in AFTER.items() if outcome in later]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What became of one message. ``retry_after`` (seconds) goes with ``deferred`` and ``pending``,
     ``is_bad_address`` with ``failed``: the recipient's server knows no such address.
 

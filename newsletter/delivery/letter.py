@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -39,8 +39,7 @@ _SEALED = "msg_id.seal"
 """Stands for the message's sealed name in what all recipients share."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """Whom one mail is for."""
 
     ref: MessageRef

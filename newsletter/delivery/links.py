@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
@@ -43,8 +44,7 @@ class Purpose(StrEnum):
     open = "open"
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRef:
+class MessageRef(NamedTuple):
     """``subscriber_id`` is None for a test send, whose reader is on no list."""
 
     mailing_id: UUID

@@ -1,6 +1,6 @@
 """Reads whom a batch has to write to, with what their mails may say of them."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import bindparam, or_, select
@@ -18,8 +18,7 @@ PAGE = 512
 each block. It bounds the memory of a batch, however large that is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """``person`` is None for an address that is on no list, and for a subscriber who is gone."""
 
     seq: int

@@ -1,7 +1,7 @@
 """The letters of a mailing whose messages do not all say the same: single mails."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +42,7 @@ class Sheaf:
         drafts = []
         for copy in copies:
             part = self._parts[copy.ref.seq]
-            own = replace(copy, name=part.name, variables=part.variables)
+            own = copy._replace(name=part.name, variables=part.variables)
             drafts.append(self._letter(part.content).draft_plainly(own, at))
         # All letters of a mailing have one sender, and so one signature.
         return next(iter(self._letters.values())).finish_block(drafts)

@@ -13,7 +13,7 @@ A refusal answers the only question its caller asks: may it be tried again?
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 
@@ -38,8 +38,7 @@ class MailStream:
     """In lower case."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One message for one recipient, ready for the wire."""
 
     message_id: str
@@ -55,9 +54,12 @@ class Envelope:
     that none begins with a dot. Then nobody need read all of it again before it is sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
-    """The server took responsibility for the message."""
+    """The server took responsibility for the message.
+
+    Made for one mail and held by nobody else: who routes writes the server's id into it.
+    """
 
     response: str
     """What it said, one line, at most 500 characters."""

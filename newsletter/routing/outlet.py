@@ -204,9 +204,8 @@ class Call:
                     if type(result) is Receipt:
                         self.sent += 1
                         if server_id is not None:
-                            # The receipt was made for this mail and nobody else has it, so it is
-                            # named in place: a copy costs 1.1 µs, ten times as much.
-                            object.__setattr__(result, "server_id", server_id)
+                            # In place: a copy costs ten times as much.
+                            result.server_id = server_id
                         yield index, result
                     elif isinstance(result, ServerDown) and (
                         self.was_asked or self.is_alarmed or self.is_late
