@@ -41,6 +41,7 @@ class Receiver:
         """While it is cleared nobody gets an answer."""
         self.go_on.set()
         self.connections = 0
+        self.answered = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
@@ -98,4 +99,5 @@ class Receiver:
         rest = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         writer.write(f"HTTP/1.1 {reply.status} Scripted\r\n{rest}\r\n".encode() + reply.body)
         await writer.drain()
+        self.answered += 1
         return True

@@ -35,6 +35,8 @@ class Idempotency:
             await send_error(scope, receive, send, error)
             return
         if isinstance(claim, Stored):
+            # Its call may still wait for the disk itself.
+            await self._db.on_disk()
             await _replay(claim, send)
             return
         await self._carry_out(claim, scope, receive, send, next_app)

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,26 +138,27 @@ class Campaign:
         await self.closes(seconds)
         outcomes, mailing = await self.outcomes(), await self.mailing()
         verdict = judge(outcomes, self.sink)
-        self._report(verdict)
+        report(verdict, self.times, self.recoveries)
         counted = {outcome: getattr(mailing, outcome.value) for outcome in COUNTED}
         assert counted == {outcome: getattr(verdict, outcome.value) for outcome in COUNTED}
         assert sum(counted.values()) == mailing.recipient_count == verdict.recipients
         assert (verdict.duplicates, verdict.missing, verdict.unaccounted) == (0, 0, 0)
         return verdict
 
-    def _report(self, verdict: Verdict) -> None:
-        """Before the promises are checked: the table shows a broken one as well."""
-        if path := os.environ.get(REPORT):
-            name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].rpartition(" ")[0]
-            line = {
-                "test": name,
-                "size": SIZE,
-                "times": self.times,
-                "recoveries": self.recoveries,
-                **asdict(verdict),
-            }
-            with Path(path).open("a") as report:
-                report.write(json.dumps(line) + "\n")
+
+def report(verdict: Verdict, times: int, recoveries: Sequence[float]) -> None:
+    """Before the promises are checked: the table shows a broken one as well."""
+    if path := os.environ.get(REPORT):
+        name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].rpartition(" ")[0]
+        line = {
+            "test": name,
+            "size": SIZE,
+            "times": times,
+            "recoveries": list(recoveries),
+            **asdict(verdict),
+        }
+        with Path(path).open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
 
 
 def judge(outcomes: dict[str, Outcome], sink: Sink) -> Verdict:

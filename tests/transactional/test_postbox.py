@@ -223,16 +223,23 @@ async def test_nobody_is_told_before_it_is_on_disk(
         await on_disk()
 
     monkeypatch.setattr(db, "on_disk", late)
-    calls = [
-        asyncio.create_task(client.post("/send", json=MAIL | {"to": f"u{number}@example.com"}))
-        for number in range(3)
-    ]
+    bodies = [MAIL | {"to": f"u{number}@example.com"} for number in range(3)]
+
+    def call(number: int) -> asyncio.Task[Any]:
+        headers = {"Idempotency-Key": f"order-{number}"}
+        return asyncio.create_task(client.post("/send", json=bodies[number], headers=headers))
+
+    calls = [call(number) for number in range(3)]
     async with asyncio.timeout(30):
         while await count(db, Message) < 3:
             await asyncio.sleep(0.01)
-    assert not any(call.done() for call in calls)
+    # Nor who asks again, though the answer is in the books by then.
+    again = call(0)
+    done, _ = await asyncio.wait([*calls, again], timeout=0.5)
+    assert done == set()
     is_synced.set()
-    assert [(await call).status_code for call in calls] == [202] * 3
+    assert [(await each).status_code for each in (*calls, again)] == [202] * 4
+    assert again.result().headers["Idempotent-Replayed"] == "true"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,179 @@
+"""Single mails whose calls share a transaction and a mailing, while the process that takes them is killed:
+each caller repeats its call with its key, and each mail is there once, with one answer."""
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import func, select, update
+
+from newsletter.delivery.models import Mailing, Message, Outcome
+from newsletter.kit.db import db_in
+from newsletter.kit.idempotency import IdempotencyKey, KeyState
+from tests.conftest import SIZE
+from tests.faults.campaign import judge, report, wait_for
+from tests.faults.conftest import World
+from tests.faults.processes import API
+from tests.services import Postgres
+
+CALLERS = 16
+KILLS = max(2, int(os.environ.get("NEWSLETTER_FAULTS_KILLS", "10")) // 10)
+MOMENTS = (0.01, 0.4)
+"""Seconds from the first call to the end of the process, at least and at most."""
+SEED = 20261126
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(300 + 60 * KILLS),
+    # In the embedded size who takes a mail also sends it, and what is on the wire may come twice.
+    pytest.mark.skipif(SIZE != "distributed", reason="needs the distributed size (Postgres and Redis)"),
+]
+
+
+@dataclass
+class Callers:
+    """Products that send one mail each with each call, under a key of its own."""
+
+    world: World
+    answers: dict[str, Any] = field(default_factory=dict)
+    """What each key was answered, by the address of its mail."""
+    begun: set[str] = field(default_factory=set)
+
+    async def call(self, client: httpx.AsyncClient, address: str) -> httpx.Response:
+        """Sends to ``address``; of each key every answer must be the same one."""
+        self.begun.add(address)
+        body = {
+            "from": "news@acme.example.com",
+            "to": address,
+            "subject": "Order",
+            "html": f"<p>{address}</p>",
+        }
+        answer = await client.post("/send", json=body, headers={"Idempotency-Key": f"order {address}"})
+        assert answer.status_code == 202, answer.text
+        assert self.answers.setdefault(address, answer.json()) == answer.json()
+        return answer
+
+    async def call_on(self, client: httpx.AsyncClient, caller: str) -> None:
+        """One call after the other, until nobody answers any more."""
+        with contextlib.suppress(httpx.TransportError):
+            for number in range(1_000):
+                await self.call(client, f"{caller}.{number}@example.com")
+
+    async def repeat(self, client: httpx.AsyncClient) -> list[httpx.Response]:
+        """What was begun and not answered, once more, all of it at one moment."""
+        open_ = self.begun - self.answers.keys()
+        return list(await asyncio.gather(*(self.call(client, address) for address in open_)))
+
+    async def end(self, api: API, times: int) -> None:
+        """Lets the mails go out; then the books, the sink and every answer must agree."""
+        async with self.http(api) as client:
+            again = await asyncio.gather(*(self.call(client, address) for address in self.begun))
+        assert all(answer.headers["Idempotent-Replayed"] == "true" for answer in again)
+        await self.world.add_worker()
+        await wait_for(self._is_over, 120, "all mails are decided")
+        async with self.world.db.read() as session:
+            rows = (await session.execute(select(Message.address, Message.outcome))).all()
+        assert len(rows) == len(self.begun), "a mail for each call, and no other"
+        verdict = judge({row.address: row.outcome for row in rows}, self.world.sink)
+        report(verdict, times, [])
+        assert verdict.sent == verdict.received == len(self.begun)
+        assert verdict.duplicates == 0
+
+    async def _is_over(self) -> bool:
+        return await self.count(Message.outcome == Outcome.sent) == len(self.begun)
+
+    async def count(self, *conditions: Any) -> int:
+        async with self.world.db.read() as session:
+            counted = select(func.count()).select_from(Message).where(*conditions)
+            return (await session.execute(counted)).scalar_one()
+
+    @asynccontextmanager
+    async def http(self, api: API) -> AsyncIterator[httpx.AsyncClient]:
+        headers = {"Authorization": f"Bearer {self.world.seeded.key}"}
+        limits = httpx.Limits(max_connections=2 * CALLERS)
+        base = f"{api.url}/api/v1"
+        async with httpx.AsyncClient(base_url=base, headers=headers, limits=limits, timeout=60) as client:
+            yield client
+
+
+async def test_single_mails_of_one_moment_are_sent_once_though_their_process_is_killed(world: World) -> None:
+    dice, callers = random.Random(SEED), Callers(world)
+    api, _ = await world.start()
+    for kill in range(KILLS):
+        async with callers.http(api) as client:
+            calls = [
+                asyncio.create_task(callers.call_on(client, f"round{kill}.caller{number}"))
+                for number in range(CALLERS)
+            ]
+            await asyncio.sleep(dice.uniform(*MOMENTS))
+            api.kill()
+            await asyncio.gather(*calls)
+        async with world.db.unit_of_work() as session:
+            # In place of waiting for the lease of the calls that nobody carries out any more.
+            await session.execute(update(IdempotencyKey).values(lease_until=db_in(-1)))
+        api.start()
+        async with callers.http(api) as client:
+            await callers.repeat(client)
+    await callers.end(api, KILLS)
+
+
+@asynccontextmanager
+async def no_wait_for_the_disk_ends(postgres: Postgres) -> AsyncIterator[None]:
+    """Commits that wait until they are on disk wait for a standby that is not there, as well. Their effect
+    cannot be seen meanwhile; that of others can."""
+    connection = await asyncpg.connect(postgres.create_database("waiting").replace("+asyncpg", ""))
+
+    async def wait_for_standbys(names: str) -> None:
+        await connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        await connection.execute("SELECT pg_reload_conf()")
+
+    # This connection's own commits, and those before it, must not wait for what it ends.
+    await connection.execute("SET synchronous_commit = local")
+    await wait_for_standbys("nobody")
+    try:
+        yield
+    finally:
+        await wait_for_standbys("")
+        await connection.close()
+
+
+async def test_single_mails_are_sent_once_though_their_process_dies_between_effect_and_answer(
+    world: World, durable_postgres: Postgres
+) -> None:
+    callers = Callers(world)
+    api, _ = await world.start()
+    async with no_wait_for_the_disk_ends(durable_postgres), callers.http(api) as client:
+        calls = [
+            asyncio.create_task(callers.call(client, f"caller{number}@example.com"))
+            for number in range(CALLERS)
+        ]
+
+        async def is_written() -> bool:
+            return await callers.count() == CALLERS
+
+        await wait_for(is_written, 60, "the effect of all calls")
+        assert not callers.answers, "nobody is told before it is on disk"
+        api.kill()
+        assert all(
+            isinstance(each, httpx.TransportError)
+            for each in await asyncio.gather(*calls, return_exceptions=True)
+        )
+    async with world.db.read() as session:
+        mailings = (await session.execute(select(func.count()).select_from(Mailing))).scalar_one()
+        answered = select(func.count()).where(IdempotencyKey.state == KeyState.answered)
+        assert (await session.execute(answered)).scalar_one() == CALLERS
+    assert mailings < CALLERS, "calls that shared one"
+    api.start()
+    async with callers.http(api) as client:
+        repeated = await callers.repeat(client)
+    assert [answer.headers["Idempotent-Replayed"] for answer in repeated] == ["true"] * CALLERS
+    assert await callers.count() == CALLERS
+    await callers.end(api, 1)
