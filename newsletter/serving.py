@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import structlog
 import uvicorn
@@ -77,59 +77,81 @@ class _InOnePiece(asyncio.Transport):
         return self._transport.is_closing()
 
 
-def protocol(seconds: float) -> type[HttpToolsProtocol]:
-    """Uvicorn's protocol, which by itself waits for ever for the head of a request: a few hundred
-    callers who write a byte a minute would keep everyone else out. What it cannot read it answers in
-    the form of all our errors."""
+class _Impatient(HttpToolsProtocol):
+    """Uvicorn's protocol by itself waits for ever for the head of a request, and takes one of any size: a
+    few hundred callers who write a byte a minute would keep everyone else out, and one who writes 60 MB
+    kept the process busy for eight seconds. What it cannot read it answers in the form of all our errors."""
 
-    class Impatient(HttpToolsProtocol):
-        _due: asyncio.TimerHandle | None = None
+    seconds: ClassVar[float]
+    head_bytes: ClassVar[int]
+    _due: asyncio.TimerHandle | None = None
+    """Set while a head is on its way."""
+    _headed = 0
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._expect_head()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
 
-        def on_message_begin(self) -> None:
-            self._expect_head()
-            super().on_message_begin()
+    def data_received(self, data: bytes) -> None:
+        due = self._due
+        super().data_received(data)
+        if due is not None and due is self._due:  # All of it belongs to this one head.
+            self._headed += len(data)
+            if self._headed > self.head_bytes and not self.transport.is_closing():
+                self.send_400_response("")
 
-        def on_headers_complete(self) -> None:
-            self._forget_head()
-            super().on_headers_complete()
-            # To HEAD no body is written, and so nothing that the head could wait for.
-            if self.scope["method"] != "HEAD" and getattr(self.cycle, "transport", None) is self.transport:
-                self.cycle.transport = _InOnePiece(self.transport)
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # After the head come trailers, which must not pass for headers (RFC 9110 §6.5.1): a proxy
+        # in front may have taken those of its caller off.
+        if self._due is not None:
+            super().on_header(name, value)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._forget_head()
-            super().connection_lost(exc)
+    def on_message_begin(self) -> None:
+        self._expect_head()
+        super().on_message_begin()
 
-        def send_400_response(self, msg: str) -> None:
-            from newsletter.api.errors import envelope  # The routes are loaded by now, see `serving`.
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        super().on_headers_complete()
+        # To HEAD no body is written, and so nothing that the head could wait for.
+        if self.scope["method"] != "HEAD" and getattr(self.cycle, "transport", None) is self.transport:
+            self.cycle.transport = _InOnePiece(self.transport)
 
-            request_id = ids.public("req", ids.uuid7())
-            error = MalformedJSON("This is no HTTP request that can be read.")
-            body = json.dumps(envelope(error, request_id)).encode()
-            head = [
-                "HTTP/1.1 400 Bad Request",
-                "Content-Type: application/json",
-                f"Content-Length: {len(body)}",
-                f"X-Request-Id: {request_id}",
-                "Connection: close",
-            ]
-            self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
-            self.transport.close()
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
 
-        def _expect_head(self) -> None:
-            if self._due is None:
-                self._due = self.loop.call_later(seconds, self.transport.close)
+    def send_400_response(self, msg: str) -> None:
+        from newsletter.api.errors import envelope  # The routes are loaded by now, see `serving`.
 
-        def _forget_head(self) -> None:
-            if self._due is not None:
-                self._due.cancel()
-                self._due = None
+        request_id = ids.public("req", ids.uuid7())
+        error = MalformedJSON("This is no HTTP request that can be read.")
+        body = json.dumps(envelope(error, request_id)).encode()
+        head = [
+            "HTTP/1.1 400 Bad Request",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            f"X-Request-Id: {request_id}",
+            "Connection: close",
+        ]
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        self.transport.close()
 
-    return Impatient
+    def _expect_head(self) -> None:
+        if self._due is None:
+            self._headed = 0
+            self._due = self.loop.call_later(self.seconds, self.transport.close)
+
+    def _forget_head(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+
+def protocol(seconds: float, head_bytes: int) -> type[HttpToolsProtocol]:
+    """What Uvicorn speaks: a head has so many seconds, so many bytes, and what one read brings more."""
+    limits = {"seconds": seconds, "head_bytes": head_bytes}
+    return type("_Impatient", (_Impatient,), limits)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -227,7 +249,7 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
         runtime = Runtime(settings, bell)
         config = uvicorn.Config(
             create_app(runtime),
-            http=protocol(settings.limits.arrival_seconds),
+            http=protocol(settings.limits.arrival_seconds, settings.limits.head_bytes),
             lifespan="off",
             log_config=None,
             access_log=False,

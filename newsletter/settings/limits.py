@@ -13,6 +13,8 @@ class LimitSettings(BaseSettings):
 
     body_bytes: int = Field(5_000_000, ge=1_000)
     """The largest body of a request; 413 above it."""
+    head_bytes: int = Field(65_536, ge=8_000)
+    """The largest head of a request: its URL and headers. 400 above it."""
     arrival_seconds: float = Field(30, gt=0, le=600)
     """Seconds in which the head of a request, and each part of its body, must have arrived."""
     html_bytes: int = Field(500_000, ge=1_000)

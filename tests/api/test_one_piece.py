@@ -33,8 +33,11 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.is_closed = True
 
-    def resume_reading(self) -> None:
+    def pause_reading(self) -> None:
         """Nothing ever holds it up."""
+
+    def resume_reading(self) -> None:
+        """As above."""
 
 
 class Answering:
@@ -62,7 +65,7 @@ async def _answered(call: bytes, parts: Sequence[bytes], rest: bytes = b"") -> t
     app = Answering(wire, parts)
     config = Config(app, log_config=None, lifespan="off")
     config.load()
-    talk = protocol(5.0)(config, ServerState(), {})
+    talk = protocol(5.0, 65_536)(config, ServerState(), {})
     talk.connection_made(wire)
     talk.data_received(call)
     if rest:

@@ -1,0 +1,74 @@
+"""The head of a request has an end, and nothing that comes behind it belongs to it."""
+
+import asyncio
+import json
+
+from litestar.types import Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from newsletter.serving import protocol
+from tests.api.test_one_piece import Wire
+
+LIMIT = 10_000
+
+
+class Noting:
+    """Keeps the headers that each call had when its body was whole."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[bytes, bytes]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body", False):
+            pass
+        self.heard.append(dict(scope["headers"]))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _heard(*reads: bytes) -> tuple[Wire, Noting]:
+    """What was answered, and what the application saw, when these reads came one after the other."""
+    wire, app = Wire(), Noting()
+    config = Config(app, log_config=None, lifespan="off")
+    config.load()
+    talk = protocol(5.0, LIMIT)(config, ServerState(), {})
+    talk.connection_made(wire)
+    for read in reads:
+        if not wire.is_closed:
+            talk.data_received(read)
+            for _ in range(10):
+                await asyncio.sleep(0)
+    talk.connection_lost(None)
+    return wire, app
+
+
+async def test_a_head_without_end_is_refused() -> None:
+    begun = b"GET / HTTP/1.1\r\nHost: news.test\r\nX-Long: "
+    wire, app = await _heard(begun, *[b"a" * 1_000] * 20)
+    head, _, body = b"".join(wire.written).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"]["code"] == "malformed_json"
+    assert wire.is_closed
+    assert app.heard == []
+
+
+async def test_many_calls_on_one_connection_are_not_one_head() -> None:
+    call = b"GET / HTTP/1.1\r\nHost: news.test\r\nX-Pad: " + b"a" * 600 + b"\r\n\r\n"
+    sent = call * 40
+    _, app = await _heard(*[sent[at : at + 1_000] for at in range(0, len(sent), 1_000)])
+    assert len(app.heard) == 40
+
+
+async def test_a_long_body_before_the_next_head_is_no_part_of_it() -> None:
+    post = b"POST / HTTP/1.1\r\nHost: news.test\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000
+    _, app = await _heard(post + b"GET / HTTP/1.1\r\n", b"Host: news.test\r\n\r\n")
+    assert len(app.heard) == 2
+
+
+async def test_a_trailer_is_no_header() -> None:
+    post = b"POST / HTTP/1.1\r\nHost: news.test\r\nX-Api-Key: mine\r\nTransfer-Encoding: chunked\r\n\r\n"
+    _, app = await _heard(post, b"2\r\n{}\r\n0\r\nX-Api-Key: other\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")
+    (headers,) = app.heard
+    assert headers[b"x-api-key"] == b"mine"
+    assert b"x-forwarded-for" not in headers
