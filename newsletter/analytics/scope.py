@@ -14,6 +14,7 @@ from newsletter.campaigns import queries as campaigns
 from newsletter.kit import clock, ids
 from newsletter.kit.address import domain_name
 from newsletter.kit.errors import Forbidden, NotFound, ValidationFailed
+from newsletter.kit.schema import without_nul
 from newsletter.settings import LimitSettings
 from newsletter.tallies.models import Dimension
 
@@ -80,6 +81,7 @@ async def part(session: AsyncSession, principal: Principal, sought: Sought) -> P
     if sought.campaign_id is not None:
         return Part(Dimension.campaign, (await _campaign(session, principal, sought.campaign_id)).hex)
     if sought.tag is not None:
+        without_nul("tag", sought.tag)
         return Part(Dimension.tag, sought.tag)
     if sought.domain is not None:
         return Part(Dimension.domain, _domain(sought.domain))

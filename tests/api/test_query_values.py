@@ -45,3 +45,9 @@ async def test_a_word_that_is_none_of_several_is_told_all_of_them(client: Client
     (text,) = (await said("/analytics/events", type="x"))["type"]
     assert "'message.bounced'" in text
     assert (await said("/sandbox/messages/sbx_x", format="x"))["format"] == ["must be 'json' or 'raw'"]
+
+
+async def test_a_tag_of_a_summary_has_no_nul(client: Client) -> None:
+    for path in ("/analytics/summary", "/analytics/summary.csv", "/analytics/summary.jsonl"):
+        error = await client.expect_error("GET", path, 422, "validation_failed", params={"tag": "a\0b"})
+        assert error["errors"] == {"tag": ["must not contain the NUL character"]}
