@@ -42,6 +42,11 @@ async def test_a_compressed_body_is_415(client: Client) -> None:
     )
 
 
+async def test_a_body_that_nobody_reads_may_be_anything(client: Client) -> None:
+    headers = {"Content-Type": "text/plain"}
+    assert (await client.request("GET", "/lists", content=b"x", headers=headers)).status_code == 200
+
+
 async def test_a_missing_body_is_named_plainly(client: Client) -> None:
     error = await client.expect_error("POST", "/lists", 422, "validation_failed")
     assert error["errors"] == {"body": ["must be a JSON object"]}

@@ -44,6 +44,15 @@ async def test_authentication_without_a_valid_key_is_refused(client: Client, hea
     assert response.json()["error"]["code"] == "unauthenticated"
 
 
+async def test_authentication_by_two_keys_is_refused(client: Client) -> None:
+    for name, value in (("Authorization", f"Bearer {client.secret}"), ("X-API-Key", client.secret)):
+        request = client.build_request("GET", "/lists")
+        del request.headers["Authorization"]
+        headers = httpx.Headers([*request.headers.multi_items(), (name, value), (name, value)])
+        response = await client.send(httpx.Request("GET", request.url, headers=headers))
+        assert response.status_code == 401
+
+
 async def test_authentication_by_query_is_for_reading_with_test_keys_alone(
     client: Client, make_client: MakeClient, make_project: MakeProject
 ) -> None:
