@@ -47,8 +47,8 @@ WITH_ID: Final[Errors] = (NotFound,)
 WITH_INPUT: Final[Errors] = (ValidationFailed,)
 """Operations with a body or with parameters in the query."""
 WITH_BODY: Final[Errors] = (MalformedJSON, TooLarge, UnsupportedMedia)
-ON_POST: Final[Errors] = (InProgress, KeyReused, ValidationFailed)
-"""Of the header ``Idempotency-Key``."""
+ON_POST: Final[Errors] = (InProgress, KeyReused, ValidationFailed, TooLarge, UnsupportedMedia)
+"""Of the header ``Idempotency-Key``, which covers a body that the operation does not ask for, too."""
 
 _SENDER: Final[Errors] = (
     senders.SenderMissing,
