@@ -34,9 +34,8 @@ STOP_SECONDS = 5.0
 """What work in flight gets to finish when the process is asked to end; in all it takes under 10."""
 CLOSE_SECONDS = 0.8
 """What each part gets to close then, whatever it waits for: a database or broker may be away."""
-POLL_MILLISECONDS = 150
-"""How often each idle queue is asked for at least: it has a share in how late a ring is heard, and in
-what an idle process costs."""
+POLL_MILLISECONDS = 400
+"""How long an idle thread waits before it looks whether the process ends. A ring wakes it at once."""
 OTHER_THREADS = 2
 """Threads for all jobs that are neither mail nor webhooks."""
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import dramatiq
@@ -21,7 +21,7 @@ import redis
 import redis.asyncio
 import structlog
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.brokers.stub import StubBroker
 
 from newsletter.kit.jobs import Bell, Ring
@@ -79,7 +79,7 @@ def make_broker(url: str) -> Broker:
     client = redis.Redis.from_url(
         url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS, socket_keepalive=True
     )
-    return RedisBroker(client=client, middleware=[], namespace="newsletter")  # type: ignore[no-untyped-call]
+    return _Redis(client=client, middleware=[], namespace="newsletter")  # type: ignore[no-untyped-call]
 
 
 def is_rabbitmq(url: str) -> bool:
@@ -126,6 +126,57 @@ class Listener(dramatiq.Worker):
         # The broker in memory names them among the others.
         if not delay and dramatiq.common.q_name(queue_name) == queue_name:
             super()._add_consumer(queue_name)
+
+
+class _Consumer(_RedisConsumer):
+    """Waits for a queue instead of asking again and again whether there is something.
+
+    Eight queues that are each asked seven times a second took an idle worker 4 % of a processor, and a
+    ring was heard 75 ms late. This one hears it at once. Redis 6.2 or later.
+    """
+
+    def __init__(self, broker: "_Redis", queue_name: str, prefetch: int, timeout: int) -> None:
+        # Without a pause of its own.
+        super().__init__(broker, queue_name, prefetch, timeout=0)  # type: ignore[no-untyped-call]
+        self._queue = f"{broker.namespace}:{queue_name}"
+        self._seconds = timeout / 1000
+        self._has_room = threading.Event()
+
+    def __next__(self) -> Any:
+        self._has_room.clear()
+        message = super().__next__()  # type: ignore[no-untyped-call]
+        if message is None:
+            self._wait()
+        return message
+
+    def _wait(self) -> None:
+        if self.outstanding_message_count >= self.prefetch:
+            self._has_room.wait(self._seconds)
+            return
+        try:
+            # Moves the last message to where it is: the only command that waits for a list and takes
+            # nothing from it.
+            self.broker.client.blmove(self._queue, self._queue, self._seconds, "RIGHT", "RIGHT")
+        except redis.ConnectionError as error:
+            raise dramatiq.ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+
+    def ack(self, message: Any) -> None:
+        try:
+            super().ack(message)  # type: ignore[no-untyped-call]
+        finally:
+            self._has_room.set()
+
+    def nack(self, message: Any) -> None:
+        try:
+            super().nack(message)  # type: ignore[no-untyped-call]
+        finally:
+            self._has_room.set()
+
+
+class _Redis(RedisBroker):
+    @property
+    def consumer_class(self) -> type[_Consumer]:
+        return _Consumer
 
 
 class BrokerBell:

@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Float, bindparam, delete, func, or_, select, update
+from sqlalchemy import Float, Integer, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -342,32 +342,42 @@ async def _failed(db: Database, job: Job, handler: Handler, error: Exception) ->
     await insist(write, seconds=PATIENCE)
 
 
+_WAS_LOST = Job.rung_at < db_in(-RING_AGAIN)
+
+
+def _to_ring(_: prepared.Among) -> prepared.Statement:
+    rank = func.row_number().over(
+        partition_by=(Job.name, Job.rung_at.is_(None)), order_by=(Job.run_at, Job.id)
+    )
+    waiting = (
+        select(Job.id, Job.rung_at.is_(None).label("is_new"), _WAS_LOST.label("was_lost"), rank.label("rank"))
+        .where(or_(_DUE, _ABANDONED))
+        .subquery()
+    )
+    return (
+        select(waiting.c.id, waiting.c.is_new)
+        .where(or_(waiting.c.is_new, waiting.c.was_lost & (waiting.c.rank <= RINGS_AGAIN)))
+        .order_by(waiting.c.rank)
+        .limit(bindparam("limit", type_=Integer))
+    )
+
+
+_RING = prepared.Prepared(_to_ring)
+
+
 async def ring_due(db: Database, bell: Bell, limit: int = 500) -> int:
     """Rings for jobs that are due and were not rung lately, and for abandoned ones.
 
     Returns how many it rang for. Two sweepers at once do no harm: a job is claimed once.
     """
-    was_lost = Job.rung_at < db_in(-RING_AGAIN)
-    rank = func.row_number().over(
-        partition_by=(Job.name, Job.rung_at.is_(None)), order_by=(Job.run_at, Job.id)
-    )
-    waiting = select(
-        Job.id, Job.rung_at.is_(None).label("is_new"), was_lost.label("was_lost"), rank.label("rank")
-    ).where(or_(_DUE, _ABANDONED))
-    queue = waiting.subquery()
-    chosen = select(queue.c.id, queue.c.is_new).where(
-        or_(queue.c.is_new, queue.c.was_lost & (queue.c.rank <= RINGS_AGAIN))
-    )
     async with db.read() as session:
         # Most passes find nothing; only those that do take the write lock.
-        found = {
-            row.id: row.is_new for row in await session.execute(chosen.order_by(queue.c.rank).limit(limit))
-        }
+        found: dict[UUID, bool] = {row[0]: row[1] for row in await _RING.rows(session, limit=limit)}
     if not found:
         return 0
     async with db.unit_of_work() as session:
         still = select(Job.id).where(
-            Job.id.in_(found), or_(_DUE, _ABANDONED), or_(Job.rung_at.is_(None), was_lost)
+            Job.id.in_(found), or_(_DUE, _ABANDONED), or_(Job.rung_at.is_(None), _WAS_LOST)
         )
         statement = (
             update(Job)

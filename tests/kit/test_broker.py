@@ -1,15 +1,19 @@
 """The bell when its broker is away: what it was rung for is neither lost nor waited for."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any
 
 import dramatiq
+import redis as redis_client
 from dramatiq.brokers.stub import StubBroker
 
 from newsletter.kit import ids
-from newsletter.kit.broker import BrokerBell, Listener
+from newsletter.kit.broker import BrokerBell, Listener, make_broker
 from newsletter.kit.jobs import Ring
+from tests.services import Redis
 
 
 class Away(StubBroker):
@@ -71,3 +75,33 @@ def test_a_listener_asks_for_rings_that_it_has_threads_for_and_for_nothing_that_
         assert listener.consumers["delivery"].prefetch == 3
     finally:
         listener.stop()
+
+
+def test_a_worker_without_work_leaves_redis_alone_and_hears_each_ring_at_once(redis: Redis) -> None:
+    broker = make_broker(redis.url)
+    client = redis_client.Redis.from_url(redis.url)
+    heard: SimpleQueue[str] = SimpleQueue()
+    dramatiq.actor(actor_name="tests.work", queue_name="tests", broker=broker)(heard.put)
+    listener = Listener(broker, queues={"tests"}, threads=1, poll_milliseconds=3000)
+    listener.start()
+    bell = BrokerBell(broker)
+    try:
+        _until(lambda: client.info("clients")["blocked_clients"] == 1)
+        # One thread, and no ring is fetched that it is not free for: the second is heard when the first is
+        # done. Were that only looked at now and then, two would take a time-out each.
+        rings = [Ring(ids.uuid7(), "tests.work") for _ in range(3)]
+        began = time.monotonic()
+        bell(rings)
+        assert [heard.get(timeout=20) for _ in rings] == [str(ring.job_id) for ring in rings]
+        assert time.monotonic() - began < 3
+    finally:
+        bell.close()
+        listener.stop()
+        client.close()
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
