@@ -7,7 +7,15 @@ apart, so that who stores a configuration can encrypt exactly these and show the
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+)
 
 from newsletter.kit.db import JSONValue
 
@@ -35,6 +43,14 @@ class ServerConfig(BaseModel):
 
     example: ClassVar[Mapping[str, JSONValue]] = {}
     """A configuration that is valid, for the documentation."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_nul(cls, value: object) -> object:
+        """PostgreSQL has no place for it, and no server of mail means it."""
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("must not contain the NUL character")
+        return value
 
     @classmethod
     def secret_names(cls) -> frozenset[str]:

@@ -131,6 +131,8 @@ def _variables(values: dict[str, Scalar]) -> dict[str, Scalar]:
             raise ValueError(f"'{name}' has a meaning already; choose another name")
         if isinstance(value, str) and len(value) > MAX_VARIABLE:
             raise ValueError(f"'{name}' must have at most {MAX_VARIABLE:,} characters")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError(f"'{name}' must not contain the NUL character")
         if isinstance(value, float) and not abs(value) < float("inf"):
             raise ValueError(f"'{name}' must be a finite number")
     return values

@@ -136,6 +136,7 @@ async def test_every_bad_field_is_named(live_client: Client) -> None:
         ({"host": "smtp.example.com", "port": 70_000}, "config.port"),
         ({"host": "smtp.example.com", "tls": "maybe"}, "config.tls"),
         ({"host": "smtp.example.com", "username": "a"}, "config"),
+        ({"host": "smtp.example.com", "username": "a\0b"}, "config.username"),
         ({"host": "smtp.example.com", "passwort": "a"}, "config.passwort"),
         ({"host": "smtp.example.com", "username": "a", "password": 7}, "config.password"),
     ],

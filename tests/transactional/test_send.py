@@ -69,6 +69,11 @@ async def test_headers_show_to_and_cc_and_nobody_of_bcc(client: Client, runtime:
     assert found["recipients"] == [each["id"] for each in sent["messages"]]
 
 
+async def test_a_variable_that_no_database_can_hold_is_refused(client: Client) -> None:
+    named = await refused(client, html="{{ name }}", variables={"name": "a\0b"})
+    assert named == {"variables": ["'name' must not contain the NUL character"]}
+
+
 async def test_variables_are_filled_in_and_escaped(client: Client, runtime: Runtime) -> None:
     await send(
         client,
