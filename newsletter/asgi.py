@@ -6,7 +6,6 @@ from typing import Final
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.plugins.pydantic import PydanticPlugin
-from litestar.types import ASGIApp
 
 from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
@@ -44,7 +43,7 @@ FIXED: Final[Mapping[str, object]] = {
 """What is the same for every runtime."""
 
 
-def create_app(runtime: Runtime, routes: Litestar | None = None) -> ASGIApp:
+def create_app(runtime: Runtime, routes: Litestar | None = None) -> Tracking:
     """The API on this runtime, which stays its maker's to close.
 
     ``routes`` are made where none are given. Who serves several runtimes may make them once for all

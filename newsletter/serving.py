@@ -3,24 +3,21 @@
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from newsletter import migrations
-from newsletter.kit import ids, memory
+from newsletter.kit import memory
 from newsletter.kit.broker import Broker, BrokerBell, make_broker
-from newsletter.kit.errors import MalformedJSON
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
 from newsletter.smtpd.listener import MailListener
@@ -45,113 +42,6 @@ class _Server(uvicorn.Server):
         """Leaves signals to `ending`. Uvicorn would raise them again after a clean stop, which
         looks like a crash to whoever reads the exit status."""
         yield
-
-
-class _InOnePiece(asyncio.Transport):
-    """The way out for one answer: its head waits for the first part of its body, so that both are one
-    write and most often one packet. ASGI has a server wait, as a head promises nothing yet; Uvicorn
-    does not. The second write was a tenth of the time of a small call, and of that of who reads it."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__()
-        self._transport = transport
-        self._head: bytes | None = None
-        self._is_begun = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._is_begun:
-            if self._head is not None:
-                data, self._head = self._head + data, None
-            self._transport.write(data)
-        elif data[:12] == b"HTTP/1.1 100":  # Goes before the answer, and who called waits for it.
-            self._transport.write(data)
-        else:
-            self._head, self._is_begun = bytes(data), True
-
-    def close(self) -> None:
-        if self._head is not None:
-            self.write(b"")
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-
-class _Impatient(HttpToolsProtocol):
-    """Uvicorn's protocol by itself waits for ever for the head of a request, and takes one of any size: a
-    few hundred callers who write a byte a minute would keep everyone else out, and one who writes 60 MB
-    kept the process busy for eight seconds. What it cannot read it answers in the form of all our errors."""
-
-    seconds: ClassVar[float]
-    head_bytes: ClassVar[int]
-    _due: asyncio.TimerHandle | None = None
-    """Set while a head is on its way."""
-    _headed = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._expect_head()
-
-    def data_received(self, data: bytes) -> None:
-        due = self._due
-        super().data_received(data)
-        if due is not None and due is self._due:  # All of it belongs to this one head.
-            self._headed += len(data)
-            if self._headed > self.head_bytes and not self.transport.is_closing():
-                self.send_400_response("")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # After the head come trailers, which must not pass for headers (RFC 9110 §6.5.1): a proxy
-        # in front may have taken those of its caller off.
-        if self._due is not None:
-            super().on_header(name, value)
-
-    def on_message_begin(self) -> None:
-        self._expect_head()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._forget_head()
-        super().on_headers_complete()
-        # To HEAD no body is written, and so nothing that the head could wait for.
-        if self.scope["method"] != "HEAD" and getattr(self.cycle, "transport", None) is self.transport:
-            self.cycle.transport = _InOnePiece(self.transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_head()
-        super().connection_lost(exc)
-
-    def send_400_response(self, msg: str) -> None:
-        from newsletter.api.errors import envelope  # The routes are loaded by now, see `serving`.
-
-        request_id = ids.public("req", ids.uuid7())
-        error = MalformedJSON("This is no HTTP request that can be read.")
-        body = json.dumps(envelope(error, request_id)).encode()
-        head = [
-            "HTTP/1.1 400 Bad Request",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-            f"X-Request-Id: {request_id}",
-            "Connection: close",
-        ]
-        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
-        self.transport.close()
-
-    def _expect_head(self) -> None:
-        if self._due is None:
-            self._headed = 0
-            self._due = self.loop.call_later(self.seconds, self.transport.close)
-
-    def _forget_head(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-
-
-def protocol(seconds: float, head_bytes: int) -> type[HttpToolsProtocol]:
-    """What Uvicorn speaks: a head has so many seconds, so many bytes, and what one read brings more."""
-    limits = {"seconds": seconds, "head_bytes": head_bytes}
-    return type("_Impatient", (_Impatient,), limits)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -237,6 +127,7 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
     """
     # Here, because a worker and the commands need neither the routes nor the web framework.
     from newsletter.asgi import create_app
+    from newsletter.protocol import protocol
 
     async with contextlib.AsyncExitStack() as stack:
         if with_workers and not settings.is_distributed:
@@ -247,9 +138,10 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
         stack.callback(broker.close)
         stack.callback(bell.close)
         runtime = Runtime(settings, bell)
+        app = create_app(runtime)
         config = uvicorn.Config(
-            create_app(runtime),
-            http=protocol(settings.limits.arrival_seconds, settings.limits.head_bytes),
+            app,
+            http=protocol(settings.limits.arrival_seconds, settings.limits.head_bytes, app),
             lifespan="off",
             log_config=None,
             access_log=False,

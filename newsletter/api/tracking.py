@@ -7,10 +7,11 @@ show what they get in its place.
 """
 
 import time
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPResponseBodyEvent, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from newsletter.api.metrics import Metrics
 from newsletter.delivery.links import Links, MessageRef
@@ -38,8 +39,15 @@ _PIXEL_HEADERS: Final = [
 ]
 _METHODS: Final = ("GET", "HEAD")
 _PURPOSES: Final = frozenset({b"purpose", b"sec-purpose", b"x-purpose", b"x-moz"})
-_NO_BODY: Final[HTTPResponseBodyEvent] = {"type": "http.response.body", "body": b"", "more_body": False}
-_PICTURE: Final[HTTPResponseBodyEvent] = {"type": "http.response.body", "body": PIXEL, "more_body": False}
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    """Empty where the method is HEAD."""
 
 
 class Tracking:
@@ -49,55 +57,60 @@ class Tracking:
         self._app, self._links, self._sightings, self._metrics = app, links, sightings, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope.get("method") in _METHODS:
-            path = scope["path"]
-            if path.startswith("/c/"):
-                if await self._follow(scope, path, send):
-                    return
-            elif path.startswith("/o/"):
-                await self._open(scope, path, send)
+        if scope["type"] == ScopeType.HTTP:
+            client = scope.get("client")
+            caller = client[0] if client else None
+            answer = self.answer(str(scope.get("method")), scope["path"], scope["headers"], caller)
+            if answer is not None:
+                status, headers, body = answer
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": body, "more_body": False})
                 return
         await self._app(scope, receive, send)
 
-    async def _follow(self, scope: Scope, path: str, send: Send) -> bool:
-        """Redirects; False for what is no link of ours."""
+    def answer(self, method: str, path: str, headers: Headers, caller: str | None) -> Answer | None:
+        """The answer to a tracked link or a pixel, which is noted; None for anything else. It waits for
+        nothing, so a server may ask it before it begins a task (`newsletter.protocol`)."""
+        if method not in _METHODS:
+            return None
+        if path.startswith("/c/"):
+            return self._follow(method, path, headers, caller)
+        if path.startswith("/o/"):
+            return self._open(method, path, headers, caller)
+        return None
+
+    def _follow(self, method: str, path: str, headers: Headers, caller: str | None) -> Answer | None:
+        """Redirects; None for what is no link of ours."""
         started = time.perf_counter()
         recipient, _, link = path[3:].partition("/")
         try:
             click = self._links.read_click(recipient, link)
         except BadToken:
-            return False
-        location = [(b"location", click.url.encode("ascii")), *_REDIRECT_HEADERS]
-        await send({"type": "http.response.start", "status": 302, "headers": location})
-        await send(_NO_BODY)
-        self._sightings.note(_sighting(scope, click.message, click.url))
-        self._metrics.observe(
-            str(scope.get("method")), "/c/{recipient}/{link}", 302, time.perf_counter() - started
-        )
-        return True
+            return None
+        self._sightings.note(_sighting(method, headers, caller, click.message, click.url))
+        location = (b"location", click.url.encode("ascii"))
+        self._metrics.observe(method, "/c/{recipient}/{link}", 302, time.perf_counter() - started)
+        return Answer(302, [location, *_REDIRECT_HEADERS], b"")
 
-    async def _open(self, scope: Scope, path: str, send: Send) -> None:
+    def _open(self, method: str, path: str, headers: Headers, caller: str | None) -> Answer:
         started = time.perf_counter()
-        method = str(scope.get("method"))
-        await send({"type": "http.response.start", "status": 200, "headers": _PIXEL_HEADERS})
-        await send(_PICTURE if method == "GET" else _NO_BODY)
         try:
             message = self._links.read_opened(path[3:])
         except BadToken:
             pass  # Cut or made up: a picture all the same, and nothing to note.
         else:
-            self._sightings.note(_sighting(scope, message, None))
+            self._sightings.note(_sighting(method, headers, caller, message, None))
         self._metrics.observe(method, "/o/{recipient}", 200, time.perf_counter() - started)
+        return Answer(200, _PIXEL_HEADERS, PIXEL if method == "GET" else b"")
 
 
-def _sighting(scope: Scope, message: MessageRef, url: str | None) -> Sighting:
+def _sighting(
+    method: str, headers: Headers, caller: str | None, message: MessageRef, url: str | None
+) -> Sighting:
     agent = purpose = None
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"user-agent":
             agent = value
         elif name in _PURPOSES:
             purpose = value
-    client = scope.get("client")
-    return Sighting(
-        time.time(), message, str(scope.get("method")), url, client[0] if client else None, agent, purpose
-    )
+    return Sighting(time.time(), message, method, url, caller, agent, purpose)

@@ -29,6 +29,9 @@ class Noted:
     kind: Trace
     data: JSONObject
     at: datetime
+    message_id: str
+    mailing_id: UUID
+    """The message that it is about: to read them out of the data again was a tenth of the time of a click."""
 
 
 async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> set[UUID]:
@@ -44,14 +47,16 @@ async def note_many(session: AsyncSession, rows: Sequence[Noted]) -> set[UUID]:
                 "type": row.kind.value,
                 "data": row.data,
                 "created_at": row.at,
-                **_subject(row.data),
+                "message_id": row.message_id,
+                "mailing_id": row.mailing_id,
             }
             for row in rows
         ],
     )
     told: dict[tuple[UUID, EventType], list[UUID]] = {}
+    is_all = len(written) == len(rows)
     for row in rows:
-        if row.id in written:
+        if is_all or row.id in written:
             told.setdefault((row.project_id, EventType(row.kind.value)), []).append(row.id)
     for (project_id, kind), event_ids in told.items():
         await _tell(session, project_id, kind, event_ids)

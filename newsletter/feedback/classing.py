@@ -69,9 +69,12 @@ class Verdict:
     is_human: bool
     reason: Reason
 
-    @classmethod
-    def of(cls, reason: Reason) -> "Verdict":
-        return cls(reason in PEOPLE, reason)
+    @staticmethod
+    def of(reason: Reason) -> "Verdict":
+        return _VERDICTS[reason]
+
+
+_VERDICTS: Final = {reason: Verdict(reason in PEOPLE, reason) for reason in Reason}
 
 
 _AGENTS: Final[tuple[tuple[Reason, str], ...]] = (

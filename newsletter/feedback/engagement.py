@@ -4,11 +4,12 @@ All of it in one transaction, and for each open and click once, however often it
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import product
+from itertools import groupby, product
 from math import inf
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -73,36 +74,50 @@ class _Seen:
     """Those of people."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One entry of a message that is there, and the event that it becomes."""
+
+    key: MessageKey
+    is_human: bool
+    is_click: bool
+    event: Noted
+
+
+_Sums = Counter[tuple[UUID, UUID | None, int, Metric]]
+"""By mailing, server, quarter and metric: a block of a thousand opens is a few changes."""
+
+
 async def record(session: AsyncSession, block: Sequence[Entry], *, too_soon: float) -> None:
     """Safe to repeat. Those of a message that is gone are dropped: there is no project that they
     would belong to. ``too_soon``: seconds after the sending within which nobody reads."""
-    known = await delivery.tracked(session, {entry.key for entry in block})
+    by_message: dict[MessageKey, list[Entry]] = {}
+    for entry in block:
+        by_message.setdefault(entry.key, []).append(entry)
+    known = await delivery.tracked(session, by_message.keys())
     described = await announcing.described(session, known.keys())
-    found = [entry for entry in block if entry.key in described]
-    bursts = classing.at_once(Step(each.key, each.at, each.url) for each in found if each.url is not None)
-    judged = {each.id: _judge(each, known[each.key], bursts, too_soon) for each in found}
-    written = await events.note_many(
-        session, [_event(each, described[each.key], judged[each.id]) for each in found]
-    )
+    judged = _judged(by_message, known, described, too_soon)
+    written = await events.note_many(session, [each.event for each in judged])
+    if len(written) < len(judged):
+        judged = [each for each in judged if each.event.id in written]
     seen: dict[MessageKey, _Seen] = {}
-    tallied: dict[UUID, Counter[tuple[MessageKey, int, Metric]]] = {}
-    for each in found:
-        if each.id not in written:
-            continue
-        at = datetime.fromtimestamp(each.at, UTC)
-        metric = _METRICS[each.url is not None, judged[each.id].is_human]
-        mine = seen.setdefault(each.key, _Seen(Counter(), [], []))
-        mine.counts[metric] += 1
-        if metric is Metric.opens:
-            mine.opened.append(at)
-        elif metric is Metric.clicks:
-            mine.clicked.append(at)
-        counted = tallied.setdefault(known[each.key].project_id, Counter())
-        counted[each.key, quarter_of(at), metric] += 1
+    sums: dict[UUID, _Sums] = {}
+    for key, group in groupby(judged, attrgetter("key")):
+        about, mine = known[key], _Seen(Counter(), [], [])
+        seen[key], summed = mine, sums.setdefault(about.project_id, Counter())
+        for each in group:
+            metric, at = _METRICS[each.is_click, each.is_human], each.event.at
+            mine.counts[metric] += 1
+            if metric is Metric.opens:
+                mine.opened.append(at)
+            elif metric is Metric.clicks:
+                mine.clicked.append(at)
+            summed[key[0], about.server_id, quarter_of(at), metric] += 1
     for key, metric, at in await _count(session, seen):
-        tallied[known[key].project_id][key, quarter_of(at), metric] += 1
-    for project_id, counted in tallied.items():
-        await tallies.add(session, project_id, _summed(counted, known))
+        sums[known[key].project_id][key[0], known[key].server_id, quarter_of(at), metric] += 1
+    for project_id, summed in sums.items():
+        counts = [Count(*what, number) for what, number in summed.items()]
+        await tallies.add(session, project_id, counts)
 
 
 _METRICS = {
@@ -114,12 +129,35 @@ _METRICS = {
 """By whether it is a click, and whether it is a person's."""
 
 
-def _judge(entry: Entry, about: Tracked, bursts: Collection[Step], too_soon: float) -> Verdict:
+def _judged(
+    by_message: Mapping[MessageKey, Sequence[Entry]],
+    known: Mapping[MessageKey, Tracked],
+    described: Mapping[MessageKey, Described],
+    too_soon: float,
+) -> list[_Judged]:
+    """Those of one message stand together."""
+    found = {key: entries for key, entries in by_message.items() if key in described}
+    bursts = classing.at_once(
+        Step(key, each.at, each.url)
+        for key, entries in found.items()
+        for each in entries
+        if each.url is not None
+    )
+    judged = []
+    for key, entries in found.items():
+        for each in entries:
+            is_burst = bool(bursts) and each.url is not None and Step(key, each.at, each.url) in bursts
+            verdict = _judge(each, known[key], too_soon, is_burst=is_burst)
+            event = _event(each, described[key], verdict)
+            judged.append(_Judged(key, verdict.is_human, each.url is not None, event))
+    return judged
+
+
+def _judge(entry: Entry, about: Tracked, too_soon: float, *, is_burst: bool) -> Verdict:
     # A sandbox has no servers that look at mail, and a test reads it as soon as it is there.
     after: float | None = inf
     if not about.is_test:
         after = None if about.decided_at is None else entry.at - about.decided_at.timestamp()
-    is_burst = entry.url is not None and Step(entry.key, entry.at, entry.url) in bursts
     return classing.judge(entry.request, seconds_after=after, too_soon=too_soon, is_burst=is_burst)
 
 
@@ -141,17 +179,9 @@ def _event(entry: Entry, about: Described, verdict: Verdict) -> Noted:
         # As the row has it: of who was erased it names nobody, whatever the link says.
         events.anonymous(data) if about.is_erased else data,
         datetime.fromtimestamp(entry.at, UTC),
+        message_id=str(about.message["id"]),
+        mailing_id=entry.message.mailing_id,
     )
-
-
-def _summed(
-    counted: Mapping[tuple[MessageKey, int, Metric], int], known: Mapping[MessageKey, Tracked]
-) -> list[Count]:
-    """By mailing, server, quarter and metric: a block of a thousand opens is a few changes."""
-    sums: Counter[tuple[UUID, UUID | None, int, Metric]] = Counter()
-    for (key, quarter, metric), number in counted.items():
-        sums[key[0], known[key].server_id, quarter, metric] += number
-    return [Count(*what, number) for what, number in sums.items()]
 
 
 async def _count(

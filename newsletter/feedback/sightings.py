@@ -16,6 +16,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from math import inf
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import structlog
 
@@ -53,13 +54,15 @@ class Sighting(NamedTuple):
     purpose: bytes | None
     """What a browser says of itself that fetches ahead (``Sec-Purpose: prefetch``)."""
 
-    def entry(self) -> Entry:
+    def entry(self, event_id: UUID) -> Entry:
         """What is kept of it. The address is cut here: nothing that names a line goes to a disk."""
         network = None if self.ip is None else network_of(self.ip)
         request = Request(self.method, _text(self.user_agent), _text(self.purpose), network)
-        return Entry(ids.uuid7(), self.at, self.message, self.url, request)
+        return Entry(event_id, self.at, self.message, self.url, request)
 
 
+# Readers of one mailing use a few hundred programs.
+@lru_cache(maxsize=5_000)
 def _text(value: bytes | None) -> str | None:
     # PostgreSQL's text holds no NUL, and a header may.
     return None if value is None else value[:MAX_HEADER].decode("latin-1").replace("\0", "")
@@ -110,7 +113,8 @@ class Sightings:
         due, self._buffer = self._buffer[:settled], self._buffer[settled:]
         for start in range(0, len(due), self._settings.block):
             block = due[start : start + self._settings.block]
-            await self._keep([sighting.entry() for sighting in block])
+            event_ids = ids.uuid7s(len(block))
+            await self._keep([each.entry(event_id) for each, event_id in zip(block, event_ids, strict=True)])
 
     async def replay(self) -> None:
         """Writes what is in the spool to the database. Raises what is wrong with the database."""

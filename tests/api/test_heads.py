@@ -7,8 +7,8 @@ from litestar.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from newsletter.serving import protocol
-from tests.api.test_one_piece import Wire
+from newsletter.protocol import protocol
+from tests.api.test_one_piece import NothingAtOnce, Wire
 
 LIMIT = 10_000
 
@@ -32,7 +32,7 @@ async def _heard(*reads: bytes) -> tuple[Wire, Noting]:
     wire, app = Wire(), Noting()
     config = Config(app, log_config=None, lifespan="off")
     config.load()
-    talk = protocol(5.0, LIMIT)(config, ServerState(), {})
+    talk = protocol(5.0, LIMIT, NothingAtOnce())(config, ServerState(), {})
     talk.connection_made(wire)
     for read in reads:
         if not wire.is_closed:

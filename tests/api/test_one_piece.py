@@ -8,7 +8,8 @@ from litestar.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from newsletter.serving import protocol
+from newsletter.api.tracking import Headers
+from newsletter.protocol import protocol
 
 GET = b"GET / HTTP/1.1\r\nHost: news.example.com\r\n\r\n"
 HEAD = GET.replace(b"GET", b"HEAD")
@@ -40,6 +41,11 @@ class Wire(asyncio.Transport):
         """As above."""
 
 
+class NothingAtOnce:
+    def answer(self, method: str, path: str, headers: Headers, caller: str | None) -> None:
+        return None
+
+
 class Answering:
     """An application that sends these parts, and says what was on the wire before each."""
 
@@ -65,7 +71,7 @@ async def _answered(call: bytes, parts: Sequence[bytes], rest: bytes = b"") -> t
     app = Answering(wire, parts)
     config = Config(app, log_config=None, lifespan="off")
     config.load()
-    talk = protocol(5.0, 65_536)(config, ServerState(), {})
+    talk = protocol(5.0, 65_536, NothingAtOnce())(config, ServerState(), {})
     talk.connection_made(wire)
     talk.data_received(call)
     if rest:
