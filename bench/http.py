@@ -110,8 +110,8 @@ def _clicks(folder: Path, running: Service, list_id: str, seconds: int, rounds: 
     def followed(address: str) -> Figures:
         # Events wait before they are written, ours the longer: the load that is measured has those of a
         # load before it to write, and leaves none to the turn of the other side.
-        for length in (CLICKS_BEFORE, seconds):
-            found = wrk(folder, address, FOLLOWS, seconds=length, connections=UPSERT_CONNECTIONS)
+        wrk(folder, address, FOLLOWS, seconds=CLICKS_BEFORE, connections=UPSERT_CONNECTIONS)
+        found = wrk(folder, address, FOLLOWS, seconds=seconds, connections=UPSERT_CONNECTIONS)
         asyncio.run(_until_written(running))
         return found
 

@@ -96,6 +96,7 @@ def call(path: str, method: str = "GET", headers: bytes = AGENT, version: str = 
         call(CLICK, "HEAD"),
         call(CLICK, "POST"),
         call(CLICK, version="1.0"),
+        call(CLICK, version="1.0", headers=b"Connection: keep-alive\r\n"),
         call(CLICK + "?utm_source=x"),
         call(CLICK[:-1]),
         call(CLICK.replace("/c/", "/%63/")),
