@@ -19,6 +19,7 @@ from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import Links
 from newsletter.delivery.return_path import ReturnPaths
 from newsletter.delivery.signers import Signers
+from newsletter.domains.resolver import Resolver
 from newsletter.feedback.sightings import Sightings
 from newsletter.feedback.spool import Spool
 from newsletter.kit.crypto import Vault
@@ -119,6 +120,11 @@ class Runtime:
             allowed_ranges=webhooks.allowed_ranges,
             allowed_ports=webhooks.allowed_ports,
         )
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """What asks the DNS."""
+        return Resolver(self.settings.dns)
 
     @cached_property
     def certificates(self) -> Certificates:

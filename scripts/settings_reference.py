@@ -34,6 +34,7 @@ TITLES = {
     "campaigns": "Schedules",
     "webhooks": "Webhooks",
     "events": "Event log",
+    "dns": "Looking up sending domains",
     "return_path": "Return path",
     "smtpd": "Taking mail in",
     "imap": "Reading a mailbox",

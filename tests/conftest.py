@@ -34,6 +34,7 @@ from newsletter.kit.logging import configure
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
 from tests.client import Client
+from tests.dns_server import NameServer
 from tests.services import Postgres, Redis, require
 
 SIZE = os.environ.get("NEWSLETTER_TEST_SIZE", "embedded")
@@ -203,6 +204,15 @@ async def runtime(settings: Settings, rings: Rings) -> AsyncIterator[Runtime]:
 @pytest.fixture
 def db(runtime: Runtime) -> Database:
     return runtime.db
+
+
+@pytest.fixture
+async def name_server() -> AsyncIterator[NameServer]:
+    """A name server of the test's own; who has it asked overrides ``settings`` with its ``settings``."""
+    server = NameServer()
+    await server.start()
+    yield server
+    await server.stop()
 
 
 MakeProject = Callable[..., Awaitable[Project]]

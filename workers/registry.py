@@ -2,7 +2,7 @@
 
 from newsletter.kit.jobs import Handler
 from newsletter.runtime import Runtime
-from workers import campaigns, delivery, feedback, webhooks
+from workers import campaigns, delivery, domains, feedback, webhooks
 
 
 def handlers(runtime: Runtime) -> dict[str, Handler]:
@@ -10,6 +10,7 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
     return {
         **campaigns.handlers(runtime),
         **delivery.handlers(runtime),
+        **domains.handlers(runtime),
         **feedback.handlers(runtime),
         **webhooks.handlers(runtime),
     }

@@ -14,6 +14,7 @@ import structlog
 from newsletter.copywriting import service as copywriting
 from newsletter.delivery import batches
 from newsletter.delivery import queries as delivery
+from newsletter.domains import verifying
 from newsletter.events import parts
 from newsletter.feedback import mailbox
 from newsletter.kit import heartbeat, idempotency, jobs
@@ -58,6 +59,7 @@ class Sweeper:
             Chore("forget limits of domains", 600, self._forget),
             Chore("keep the event log in parts", 3600, self._divide),
             Chore("end what is old", 60, self._end_old),
+            Chore("look at domains", 600, self._verify),
             Chore("look into the mailbox", runtime.settings.imap.poll_seconds / 2, self._look),
         ]
 
@@ -119,6 +121,9 @@ class Sweeper:
 
     async def _end_old(self) -> None:
         await retention.prune(self._runtime.db, self._runtime.settings)
+
+    async def _verify(self) -> None:
+        await verifying.enqueue_due(self._runtime.db, self._runtime.settings.dns)
 
     async def _look(self) -> None:
         settings = self._runtime.settings.imap

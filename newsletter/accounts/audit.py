@@ -1,4 +1,4 @@
-"""Who changed what by hand: written in the transaction of the change, and never altered."""
+"""Who changed what, or had it changed: written in the transaction of the change, and never altered."""
 
 from uuid import UUID
 
@@ -19,8 +19,8 @@ async def note(
     ip: str | None = None,
     details: JSONObject | None = None,
 ) -> None:
-    """No ``key_id``: an operator, at the machine itself. ``details`` hold no address of a reader,
-    so that there is nothing to erase."""
+    """No ``key_id``: an operator at the machine itself, or the service by its schedule. ``details`` hold no
+    address of a reader, so that there is nothing to erase."""
     session.add(
         AuditEntry(
             id=ids.uuid7(),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.models import Account, AuditEntry, ProjectRow
@@ -55,6 +55,11 @@ async def kinds_of_projects(session: AsyncSession) -> tuple[bool, bool]:
     """Whether there are any projects, and any live ones, in the whole installation."""
     kinds = set(await session.scalars(select(ProjectRow.is_test).distinct()))
     return bool(kinds), False in kinds
+
+
+def live_ids() -> Select[UUID]:
+    """The ids of all live projects, for use inside another statement."""
+    return select(ProjectRow.id).where(ProjectRow.is_test.is_(False))
 
 
 @dataclass(frozen=True, slots=True)

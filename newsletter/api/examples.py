@@ -270,6 +270,40 @@ ANSWERS: Final[dict[str, JSON]] = {
         ],
         "meta": {"per_page": 20, "next_cursor": None},
     },
+    "verify_sending_domain": {
+        "data": {
+            "id": "dom_01k9x3v7m8e5tbn2c4r6p0qzaw",
+            "domain": "news.example.com",
+            "mode": "rsa",
+            "status": "verified",
+            "selector": "nlq3vt7k2a",
+            "records": [
+                {
+                    "purpose": "dkim",
+                    "type": "TXT",
+                    "name": "nlq3vt7k2a._domainkey.news.example.com",
+                    "value": "v=DKIM1; k=rsa; p=MIIBIjANBgkq…IDAQAB",
+                    "is_required": True,
+                    "status": "found",
+                    "found": ["v=DKIM1; k=rsa; p=MIIBIjANBgkq…IDAQAB"],
+                    "reason": None,
+                },
+                {
+                    "purpose": "dmarc",
+                    "type": "TXT",
+                    "name": "_dmarc.news.example.com",
+                    "value": "v=DMARC1; p=none",
+                    "is_required": False,
+                    "status": "missing",
+                    "found": [],
+                    "reason": "There is no DMARC record for this domain.",
+                },
+            ],
+            "checked_at": _AT,
+            "absent_since": None,
+            "created_at": _AT,
+        }
+    },
     "create_list": {
         "data": {
             "id": _LIST,

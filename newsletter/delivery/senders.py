@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Profile, Project
+from newsletter.domains import queries as domains
 from newsletter.kit.address import ascii_domain_of
 from newsletter.kit.errors import Conflict
 from newsletter.providers.base import Purpose
@@ -28,8 +29,8 @@ class SendingServerMissing(Conflict):
 class DomainNotVerified(Conflict):
     code, status = "domain_not_verified", 409
     summary = (
-        "The sender's domain is not verified, and this installation requires it. Ask its operator about "
-        "NEWSLETTER_REQUIRE_VERIFIED_DOMAIN."
+        "The sender's domain is not verified, and this installation requires it. Publish its DNS records, "
+        "then call POST /sending-domains/{id}/verify."
     )
 
 
@@ -49,11 +50,28 @@ async def check(
     if from_email is None:
         raise SenderMissing()
     if not profile.is_test:
+        domain = ascii_domain_of(from_email)
         if purpose is Purpose.marketing and not profile.postal_address:
             raise PostalAddressMissing()
         has_default = settings.smtp.url is not None
-        if not has_default and not await routing.has_server(session, project, ascii_domain_of(from_email)):
+        if not has_default and not await routing.has_server(session, project, domain):
             raise SendingServerMissing()
         if settings.require_verified_domain:
-            raise DomainNotVerified()
+            await _check_verified(session, project, domain, settings)
     return from_email
+
+
+async def _check_verified(session: AsyncSession, project: Project, domain: str, settings: Settings) -> None:
+    standing = await domains.standing(session, project, domain, settings.dns)
+    if standing.is_verified:
+        return
+    if standing.public_id is None:
+        raise DomainNotVerified(
+            f"{domain} is no sending domain of this project, and this installation requires a verified one. "
+            "Register it: POST /sending-domains."
+        )
+    raise DomainNotVerified(
+        f"{domain} is not verified, and this installation requires it. Not found in the DNS: "
+        f"{', '.join(standing.lacking) or 'nothing any more'}. Publish what is missing, then call "
+        f"POST /sending-domains/{standing.public_id}/verify."
+    )

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter import migrations
 from newsletter.accounts import queries as accounts
-from newsletter.doctor import servers
+from newsletter.doctor import domains, servers
 from newsletter.doctor.finding import Finding, broken, off, ok, warning
 from newsletter.kit import clock, heartbeat, jobs
 from newsletter.kit.db import db_now
@@ -69,6 +69,7 @@ async def _ask(runtime: Runtime, books: Books) -> None:
         books.findings.append(await _clock(session))
         books.findings += await _work(session)
         books.findings += await servers.check(session)
+        books.findings += await domains.check(session, is_required=runtime.settings.require_verified_domain)
         books.has_projects, books.has_live_projects = await accounts.kinds_of_projects(session)
 
 

@@ -99,14 +99,6 @@ def public_url(settings: Settings, *, has_live_projects: bool) -> list[Finding]:
     elif not url.startswith("https://"):
         mend = "Put a proxy with TLS in front and set NEWSLETTER_PUBLIC_URL to its address."
         found = [warning("public address", f"{url} is not HTTPS, which one-click unsubscribe asks for", mend)]
-    if settings.require_verified_domain:
-        found.append(
-            warning(
-                "domains",
-                "REQUIRE_VERIFIED_DOMAIN is on and no domain can be verified yet: live launches are refused",
-                "Leave NEWSLETTER_REQUIRE_VERIFIED_DOMAIN out for now.",
-            )
-        )
     return found
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit.db import Base, status_type, text
@@ -20,14 +20,20 @@ class SigningMode(StrEnum):
 
 
 class DomainStatus(StrEnum):
-    """Whether the records were seen in the DNS. Nothing looks yet, so it is `unverified`."""
+    """Whether the required records were seen in the DNS. ``pending``: nobody looked yet, or the DNS did not
+    answer; ``failed``: it said that one is missing or wrong."""
 
-    unverified = "unverified"
+    pending = "pending"
+    verified = "verified"
+    failed = "failed"
 
 
 class SendingDomain(Base):
     __tablename__ = "sending_domains"
-    __table_args__ = (UniqueConstraint("project_id", "domain"),)
+    __table_args__ = (
+        UniqueConstraint("project_id", "domain"),
+        Index("ix_sending_domains_checked", "status", "checked_at"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
@@ -41,5 +47,10 @@ class SendingDomain(Base):
     """PKCS #8, encrypted; so is the other."""
     ed25519_key: Mapped[bytes | None]
     records: Mapped[list[dict[str, Any]]]
-    """What belongs into the DNS: ``type``, ``name``, ``value`` of each."""
+    """The keys as they belong into the DNS: ``type``, ``name``, ``value`` of each."""
+    checks: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    """What was seen at the last look, as `newsletter.domains.records.to_json` writes it."""
+    checked_at: Mapped[datetime | None]
+    absent_since: Mapped[datetime | None]
+    """When the DNS first said that a required record is not there, and has not said otherwise since."""
     created_at: Mapped[datetime]

@@ -1,13 +1,20 @@
 """Reads sending domains."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Project
-from newsletter.domains.models import SendingDomain
+from newsletter.domains import records
+from newsletter.domains.models import DomainStatus, SendingDomain
+from newsletter.domains.records import RecordStatus, Standing
+from newsletter.kit import ids
 from newsletter.kit.errors import NotFound
+from newsletter.settings.domains import DNSSettings
 
 
 def domains(project: Project) -> Select[SendingDomain]:
@@ -15,18 +22,55 @@ def domains(project: Project) -> Select[SendingDomain]:
     return select(SendingDomain).where(SendingDomain.project_id == project.id).order_by(SendingDomain.id)
 
 
-async def domain(session: AsyncSession, project: Project, domain_id: UUID) -> SendingDomain:
+async def domain(
+    session: AsyncSession, project: Project, domain_id: UUID, *, lock: bool = False
+) -> SendingDomain:
     """Raises `NotFound`, also for a domain of another project."""
-    found = (await session.scalars(domains(project).where(SendingDomain.id == domain_id))).one_or_none()
+    mine = domains(project).where(SendingDomain.id == domain_id)
+    found = (await session.scalars(mine.with_for_update() if lock else mine)).one_or_none()
     if found is None:
         raise NotFound("There is no such sending domain in this project.")
     return found
+
+
+async def by_id(session: AsyncSession, domain_id: UUID, *, lock: bool = False) -> SendingDomain | None:
+    """Of any project: for jobs, which are given no other's id."""
+    found = select(SendingDomain).where(SendingDomain.id == domain_id)
+    return (await session.scalars(found.with_for_update() if lock else found)).one_or_none()
 
 
 async def by_name(session: AsyncSession, project_id: UUID, name: str) -> SendingDomain | None:
     """``name`` as A-label, in lower case."""
     mine = SendingDomain.project_id == project_id, SendingDomain.domain == name
     return (await session.scalars(select(SendingDomain).where(*mine))).one_or_none()
+
+
+async def standing(session: AsyncSession, project: Project, name: str, settings: DNSSettings) -> Standing:
+    """Whether mail of the project may be called mail from ``name`` (as A-label), and what it lacks."""
+    row = await by_name(session, project.id, name)
+    if row is None:
+        return Standing(is_verified=False)
+    lacking = [
+        f"{record.type.value} {record.name} ({seen.status.value})"
+        for record, seen in records.kept(row, settings).items()
+        if record.is_required and seen.status is not RecordStatus.found
+    ]
+    return Standing(row.status is DomainStatus.verified, ids.public("dom", row.id), lacking)
+
+
+async def due(session: AsyncSession, before: datetime, most: int) -> Sequence[UUID]:
+    """Verified domains that were last looked at ``before``, the oldest look first."""
+    verified = select(SendingDomain.id).where(SendingDomain.status == DomainStatus.verified)
+    old = verified.where(SendingDomain.checked_at <= before).order_by(SendingDomain.checked_at).limit(most)
+    return (await session.scalars(old)).all()
+
+
+async def unverified(session: AsyncSession) -> Sequence[tuple[str, DomainStatus]]:
+    """Domains of live projects, in the whole installation, that are not verified, by name."""
+    rows = select(SendingDomain.domain, SendingDomain.status).where(
+        SendingDomain.project_id.in_(accounts.live_ids()), SendingDomain.status != DomainStatus.verified
+    )
+    return [(name, status) for name, status in await session.execute(rows.order_by(SendingDomain.domain))]
 
 
 async def count(session: AsyncSession, project: Project) -> int:

@@ -1,13 +1,15 @@
-"""``/sending-domains``: register a domain, and see what belongs into its DNS."""
+"""``/sending-domains``: register a domain, see what belongs into its DNS, and have that looked up."""
 
 import asyncio
+from typing import Any
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from newsletter.accounts.project import Principal
-from newsletter.domains import queries, service
+from newsletter.domains import queries, service, verifying
+from newsletter.domains.resolver import Resolver
 from newsletter.domains.schemas import DomainCreate, DomainOut
 from newsletter.kit import ids, paging
 from newsletter.kit.crypto import Vault
@@ -40,7 +42,7 @@ class SendingDomainController(Controller):
             row = await service.create(
                 session, vault, principal.project, data.domain, keys, limit=settings.limits.sending_domains
             )
-            out = Data[DomainOut](data=DomainOut.model_validate(row))
+            out = Data[DomainOut](data=DomainOut.of(row, settings.dns))
             await once.keep(session, 201, out)
         return out
 
@@ -48,26 +50,63 @@ class SendingDomainController(Controller):
     async def index(
         self,
         db: NamedDependency[Database],
+        settings: NamedDependency[Settings],
         principal: NamedDependency[Principal],
         page: FromQuery[int] = 1,
         per_page: FromQuery[int] = 20,
     ) -> Page[DomainOut]:
         async with db.read() as session:
             rows, meta = await paging.numbered(session, queries.domains(principal.project), page, per_page)
-            return Page(data=[DomainOut.model_validate(row) for row in rows], meta=meta)
+            return Page(data=[DomainOut.of(row, settings.dns) for row in rows], meta=meta)
 
     @get(
         "/{id:str}",
         operation_id="get_sending_domain",
-        summary="Read a domain and its DNS records",
+        summary="Read a domain, its DNS records, and whether they were found",
         opt={"scope": "domains:read"},
     )
     async def read(
-        self, db: NamedDependency[Database], principal: NamedDependency[Principal], id: FromPath[str]
+        self,
+        db: NamedDependency[Database],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        id: FromPath[str],
     ) -> Data[DomainOut]:
         async with db.read() as session:
             row = await queries.domain(session, principal.project, ids.in_path("dom", id))
-            return Data(data=DomainOut.model_validate(row))
+            return Data(data=DomainOut.of(row, settings.dns))
+
+    @post(
+        "/{id:str}/verify",
+        operation_id="verify_sending_domain",
+        summary="Look its records up in the DNS",
+        status_code=200,
+        opt={"scope": "domains:write"},
+    )
+    async def verify(
+        self,
+        request: Request[Any, Any, Any],
+        db: NamedDependency[Database],
+        resolver: NamedDependency[Resolver],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        once: NamedDependency[Once],
+        id: FromPath[str],
+    ) -> Data[DomainOut]:
+        """Takes as long as the DNS does, some seconds at most, and says of each record whether it was found.
+        Verified domains are looked at daily by themselves."""
+        domain_id = ids.in_path("dom", id)
+        async with db.read() as session:
+            _check_restriction(
+                principal, (await queries.domain(session, principal.project, domain_id)).domain
+            )
+        ip = request.client.host if request.client else None
+        await verifying.verify(db, resolver, principal, domain_id, ip=ip)
+        async with db.unit_of_work() as session:
+            row = await queries.domain(session, principal.project, domain_id)
+            out = Data[DomainOut](data=DomainOut.of(row, settings.dns))
+            await once.keep(session, 200, out)
+        return out
 
     @delete(
         "/{id:str}",

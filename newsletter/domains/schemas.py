@@ -1,12 +1,16 @@
 """Sending domains as the API takes and shows them."""
 
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated
 from uuid import UUID
 
-from newsletter.domains.models import DomainStatus, SigningMode
+from newsletter.domains import records
+from newsletter.domains.models import DomainStatus, SendingDomain, SigningMode
+from newsletter.domains.records import RecordPurpose, RecordStatus, RecordType
 from newsletter.kit.address import DomainName
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Schema, Time
+from newsletter.settings.domains import DNSSettings
 
 DomainId = Annotated[UUID, IdField("dom")]
 
@@ -23,12 +27,25 @@ class DomainCreate(Body):
 
 
 class RecordOut(Schema):
-    """One entry for the domain's zone."""
+    """One entry for the domain's zone, and what stands there."""
 
-    type: Literal["TXT"]
+    purpose: RecordPurpose
+    """``dkim``: the key that signs. ``ownership``: in its place where the sending server signs. ``spf``: the
+    servers that may send. ``dmarc``: what receivers do with mail that proves nothing."""
+    type: RecordType
     name: str
-    value: str
-    """In one piece. A zone file holds it in strings of 255 characters at most."""
+    value: str | None
+    """In one piece; a zone file holds it in strings of 255 characters at most. Of SPF and DMARC, a record to
+    begin with: what you have already may say more. Null where your sending server says what belongs there."""
+    is_required: bool
+    """Whether the domain is verified only with it; others are looked at and told."""
+    status: RecordStatus
+    """``unchecked``, ``found``, ``missing``, ``wrong``, or ``unknown``: it could not be looked up, and this
+    changes nothing."""
+    found: list[str]
+    """What stands there, the first of it."""
+    reason: str | None
+    """What is wrong with it, or the policy of a DMARC record."""
 
 
 class DomainOut(Schema):
@@ -37,8 +54,25 @@ class DomainOut(Schema):
     """International domains in their ASCII form (``xn--…``)."""
     mode: SigningMode
     status: DomainStatus
-    """Always ``unverified``: the DNS is not looked at yet. Mail is signed nevertheless."""
+    """``pending``: not looked at yet, or the DNS did not answer. ``verified``: every required record was
+    found. ``failed``: one is missing or wrong; of a verified domain, for longer than the grace. Mail is
+    signed whatever it says."""
     selector: str
     records: list[RecordOut]
-    """To be published before the first mail; none where the sending server signs."""
+    """To be published before the first mail."""
+    checked_at: Time | None
+    """When the DNS was last looked at."""
+    absent_since: Time | None
+    """When a required record was first not found, and not found again since: a verified domain stays so
+    for a grace."""
     created_at: Time
+
+    @classmethod
+    def of(cls, row: SendingDomain, settings: DNSSettings) -> "DomainOut":
+        """The row with the records that are expected now."""
+        shown = [
+            RecordOut.model_validate({**asdict(record), **asdict(seen)})
+            for record, seen in records.kept(row, settings).items()
+        ]
+        names = cls.model_fields.keys() - {"records"}
+        return cls.model_validate({**{name: getattr(row, name) for name in names}, "records": shown})

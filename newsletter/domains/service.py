@@ -70,7 +70,7 @@ async def create(
         project_id=project.id,
         domain=name,
         mode=keys.mode,
-        status=DomainStatus.unverified,
+        status=DomainStatus.pending,
         selector=keys.selector,
         rsa_key=sealed.get(Algorithm.rsa),
         ed25519_key=sealed.get(Algorithm.ed25519),

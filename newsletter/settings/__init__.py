@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsError
 
 from newsletter.kit.wording import plain
 from newsletter.settings.base import PREFIX, config
+from newsletter.settings.domains import DNSSettings
 from newsletter.settings.keeping import RetentionSettings
 from newsletter.settings.limits import LimitSettings
 from newsletter.settings.returning import BounceSettings, IMAPSettings, ReturnPathSettings, SMTPDSettings
@@ -36,6 +37,7 @@ __all__ = [
     "AISettings",
     "BounceSettings",
     "CampaignSettings",
+    "DNSSettings",
     "DeliverySettings",
     "EventSettings",
     "IMAPSettings",
@@ -81,7 +83,7 @@ class Settings(BaseSettings):
     secret_keys_old: tuple[SecretStr, ...] = ()
     """Former secret keys, newest first, as a JSON list: old links and secrets stay readable."""
     require_verified_domain: bool = False
-    """Refuse to launch from a domain that is not verified."""
+    """Refuse campaigns and single mails of live projects from a domain that is not verified."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged, to standard error."""
     log_format: Literal["auto", "json", "console"] = "auto"
@@ -104,6 +106,7 @@ class Settings(BaseSettings):
     campaigns: CampaignSettings = Field(default_factory=CampaignSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     events: EventSettings = Field(default_factory=EventSettings)
+    dns: DNSSettings = Field(default_factory=DNSSettings)
     return_path: ReturnPathSettings = Field(default_factory=ReturnPathSettings)
     smtpd: SMTPDSettings = Field(default_factory=SMTPDSettings)
     imap: IMAPSettings = Field(default_factory=IMAPSettings)

@@ -23,7 +23,11 @@ async def register(client: Client, runtime: Runtime, live: Project, **body: str)
         from_email = (await accounts.profile(session, live)).from_email
     body = {"domain": domain_of(str(from_email)), **body}
     made = await client.data("POST", "/sending-domains", 201, json=body)
-    return {f"{each['name']}.".encode(): each["value"].encode() for each in made["records"]}
+    return {
+        f"{each['name']}.".encode(): each["value"].encode()
+        for each in made["records"]
+        if each["purpose"] == "dkim"
+    }
 
 
 def verified(received: Received, dns: dict[bytes, bytes]) -> bool:

@@ -9,11 +9,13 @@ from threading import Thread
 import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from newsletter.doctor import installation
 from newsletter.doctor.examine import examine
 from newsletter.doctor.finding import Finding, Level
+from newsletter.domains import service as domains
+from newsletter.domains.models import DomainStatus, SendingDomain, SigningMode
 from newsletter.kit import heartbeat, jobs
 from newsletter.kit.db import Database
 from newsletter.providers.base import ServerDown
@@ -290,9 +292,26 @@ async def test_folders_of_the_operator_that_do_not_work_are_broken(
         assert variable in finding.mend
 
 
-async def test_requiring_verified_domains_is_called_what_it_is(settings: Settings) -> None:
+async def test_domains_of_live_projects_that_are_not_verified_are_named(
+    settings: Settings, db: Database, make_project: MakeProject
+) -> None:
     strict = settings.model_copy(update={"require_verified_domain": True})
-    assert "live launches are refused" in (await found(strict, "domains")).text
+    runtime = Runtime(settings, lambda rings: None)
+    assert await findings(settings, "domains") == []
+    keys = domains.make_keys(SigningMode.relay)
+    for name, is_test in (("live.example.com", False), ("tried.example.com", True)):
+        project = await make_project(is_test=is_test)
+        async with db.unit_of_work() as session:
+            await domains.create(session, runtime.vault, project, name, keys, limit=5)
+    told, refused = await found(settings, "domains"), await found(strict, "domains")
+    assert told.level is Level.warning
+    assert "not verified: live.example.com (pending);" in told.text
+    assert "tried" not in told.text
+    assert "is refused" in refused.text
+    assert "/verify" in refused.mend
+    async with db.unit_of_work() as session:
+        await session.execute(update(SendingDomain).values(status=DomainStatus.verified))
+    assert (await found(strict, "domains")).level is Level.ok
 
 
 async def test_servers_of_projects_and_those_that_fail_are_named(

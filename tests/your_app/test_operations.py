@@ -6,13 +6,21 @@ from typing import Any
 import pytest
 
 from newsletter.runtime import Runtime
+from newsletter.settings import Settings
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
+from tests.dns_server import NameServer
 from tests.jobs import run_due
 from tests.mailbox import send_campaign
 from tests.newcomer import read_mail
 from tests.receiver import Receiver
 from tests.your_app.conftest import is_genuine
+
+
+@pytest.fixture
+def settings(settings: Settings, name_server: NameServer) -> Settings:
+    return settings.model_copy(update={"dns": name_server.settings})
+
 
 EMAIL: dict[str, Any] = {
     "to": "user@example.com",
@@ -82,6 +90,13 @@ async def test_get_domains(client: Client) -> None:
     await client.data("POST", "/sending-domains", 201, json={"domain": "yourdomain.example.com"})
     [row] = await client.data("GET", "/sending-domains")
     assert row["domain"] == "yourdomain.example.com"
+
+
+async def test_post_domains_id_verify(client: Client, name_server: NameServer) -> None:
+    made = await client.data("POST", "/sending-domains", 201, json={"domain": "yourdomain.example.com"})
+    name_server.publish(made["records"])
+    verified = await client.data("POST", f"/sending-domains/{made['id']}/verify")
+    assert (verified["domain"], verified["status"]) == ("yourdomain.example.com", "verified")
 
 
 async def test_post_webhooks_and_get_webhooks(client: Client) -> None:

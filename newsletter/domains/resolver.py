@@ -1,0 +1,78 @@
+"""Questions to the DNS. A name that holds nothing is an answer; silence is none, and is told apart."""
+
+import asyncio
+import dataclasses
+
+import dns.asyncresolver
+import dns.exception
+import dns.nameserver
+import dns.resolver
+from dns.rdtypes.ANY.CNAME import CNAME
+from dns.rdtypes.ANY.TXT import TXT
+
+from newsletter.settings.domains import DNSSettings, place
+
+_PAYLOAD = 1_232
+"""Bytes of an answer by UDP that no path needs to cut (DNS flag day 2020). The TXT record of an RSA key
+is larger than the 512 of RFC 1035; what does not fit here either is asked for again by TCP."""
+
+
+class LookupFailed(Exception):
+    """The DNS did not say what stands at a name: the same question may be answered later."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resolver:
+    """Asks the resolvers that the operator named, else the machine's."""
+
+    settings: DNSSettings
+    _places: asyncio.Semaphore = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_places", asyncio.Semaphore(self.settings.questions))
+
+    async def txt(self, name: str) -> list[str]:
+        """The TXT records at a name, the strings of each joined (RFC 7208 §3.3); none where nothing stands
+        there. Raises `LookupFailed`."""
+        return [
+            b"".join(data.strings).decode("utf-8", "replace")
+            for data in await self._ask(name, "TXT")
+            if isinstance(data, TXT)
+        ]
+
+    async def cname(self, name: str) -> list[str]:
+        """Where the CNAME at a name leads, in lower case and without the last dot. Raises `LookupFailed`."""
+        return [
+            data.target.to_text(omit_final_dot=True).lower()
+            for data in await self._ask(name, "CNAME")
+            if isinstance(data, CNAME)
+        ]
+
+    async def _ask(self, name: str, kind: str) -> list[object]:
+        try:
+            async with self._places:
+                # Absolute: a search list would ask for the record below other domains.
+                return list(await self._asked().resolve(f"{name}.", kind, search=False))
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except (dns.exception.DNSException, OSError) as error:
+            raise LookupFailed(_why(error)) from error
+
+    def _asked(self) -> dns.asyncresolver.Resolver:
+        """Made for each question, which takes 40 µs: a change of ``/etc/resolv.conf`` is noticed."""
+        resolver = dns.asyncresolver.Resolver(configure=not self.settings.nameservers)
+        if self.settings.nameservers:
+            resolver.nameservers = [
+                dns.nameserver.Do53Nameserver(*place(each)) for each in self.settings.nameservers
+            ]
+        resolver.timeout, resolver.lifetime = self.settings.timeout, self.settings.lifetime
+        resolver.use_edns(0, 0, _PAYLOAD)
+        return resolver
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, dns.resolver.NoNameservers):
+        return "its name servers, or ours, answer with an error"
+    if isinstance(error, dns.exception.Timeout):
+        return "there was no answer in time"
+    return f"the answer could not be used ({type(error).__name__})"
