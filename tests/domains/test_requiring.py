@@ -78,6 +78,7 @@ async def test_a_verified_domain_is_no_leave_for_another_of_the_project(
     made = await register(live_client)
     name_server.publish(made["records"])
     await live_client.data("POST", f"/sending-domains/{made['id']}/verify")
+    await live_client.data("POST", "/sending-domains", 201, json={"domain": "example.com"})
     other = {**MAIL, "from": "news@example.com"}
     await live_client.expect_error("POST", "/send", 409, "domain_not_verified", json=other)
 
