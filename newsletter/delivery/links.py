@@ -12,7 +12,6 @@ that the first one names.
 
 import re
 import struct
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -36,7 +35,8 @@ _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class Purpose(StrEnum):
-    """What a recipient's token is good for; it serves no other."""
+    """What a recipient's token is good for; it serves no other. One more, or another order, would make
+    tokens invalid that were sent."""
 
     unsubscribe = "unsubscribe"
     view = "view"
@@ -75,6 +75,7 @@ class Links:
 
     def __init__(self, signer: Signer, public_url: str, tracking_url: str) -> None:
         self._signer, self.public_url = signer, public_url
+        self._family = signer.family(list(Purpose))
         self._bases = {
             Purpose.unsubscribe: f"{public_url}/u/",
             Purpose.view: f"{public_url}/v/",
@@ -89,26 +90,25 @@ class Links:
         """What stands before the token."""
         return self._bases[purpose]
 
-    def tokens(self, purposes: Iterable[Purpose]) -> Callable[[MessageRef], list[bytes]]:
-        """Writes a recipient's tokens in ASCII, in the order of ``purposes``."""
-        sign = self._signer.for_each(purposes)
-        return lambda ref: sign(ref.pack())
+    def tokens(self, ref: MessageRef) -> list[bytes]:
+        """A recipient's tokens in ASCII, in the order of `Purpose`."""
+        return self._family.sign_all(ref.pack())
 
     def unsubscribe(self, ref: MessageRef) -> str:
-        return self._bases[Purpose.unsubscribe] + self._signer.sign(Purpose.unsubscribe, ref.pack())
+        return self._bases[Purpose.unsubscribe] + self._family.sign(Purpose.unsubscribe, ref.pack())
 
     def view(self, ref: MessageRef) -> str:
-        return self._bases[Purpose.view] + self._signer.sign(Purpose.view, ref.pack())
+        return self._bases[Purpose.view] + self._family.sign(Purpose.view, ref.pack())
 
     def opened(self, ref: MessageRef) -> str:
         """The address of the pixel that tells of an opened mail."""
-        return self._bases[Purpose.open] + self._signer.sign(Purpose.open, ref.pack())
+        return self._bases[Purpose.open] + self._family.sign(Purpose.open, ref.pack())
 
     def tracked(self, ref: MessageRef, url: str) -> str:
         """``url`` as one recipient gets it; unchanged where `may_track` says no."""
         if not self.may_track(url):
             return url
-        recipient = self._signer.sign(Purpose.click, ref.pack())
+        recipient = self._family.sign(Purpose.click, ref.pack())
         return f"{self._bases[Purpose.click]}{recipient}/{self.click_end(ref.mailing_id, url)}"
 
     def may_track(self, url: str) -> bool:
@@ -126,18 +126,18 @@ class Links:
         return self._signer.sign("link", location, bound_to=mailing_id.bytes)
 
     def read_unsubscribe(self, token: str) -> MessageRef:
-        return MessageRef.unpack(self._signer.verify(Purpose.unsubscribe, token))
+        return MessageRef.unpack(self._family.verify(Purpose.unsubscribe, token))
 
     def read_view(self, token: str) -> MessageRef:
-        return MessageRef.unpack(self._signer.verify(Purpose.view, token))
+        return MessageRef.unpack(self._family.verify(Purpose.view, token))
 
     def read_opened(self, token: str) -> MessageRef:
         """The message whose pixel ``/o/{token}`` is."""
-        return MessageRef.unpack(self._signer.verify(Purpose.open, token))
+        return MessageRef.unpack(self._family.verify(Purpose.open, token))
 
     def read_click(self, recipient: str, link: str) -> Click:
         """What ``/c/{recipient}/{link}`` stands for."""
-        message = MessageRef.unpack(self._signer.verify(Purpose.click, recipient))
+        message = MessageRef.unpack(self._family.verify(Purpose.click, recipient))
         return Click(message, self._location(link, message.mailing_id.bytes))
 
     def _read_location(self, link: str, mailing_id: bytes) -> str:

@@ -26,6 +26,7 @@ from newsletter.templates.slots import MergeTemplate, Slot
 # No text of a mail holds a NUL: `newsletter.templates` takes it out, and so does the encoder.
 _MARK = re.compile("\0([0-9]+)\0")
 _GAP = re.compile("(?:^|(?<=\n))(?:\0[0-9]+\0)+(?=\n|$)")
+_PURPOSES = list(Purpose)
 _LINKS = {"unsubscribe_url": Purpose.unsubscribe, "view_in_browser_url": Purpose.view}
 
 
@@ -72,8 +73,8 @@ class Stencil:
             raise ValueError("conditions have no segments")
         self._plain_text, self._links, self._mailing_id = compiled.text, links, mailing_id
         self._sources: dict[Source, int] = {source: place for place, source in enumerate(Own)}
-        self._mark(Purpose.unsubscribe)
-        self._mark(Purpose.view)
+        for purpose in Purpose:
+            self._mark(purpose)
         head = "".join(self._mark(piece) if isinstance(piece, Own | Purpose) else piece for piece in heading)
         page = self._marked(compiled.html)
         if track_clicks:
@@ -83,12 +84,11 @@ class Stencil:
         text = close_gaps(self._marked(compiled.text))
         for slot in compiled.subject.slots:
             self._mark(slot)
-        self._purposes = [source for source in self._sources if isinstance(source, Purpose)]
         slots = [source for source in self._sources if isinstance(source, Slot)]
         self._slots = [(slot, _word_of(slot)) for slot in slots]
         self._personal = [source for source in self._sources if isinstance(source, PersonalLink)]
         # Values are made kind by kind, so the marks are renumbered.
-        kinds = [*Own, *self._purposes, *slots, *self._personal]
+        kinds = [*Own, *Purpose, *slots, *self._personal]
         order = {source: place for place, source in enumerate(kinds)}
         places = [order[source] for source in self._sources]
         statics, between = _split(head, places)
@@ -105,7 +105,6 @@ class Stencil:
         self._subject = [""] * (2 * len(compiled.subject.slots) + 1)
         self._subject[::2] = compiled.subject.segments
         self._subject_slots = [slots.index(slot) for slot in compiled.subject.slots]
-        self._tokens = links.tokens(self._purposes)
         self._bases = links.base(Purpose.unsubscribe), links.base(Purpose.view)
         self.end = 2 * [piece for piece in heading if isinstance(piece, Own | Purpose)].index(Own.end) + 1
         """Where the parts that `fill` returns have the end of the header."""
@@ -115,7 +114,7 @@ class Stencil:
     ) -> list[bytes]:
         """One recipient's mail in parts to be joined. ``person`` is what `Compiled.merge` takes, but
         for the links, which are added to it. Raises `newsletter.delivery.headers.HeaderInvalid`."""
-        tokens = self._tokens(ref)
+        tokens = self._links.tokens(ref)
         person["unsubscribe_url"] = self._bases[0] + tokens[0].decode("ascii")
         person["view_in_browser_url"] = self._bases[1] + tokens[1].decode("ascii")
         texts = []
@@ -185,7 +184,7 @@ class Stencil:
             if isinstance(piece, Slot):
                 parts.append(piece.fill(values))
             elif isinstance(piece, Purpose):
-                parts.append(tokens[self._purposes.index(piece)].decode("ascii"))
+                parts.append(tokens[_PURPOSES.index(piece)].decode("ascii"))
             elif isinstance(piece, str):
                 parts.append(piece)
         return tracking.tracked("".join(parts), self._links, ref)

@@ -12,7 +12,7 @@ import hmac
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from newsletter.kit.crypto import key_id, subkey
 
@@ -42,34 +42,14 @@ class Signer:
         _read(state, payload, bound_to)
         return _encode(self._head + payload + state.digest())
 
-    def for_each(self, purposes: Iterable[str]) -> Callable[[bytes], list[bytes]]:
-        """`sign` for one payload and several purposes, in ASCII: each mail needs a few tokens, and
-        this takes half as long."""
-        states = [self._prepared(purpose)[0][0] for purpose in purposes]
-
-        def sign(payload: bytes) -> list[bytes]:
-            head, tokens = self._head + payload, []
-            for prepared in states:
-                state = prepared.copy()
-                state.update(payload)
-                raw = b2a_base64(head + state.digest(), newline=False)
-                tokens.append(raw.translate(_URL_SAFE, b"="))
-            return tokens
-
-        return sign
+    def family(self, purposes: Sequence[str]) -> "Family":
+        return Family(self._keys, purposes)
 
     def verify(self, purpose: str, token: str, *, bound_to: bytes | None = None) -> bytes:
         """The payload. Raises `BadToken`, and says no more, for anything `sign` did not write."""
-        try:
-            raw = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
-        except (UnicodeEncodeError, Base64Error) as error:
-            raise BadToken("not a token") from error
-        # The decoder skips foreign characters and unused bits; one payload has one spelling.
-        if _encode(raw) != token or len(raw) < 1 + _MAC:
-            raise BadToken("not a token")
-        payload, mac = raw[1:-_MAC], raw[-_MAC:]
-        for (number, _), states in zip(self._keys, self._prepared(purpose), strict=True):
-            if number == raw[0]:
+        number, payload, mac = _opened(token)
+        for (known, _), states in zip(self._keys, self._prepared(purpose), strict=True):
+            if number == known:
                 state = states[bound_to is not None].copy()
                 _read(state, payload, bound_to)
                 if hmac.compare_digest(state.digest(), mac):
@@ -102,12 +82,10 @@ class Signer:
 
     def _prepared(self, purpose: str) -> list[tuple[hashlib.blake2b, hashlib.blake2b]]:
         """For each key the state of a free token and that of a bound one."""
-        # Copying a keyed state that has read the purpose is several times faster than making
-        # one. The purpose goes in behind its length, so none can run into a payload.
+        # Copying a keyed state that has read the purpose is several times faster than making one.
         states = self._states.get(purpose)
         if states is None:
-            label = purpose.encode()
-            head = len(label).to_bytes(4) + label
+            head = _labelled(purpose)
             states = [
                 (
                     hashlib.blake2b(head, key=key, digest_size=_MAC, person=b"kit.tokens"),
@@ -117,6 +95,75 @@ class Signer:
             ]
             self._states[purpose] = states
         return states
+
+
+class Family:
+    """Up to four tokens about one payload, each good for its own purpose, from one MAC.
+
+    BLAKE2b gives 64 bytes for the price of 16, and any 16 of them tell nothing of the others: so each
+    purpose has its own quarter. Four tokens take 2.7 µs; with a MAC for each it was 4.0, and `Signer.sign`
+    takes twice as long. Which purposes there are, in which order, goes into the MAC.
+    """
+
+    def __init__(self, keys: Sequence[tuple[int, bytes]], purposes: Sequence[str]) -> None:
+        """``keys`` are numbers and secrets, of which the first one signs."""
+        if len(set(purposes)) != len(purposes) or len(purposes) * _MAC > hashlib.blake2b.MAX_DIGEST_SIZE:
+            raise ValueError("a family has at most four different purposes")
+        label = b"".join(_labelled(purpose) for purpose in purposes)
+        self._states = [
+            (number, hashlib.blake2b(label, key=key, digest_size=64, person=b"kit.tokens.many"))
+            for number, key in keys
+        ]
+        self._head, self._prepared = bytes([keys[0][0]]), self._states[0][1]
+        self._quarters = {
+            purpose: slice(place * _MAC, (place + 1) * _MAC) for place, purpose in enumerate(purposes)
+        }
+        self._in_order = tuple(self._quarters.values())
+
+    def sign(self, purpose: str, payload: bytes) -> str:
+        """The same token as that of `sign_all`."""
+        state = self._prepared.copy()
+        state.update(payload)
+        return _encode(self._head + payload + state.digest()[self._quarters[purpose]])
+
+    def sign_all(self, payload: bytes) -> list[bytes]:
+        """One token in ASCII for each purpose, in their order."""
+        head, state = self._head + payload, self._prepared.copy()
+        state.update(payload)
+        macs = state.digest()
+        return [
+            b2a_base64(head + macs[quarter], newline=False).translate(_URL_SAFE, b"=")
+            for quarter in self._in_order
+        ]
+
+    def verify(self, purpose: str, token: str) -> bytes:
+        """The payload. Raises `BadToken` for anything that was not signed for this purpose."""
+        number, payload, mac = _opened(token)
+        for known, prepared in self._states:
+            if number == known:
+                state = prepared.copy()
+                state.update(payload)
+                if hmac.compare_digest(state.digest()[self._quarters[purpose]], mac):
+                    return payload
+        raise BadToken("not a token")
+
+
+def _opened(token: str) -> tuple[int, bytes, bytes]:
+    """The key's number, the payload and the MAC; nothing is proven yet. Raises `BadToken`."""
+    try:
+        raw = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
+    except (UnicodeEncodeError, Base64Error) as error:
+        raise BadToken("not a token") from error
+    # The decoder skips foreign characters and unused bits; one payload has one spelling.
+    if _encode(raw) != token or len(raw) < 1 + _MAC:
+        raise BadToken("not a token")
+    return raw[0], raw[1:-_MAC], raw[-_MAC:]
+
+
+def _labelled(purpose: str) -> bytes:
+    """Behind its length, so that none can run into what follows it."""
+    label = purpose.encode()
+    return len(label).to_bytes(4) + label
 
 
 def _encode(raw: bytes) -> str:

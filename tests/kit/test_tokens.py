@@ -112,3 +112,58 @@ def test_anything_else_is_a_bad_token(text: str) -> None:
 def test_a_signer_without_a_key_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one key"):
         Signer([])
+
+
+FAMILY = ("unsubscribe", "view", "click", "open")
+
+
+@given(payload=st.binary(max_size=80))
+def test_a_family_signs_together_what_it_signs_one_by_one(payload: bytes) -> None:
+    family = Signer([NEW]).family(FAMILY)
+    tokens = [token.decode("ascii") for token in family.sign_all(payload)]
+    assert tokens == [family.sign(purpose, payload) for purpose in FAMILY]
+    assert [family.verify(*pair) for pair in zip(FAMILY, tokens, strict=True)] == [payload] * 4
+    assert set("".join(tokens)) <= set(ALPHABET)
+
+
+def test_a_token_of_a_family_is_good_for_its_own_purpose_in_its_own_family() -> None:
+    signer = Signer([NEW])
+    family = signer.family(FAMILY)
+    others = [signer.family(FAMILY[::-1]), signer.family((*FAMILY[:3], "open "))]
+    for purpose in FAMILY:
+        token = family.sign(purpose, b"1")
+        for wrong in set(FAMILY) - {purpose}:
+            with pytest.raises(BadToken):
+                family.verify(wrong, token)
+        for other in others:
+            if purpose != "open":
+                with pytest.raises(BadToken):
+                    other.verify(purpose, token)
+        with pytest.raises(BadToken):
+            signer.verify(purpose, token)
+        with pytest.raises(BadToken):
+            family.verify(purpose, signer.sign(purpose, b"1"))
+
+
+def test_every_altered_bit_of_a_family_s_token_fails() -> None:
+    family = Signer([NEW]).family(FAMILY)
+    raw = urlsafe_b64decode(family.sign("click", b"recipient-1234") + "=" * 3)
+    for bit in range(len(raw) * 8):
+        altered = (int.from_bytes(raw) ^ 1 << bit).to_bytes(len(raw))
+        with pytest.raises(BadToken):
+            family.verify("click", urlsafe_b64encode(altered).rstrip(b"=").decode())
+
+
+def test_a_family_outlives_a_rotation_of_keys() -> None:
+    old, both = Signer([OLD]).family(FAMILY), Signer([NEW, OLD]).family(FAMILY)
+    assert both.verify("view", old.sign("view", b"1")) == b"1"
+    with pytest.raises(BadToken):
+        old.verify("view", both.sign("view", b"1"))
+    twin = next(key for n in range(10_000) if key_id(key := f"{n:032}") == key_id(OLD))
+    assert Signer([twin, OLD]).family(FAMILY).verify("view", old.sign("view", b"1")) == b"1"
+
+
+@pytest.mark.parametrize("purposes", [("a", "b", "c", "d", "e"), ("a", "a")])
+def test_a_family_has_room_for_four_different_purposes(purposes: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="at most four"):
+        Signer([NEW]).family(purposes)
