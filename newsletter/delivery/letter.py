@@ -110,7 +110,7 @@ class Letter:
 
     @property
     def is_quick(self) -> bool:
-        """Some 30 µs. To sign a mail, or to encode all of it, takes ten times as much and more."""
+        """Some 20 µs. To sign a mail, or to encode all of it, takes ten times as much and more."""
         return self._signature is None and self._stencil is not None
 
     def render(

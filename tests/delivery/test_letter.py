@@ -205,6 +205,8 @@ BLOCKS = st.lists(
 )
 @example(["<p>{{ company }}</p>", "<p>{{ company }}</p>"], None, "", "", None, True)
 @example(["<p>{{ first_name }}</p>"], "..", ".", ".", "Example, Inc.", True)
+@example(["<p>{{ first_name | default: 'you' }}</p>"], "Mary  Ann, Jr", " a b ", "a-b. c", None, True)
+@example(["<p>{{ company }} {{ page | upper }}</p>"], "O'Hara", "a b\n", "ä b", None, False)
 @example(["<p>{{ first_name }}</p>"], "a" * 300, "=" * 90, "", "x" * 90, False)
 def test_a_letter_says_what_its_plain_twin_says(
     blocks: list[str], name: str | None, company: str, page: str, sender: str | None, track: bool
