@@ -9,7 +9,7 @@ from sqlalchemy import Float, bindparam, case, func, literal, or_, select, updat
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
-from newsletter.delivery import announcing, ledger, service
+from newsletter.delivery import announcing, ledger, rolls, service
 from newsletter.delivery.ledger import Books, Decision, LostBatch
 from newsletter.delivery.models import (
     Batch,
@@ -103,6 +103,8 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
         if claimed is None:
             return None
         batch, now = claimed
+        if batch.token == 1 and not db.is_sqlite:
+            await rolls.write_out(session, batch.mailing_id, batch.first_seq, batch.last_seq)
         # Without its content, of which `newsletter.delivery.letters` keeps what was made.
         mailing = await session.get_one(Mailing, batch.mailing_id, options=[defer(Mailing.content)])
         books = Books(

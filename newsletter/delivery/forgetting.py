@@ -6,11 +6,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery import ledger
+from newsletter.delivery import ledger, rolls
 from newsletter.delivery.models import Attachment, Content, Mailing, Message, MessageAttempt, MessagePart
 from newsletter.delivery.queries import public_id
 from newsletter.events import service as events
 from newsletter.kit import address
+from newsletter.kit.db import is_postgresql
 
 
 async def forget(session: AsyncSession, project_id: UUID, address_key: str, replacement: str) -> list[str]:
@@ -19,6 +20,9 @@ async def forget(session: AsyncSession, project_id: UUID, address_key: str, repl
 
     What servers answered goes, too: they like to quote the address.
     """
+    if is_postgresql(session):
+        # Before the messages: a worker that writes a roll out meanwhile has done so when this is through.
+        await rolls.forget(session, project_id, address_key, replacement)
     mine = select(Mailing.id).where(Mailing.project_id == project_id).scalar_subquery()
     theirs = Message.mailing_id.in_(mine), Message.address_key == address_key
     tries = select(MessageAttempt.mailing_id, MessageAttempt.seq).join(

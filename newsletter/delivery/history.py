@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
+from newsletter.delivery import rolls
 from newsletter.delivery.models import (
     Content,
     Feedback,
@@ -121,54 +122,53 @@ class Attempt:
     reason: str | None = None
 
 
-_COLUMNS = (
-    Message.mailing_id,
-    Message.seq,
-    Message.subscriber_id,
-    Message.address,
-    Message.outcome,
-    Message.reason,
-    Message.feedback,
-    Message.attempts,
-    Message.next_attempt_at,
-    Message.decided_at,
-    Message.server_id,
-    Mailing.kind,
-    Mailing.purpose,
-    Mailing.status,
-    Mailing.source_id,
-    Mailing.list_id,
-    Mailing.sender,
-    Mailing.created_at,
-    Mailing.expires_at,
-    MessagePart.role,
-    MessagePart.item,
-    Mailing.tags,
-    MessagePart.variables,
-    Content.compiled["subject"],
-    Mailing.content["subject"],
-    db_now(),
-)
-
-
-def _with_parts(statement: Select[Any]) -> Select[Any]:
-    part = and_(MessagePart.mailing_id == Message.mailing_id, MessagePart.seq == Message.seq)
+def _entry(message: type[Message]) -> Select[*tuple[Any, ...]]:
+    """The fields of an `Entry`, of messages that have a row or are on a roll."""
+    part = and_(MessagePart.mailing_id == message.mailing_id, MessagePart.seq == message.seq)
     content = and_(Content.mailing_id == MessagePart.mailing_id, Content.number == MessagePart.content)
-    return statement.outerjoin(MessagePart, part).outerjoin(Content, content)
+    return (
+        select(
+            message.mailing_id,
+            message.seq,
+            message.subscriber_id,
+            message.address,
+            message.outcome,
+            message.reason,
+            message.feedback,
+            message.attempts,
+            message.next_attempt_at,
+            message.decided_at,
+            message.server_id,
+            Mailing.kind,
+            Mailing.purpose,
+            Mailing.status,
+            Mailing.source_id,
+            Mailing.list_id,
+            Mailing.sender,
+            Mailing.created_at,
+            Mailing.expires_at,
+            MessagePart.role,
+            MessagePart.item,
+            Mailing.tags,
+            MessagePart.variables,
+            Content.compiled["subject"],
+            Mailing.content["subject"],
+            db_now(),
+        )
+        .join(Mailing, Mailing.id == message.mailing_id)
+        .outerjoin(MessagePart, part)
+        .outerjoin(Content, content)
+    )
 
 
 _ONE = Prepared(
-    lambda _: _with_parts(select(*_COLUMNS).join(Mailing, Mailing.id == Message.mailing_id)).where(
+    lambda _: _entry(Message).where(
         Message.mailing_id == bindparam("mailing_id"),
         Message.seq == bindparam("seq"),
         Mailing.project_id == bindparam("project_id"),
     )
 )
-_SOME = Prepared(
-    lambda among: _with_parts(select(*_COLUMNS).join(Mailing, Mailing.id == Message.mailing_id)).where(
-        among.pairs((Message.mailing_id, Message.seq), "keys")
-    )
-)
+_SOME = Prepared(lambda among: _entry(Message).where(among.pairs((Message.mailing_id, Message.seq), "keys")))
 
 
 async def one(
@@ -176,7 +176,12 @@ async def one(
 ) -> Entry:
     """Raises `NotFound`, also for a message of another project or outside of a key's lists."""
     mailing_id, seq = read_id(message_id)
-    rows = await _ONE.rows(session, mailing_id=mailing_id, seq=seq, project_id=project.id)
+    key = {"mailing_id": mailing_id, "seq": seq, "project_id": project.id}
+    rows = await _ONE.rows(session, **key)
+    if not rows and is_postgresql(session):
+        on_roll = await _on_rolls(session, [(mailing_id, seq)], Mailing.project_id == project.id)
+        # Written out in between: its row is there now.
+        rows = on_roll or await _ONE.rows(session, **key)
     entry = Entry(*rows[0]) if rows else None
     if entry is None or (list_ids and entry.list_id not in list_ids):
         raise NotFound("There is no such message in this project.")
@@ -213,10 +218,14 @@ async def listed(
         ways = [_KEYS.join(Mailing, Mailing.id == Message.mailing_id).where(*inside)]
     if wanted.tag is not None:
         ways = [keys.join(MailingTag, MailingTag.mailing_id == Mailing.id) for keys in ways]
-    found: list[MessageKey] = []
+    found = set[MessageKey]()
+    if is_postgresql(session) and wanted.tag is None and wanted.status in (None, MessageStatus.queued):
+        # Before the messages: what a worker writes out meanwhile is found here or there. (No campaign has
+        # tags, and only campaigns are on rolls.)
+        found.update(await rolls.listed(session, conditions, wanted.address_key, behind, limit))
     for keys in ways:
         rows = await session.execute(keys.where(*conditions).limit(limit))
-        found += [(mailing_id, seq) for mailing_id, seq in rows]
+        found.update((mailing_id, seq) for mailing_id, seq in rows)
     return await _entries(session, sorted(found, reverse=True)[:limit])
 
 
@@ -278,8 +287,7 @@ def _of_message(wanted: Wanted, behind: MessageKey | None) -> list[ColumnElement
     if wanted.status is not None:
         found.append(_IN_STATUS[wanted.status])
     if behind is not None:
-        same = and_(Message.mailing_id == behind[0], Message.seq < behind[1])
-        found.append(or_(Message.mailing_id < behind[0], same))
+        found.append(rolls.is_behind(Message.mailing_id, Message.seq, behind))
     return found
 
 
@@ -308,9 +316,24 @@ async def _entries(session: AsyncSession, keys: Sequence[MessageKey]) -> list[En
     """In the order of ``keys``, of which there are a page."""
     if not keys:
         return []
-    rows = await _SOME.rows(session, **pairs("keys", keys))
+    rows = list(await _SOME.rows(session, **pairs("keys", keys)))
+    if len(rows) < len(keys) and is_postgresql(session):
+        missing = set(keys) - {(row[0], row[1]) for row in rows}
+        rows += await _on_rolls(session, missing)
+        # Written out in between: their rows are there now.
+        rows += await _SOME.rows(session, **pairs("keys", missing))
     found = {(row[0], row[1]): Entry(*row) for row in rows}
     return [found[key] for key in keys if key in found]
+
+
+async def _on_rolls(
+    session: AsyncSession, keys: Collection[MessageKey], *conditions: ColumnElement[bool]
+) -> Sequence[Sequence[Any]]:
+    """The fields of those whose mailing has not come to them yet."""
+    waiting = rolls.as_messages(rolls.holding(keys))
+    among = tuple_(waiting.mailing_id, waiting.seq).in_(list(keys))
+    rows: Sequence[Sequence[Any]] = (await session.execute(_entry(waiting).where(among, *conditions))).all()
+    return rows
 
 
 _ATTEMPTS = Prepared(

@@ -5,8 +5,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, false
+from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, Uuid, false
 from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit.db import Base, status_type, text
@@ -198,6 +199,25 @@ class Message(Base):
     decided_at: Mapped[datetime | None]
     server_id: Mapped[UUID | None]
     """The sending server that had the last word, where there are several."""
+
+
+_ADDRESSES = ARRAY(String(320)).with_variant(JSON(), "sqlite")
+
+
+class Roll(Base):
+    """Recipients of a mailing that have no `Message` yet: see `newsletter.delivery.rolls`.
+
+    The lists have one length, and what stands in one place of all is one recipient.
+    """
+
+    __tablename__ = "mailing_rolls"
+
+    mailing_id: Mapped[UUID] = mapped_column(primary_key=True)
+    first_seq: Mapped[int] = mapped_column(primary_key=True)
+    last_seq: Mapped[int]
+    subscriber_ids: Mapped[list[UUID | None]] = mapped_column(ARRAY(Uuid()).with_variant(JSON(), "sqlite"))
+    addresses: Mapped[list[str]] = mapped_column(_ADDRESSES)
+    address_keys: Mapped[list[str]] = mapped_column(_ADDRESSES)
 
 
 class MessageAttempt(Base):

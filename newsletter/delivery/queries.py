@@ -4,12 +4,13 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, func, select, union_all
+from sqlalchemy import Select, case, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery import ledger
+from newsletter.delivery import ledger, rolls
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import (
     Batch,
@@ -19,10 +20,12 @@ from newsletter.delivery.models import (
     MailingStatus,
     Message,
     Outcome,
+    Roll,
 )
 from newsletter.kit import ids
 from newsletter.kit.address import ascii_domain_of
 from newsletter.kit.bulk import among, among_pairs
+from newsletter.kit.db import is_postgresql
 from newsletter.kit.errors import ValidationFailed
 from newsletter.kit.prepared import Among, Prepared, Statement
 from newsletter.providers.base import Purpose
@@ -290,29 +293,43 @@ async def recipients(
     session: AsyncSession, mailing_id: UUID, filters: Filters, *, after: int, limit: int
 ) -> list[FoundRecipient]:
     """Those behind the number ``after``, in order: a page costs what it reads."""
+    page = _page(Message, mailing_id, filters, after, limit)
+    if is_postgresql(session) and filters.outcome in (None, Outcome.pending) and filters.feedback is None:
+        some = select(Roll).where(Roll.mailing_id == mailing_id, Roll.last_seq > after)
+        if not filters.search:
+            # Only the first and the last of a mailing's rolls may have fewer to show than they are long.
+            some = some.order_by(Roll.first_seq).limit(2 + limit // rolls.LENGTH)
+        waiting = _page(rolls.as_messages(some), mailing_id, filters, after, limit)
+        # In one statement, as a worker may come between two.
+        page = select(union_all(page, waiting).subquery()).order_by("seq").limit(limit)
+    return [FoundRecipient(*row) for row in await session.execute(page)]
+
+
+def _page(
+    message: type[Message], mailing_id: UUID, filters: Filters, after: int, limit: int
+) -> Select[*tuple[Any, ...]]:
     statement = select(
-        Message.mailing_id,
-        Message.seq,
-        Message.address,
-        Message.subscriber_id,
-        Message.outcome,
-        Message.attempts,
-        Message.reason,
-        Message.server_id,
-        Message.next_attempt_at,
-        Message.decided_at,
-        Message.feedback,
-    ).where(Message.mailing_id == mailing_id, Message.seq > after)
+        message.mailing_id,
+        message.seq,
+        message.address,
+        message.subscriber_id,
+        message.outcome,
+        message.attempts,
+        message.reason,
+        message.server_id,
+        message.next_attempt_at,
+        message.decided_at,
+        message.feedback,
+    ).where(message.mailing_id == mailing_id, message.seq > after)
     if filters.outcome is not None:
-        statement = statement.where(Message.outcome == filters.outcome)
+        statement = statement.where(message.outcome == filters.outcome)
     if filters.feedback is not None:
-        statement = statement.where(Message.feedback == filters.feedback)
+        statement = statement.where(message.feedback == filters.feedback)
     if filters.search:
         # Keys of addresses are in lower case already.
-        found = Message.address_key.contains(filters.search.lower(), autoescape=True)
+        found = message.address_key.contains(filters.search.lower(), autoescape=True)
         statement = statement.where(found)
-    rows = await session.execute(statement.order_by(Message.seq).limit(limit))
-    return [FoundRecipient(*row) for row in rows]
+    return statement.order_by(message.seq).limit(limit)
 
 
 async def reasons(session: AsyncSession, mailing_id: UUID, limit: int = 3) -> list[str]:

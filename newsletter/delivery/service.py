@@ -1,7 +1,7 @@
 """Starts a mailing, and closes it when nothing of it is left to do.
 
 A mailing is compiled content on its way to an audience that was frozen at its start: one
-``INSERT … SELECT`` gives each recipient a row, and cuts them into batches. There is one
+``INSERT … SELECT`` gives each recipient a number, and ranges of these are batches. There is one
 sender: campaigns, test sends and single mails are all mailings.
 """
 
@@ -27,7 +27,7 @@ from sqlalchemy.orm import defer
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from newsletter.accounts.project import Project
-from newsletter.delivery import ledger
+from newsletter.delivery import ledger, rolls
 from newsletter.delivery.models import (
     Batch,
     BatchStatus,
@@ -40,6 +40,7 @@ from newsletter.delivery.models import (
 )
 from newsletter.kit import bulk, clock, ids, jobs, prepared
 from newsletter.kit.address import Address
+from newsletter.kit.db import is_postgresql
 from newsletter.kit.errors import NewsletterError
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -124,7 +125,7 @@ async def start(
     the transaction is then the caller's to roll back.
     """
     mailing = await _insert_mailing(session, project, order, settings)
-    waves = await _freeze(session, mailing, recipients)
+    waves = await _freeze(session, mailing, recipients, settings)
     return await _launch(session, mailing, waves, mail_limit, settings)
 
 
@@ -247,7 +248,10 @@ async def _insert_mailing(
 
 
 async def _freeze(
-    session: AsyncSession, mailing: Mailing, recipients: Select[*tuple[Any, ...]]
+    session: AsyncSession,
+    mailing: Mailing,
+    recipients: Select[*tuple[Any, ...]],
+    settings: DeliverySettings,
 ) -> list[Wave]:
     """One statement: the audience of this moment, numbered 1, 2, 3 … in order of address.
 
@@ -255,6 +259,9 @@ async def _freeze(
     Recipients that are due together come one after the other, so that batches stay ranges.
     """
     subscriber_id, address, address_key, *due_at = recipients.subquery().c
+    if not due_at and is_postgresql(session):
+        megabytes = settings.launch_megabytes
+        return [Wave(1, await rolls.freeze(session, mailing.id, recipients, megabytes=megabytes))]
     numbered = select(
         literal(mailing.id, Message.mailing_id.type),
         func.row_number().over(order_by=(*due_at, address_key)),

@@ -15,6 +15,9 @@ class DeliverySettings(BaseSettings):
 
     batch_size: int = Field(1_000, ge=1, le=10_000)
     """Recipients that one worker takes at once."""
+    launch_megabytes: int = Field(64, ge=1, le=4_096)
+    """Memory in which PostgreSQL gathers the recipients of a launch (its ``work_mem``), in MB: about 64
+    for a million. With less than it needs, it uses its disk."""
     block_size: int = Field(64, ge=1, le=1_000)
     """Recipients whose outcomes are written in one transaction; a killed process leaves
     at most two blocks with outcome ``unknown``."""
