@@ -7,6 +7,7 @@ from collections.abc import Callable
 import nh3
 
 from newsletter.templates import merge
+from newsletter.templates.attributes import require_few
 from newsletter.templates.escaping import clean_copy
 from newsletter.templates.markers import Markers
 from newsletter.templates.styles import clean_inline
@@ -71,6 +72,7 @@ def sanitise(fragment: str, markers: Markers, *, allow_classes: bool = False) ->
     """The same for a fragment whose merge tags are ``markers``; templates may use classes."""
     if len(_OPENING.findall(fragment)) > MAX_ELEMENTS:
         raise merge.MergeTagInvalid(f"there are more than {MAX_ELEMENTS:,} HTML elements")
+    require_few(fragment)
     attributes = _ATTRIBUTES | {"*": _ATTRIBUTES["*"] | ({"class"} if allow_classes else set())}
     cleaned = nh3.clean(
         clean_copy(fragment),

@@ -16,6 +16,7 @@ import lxml.html
 from lxml import etree
 
 from newsletter.templates import footer, merge, plaintext
+from newsletter.templates.attributes import require_few
 from newsletter.templates.branding import Branding
 from newsletter.templates.compile import Compiled
 from newsletter.templates.document import SAFE_LINK, link_tag
@@ -100,6 +101,7 @@ def _part(name: str, read: Callable[[], Result]) -> Result:
 
 def _placed(html: str, allowed: Collection[str], markers: Markers) -> str:
     """The source with a marker for each tag, which says where it stands."""
+    require_few(html)
     pieces = merge.split(clean_copy(html))
     merge.require_names(pieces, allowed)
     # Style sheets are full of braces that are nobody's merge tags.
