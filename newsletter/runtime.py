@@ -55,6 +55,8 @@ class Runtime:
     bell: Bell
     is_stopping: Callable[[], bool] = lambda: False
     """Becomes true when the process was asked to end."""
+    leave_place: Callable[[UUID], None] = lambda job_id: None
+    """Lets the thread of a job take another one, while this one goes on."""
 
     @cached_property
     def db(self) -> Database:

@@ -1,16 +1,16 @@
 """The worker process: threads that take rings from the broker, and the sweeper beside them.
 
 Each slice's jobs have threads of their own, so that slow webhook endpoints never hold up
-mail. The threads only wait; all coroutines share one event loop. (Dramatiq's own asyncio
-middleware makes a loop per worker, and an async engine belongs to one loop.)
+mail. The threads only wait; all coroutines share one event loop, and a job that goes on only to wait
+leaves its thread to others. (Dramatiq's own asyncio middleware makes a loop per worker, and an async engine
+belongs to one loop.)
 """
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -47,7 +47,7 @@ class Workers:
         self._broker = broker
         self._stopping = threading.Event()
         self._bell = BrokerBell(broker, instead=self._ring_here)
-        self._runtime = Runtime(settings, self._bell, self._stopping.is_set)
+        self._runtime = Runtime(settings, self._bell, self._stopping.is_set, self._leave_place)
         self._sweeper = Sweeper(self._runtime)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="workers", daemon=True)
@@ -56,6 +56,8 @@ class Workers:
         self._workers: list[Listener] = []
         self._handlers = registry.handlers(self._runtime)
         self._places: dict[str, asyncio.Semaphore] = {}
+        self._held: dict[UUID, Future[None]] = {}
+        """By the job: what the thread that has its place waits for."""
         self._rung_here: set[UUID] = set()
 
     def start(self) -> None:
@@ -134,12 +136,12 @@ class Workers:
         return {**own, tuple(sorted(others)): OTHER_THREADS}
 
     def _declare(self, name: str) -> None:
-        """What a thread does with a message: wait for the job, which runs in the loop."""
+        """What a thread does with a message: wait for the job, which runs in the loop, or until it leaves
+        its place to others."""
 
         def run(job_id: str) -> None:
             if not self._stopping.is_set():
-                with contextlib.suppress(CancelledError):  # The process ends; the row stays.
-                    self._begin(self._run(Ring(UUID(job_id), name))).result()
+                self._hold_place(Ring(UUID(job_id), name)).result()
 
         dramatiq.actor(actor_name=name, queue_name=queues_of(name)[0], broker=self._broker)(run)
 
@@ -149,6 +151,27 @@ class Workers:
         if not self._stopping.is_set():
             for ring in rings:
                 self._begin(self._run_here(ring))
+
+    def _hold_place(self, ring: Ring) -> Future[None]:
+        """Begins the job; what is returned is done when its place is free."""
+        place: Future[None] = Future()
+        self._held[ring.job_id] = place
+
+        def end(work: Future[None]) -> None:
+            if self._held.get(ring.job_id) is place:
+                self._leave_place(ring.job_id)
+            elif not place.done():
+                place.set_result(None)
+
+        self._begin(self._run(ring)).add_done_callback(end)
+        return place
+
+    def _leave_place(self, job_id: UUID) -> None:
+        """What a job calls that only waits from now on: it goes on, and its thread takes another. To be
+        called in the loop."""
+        place = self._held.pop(job_id, None)
+        if place is not None:
+            place.set_result(None)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> Future[None]:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -162,7 +185,7 @@ class Workers:
         self._rung_here.add(ring.job_id)
         try:
             async with self._places[ring.queue]:
-                await self._run(ring)
+                await asyncio.wrap_future(self._hold_place(ring))
         finally:
             self._rung_here.discard(ring.job_id)
 

@@ -8,10 +8,13 @@ from newsletter.kit.jobs import Handler
 from newsletter.runtime import Runtime
 from newsletter.webhooks import delivering, fanning, notice, replaying
 from newsletter.webhooks.delivering import Tools
+from newsletter.webhooks.silence import Silence
 
 
 def handlers(runtime: Runtime) -> dict[str, Handler]:
-    tools = Tools(runtime.db, runtime.egress, runtime.vault, runtime.settings.webhooks, runtime.is_stopping)
+    settings = runtime.settings.webhooks
+    silence = Silence(runtime.leave_place, settings.silent, settings.silent_of_project)
+    tools = Tools(runtime.db, runtime.egress, runtime.vault, settings, silence, runtime.is_stopping)
 
     async def fan_out(payload: Mapping[str, Any]) -> None:
         event_ids = [UUID(event_id) for event_id in payload["event_ids"]]

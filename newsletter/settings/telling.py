@@ -47,8 +47,13 @@ class WebhookSettings(BaseSettings):
     allowed_ports: tuple[int, ...] = (80, 443)
     """Ports that endpoints may use, besides any port inside ``allowed_ranges``."""
     threads: int = Field(16, ge=1, le=256)
-    """Endpoints that one worker process calls at the same time. One that hangs takes one of these, so
-    only so many of them at once can hold back others."""
+    """Endpoints that one worker process calls at the same time. One that has said nothing for half a second
+    leaves its place to others, as long as ``silent`` allows that."""
+    silent: int = Field(200, ge=0, le=10_000)
+    """Endpoints besides these that one worker process waits for while they say nothing."""
+    silent_of_project: int = Field(20, ge=0, le=10_000)
+    """The most of ``silent`` that endpoints of one project take. What is silent beyond that keeps a place
+    of ``threads``, as it does when ``silent`` are waited for."""
     calls_at_once: int = Field(8, ge=1, le=64)
     """Calls that one endpoint gets at the same time."""
     kept_answer_bytes: int = Field(500, ge=0, le=4000)

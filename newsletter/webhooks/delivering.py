@@ -26,6 +26,7 @@ from newsletter.webhooks import outcomes, queries, turns
 from newsletter.webhooks.calls import Call, Notice, Target, call
 from newsletter.webhooks.outcomes import Outcome
 from newsletter.webhooks.queries import Due
+from newsletter.webhooks.silence import Silence
 from newsletter.webhooks.turns import Held, Turn
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,8 @@ STAFF_SECONDS = 0.05
 """Between two looks whether one more call at a time is wanted."""
 LOOK_SECONDS = 0.5
 """For so long no call may end before it is looked whether more is due."""
+SILENT_SECONDS = 0.5
+"""Without any answer for so long, a turn leaves its place to others and goes on waiting without one."""
 TURN_SECONDS = 10.0
 """Then others get the place, if any wait for one."""
 
@@ -51,6 +54,7 @@ class Tools:
     egress: GuardedClient
     vault: Vault
     settings: WebhookSettings
+    silence: Silence
     is_stopping: Callable[[], bool] = lambda: False
 
 
@@ -95,6 +99,10 @@ class _Delivering:
         self._has_answered = False
         self._is_ending = False
         self._until = time.monotonic() + TURN_SECONDS
+        self._project_id: UUID | None = None
+        """Known with the turn."""
+        self._heard_at = time.monotonic()
+        self._has_left_its_place = False
 
     async def run(self) -> None:
         """To the end of the turn."""
@@ -106,6 +114,13 @@ class _Delivering:
                 for caller in done:
                     caller.result()
                 self._staff()
+                self._leave_place()
+
+    def _leave_place(self) -> None:
+        """Once, when the endpoint says nothing."""
+        is_silent = time.monotonic() - self._heard_at >= SILENT_SECONDS
+        if is_silent and self._callers and self._project_id is not None and not self._has_left_its_place:
+            self._has_left_its_place = self._tools.silence.begin(self._project_id, self._job_id)
 
     def _is_time_to_record(self, seconds: float) -> bool:
         """So long after it was done last."""
@@ -115,6 +130,8 @@ class _Delivering:
 
     async def stop(self) -> None:
         """Whoever cancels the turn cancels its calls."""
+        if self._has_left_its_place and self._project_id is not None:
+            self._tools.silence.end(self._project_id)
         for caller in self._callers:
             caller.cancel()
         await asyncio.gather(*self._callers, return_exceptions=True)
@@ -141,7 +158,8 @@ class _Delivering:
             if is_over:
                 is_silent = self._unanswered > 0 and not self._has_answered
                 await turns.leave(session, held, is_silent=is_silent)
-        self._turn = turn
+        if self._turn is None:
+            self._turn, self._project_id, self._heard_at = turn, held.endpoint.project_id, time.monotonic()
         del self._ended[: len(ended)]
         self._in_hand -= {each for outcome in ended for each in outcome.delivery_ids}
         self._in_hand |= {each for wanted in found for each in wanted.delivery_ids}
@@ -204,7 +222,7 @@ class _Delivering:
             if made.is_unanswered:
                 self._unanswered += 1
                 return
-            self._unanswered, self._has_answered = 0, True
+            self._unanswered, self._has_answered, self._heard_at = 0, True, time.monotonic()
 
 
 async def _wanted(session: AsyncSession, due: Sequence[Due]) -> list[Wanted]:
