@@ -26,6 +26,7 @@ from newsletter.templates.expressions import as_text
 from newsletter.templates.merge import BUILT_IN_FIELDS, MergeTagInvalid
 from newsletter.templates.models import Template
 from newsletter.templates.queries import Shelf, Source
+from newsletter.templates.remembered import Remembered
 from newsletter.templates.schemas import SampleSubscriber, TemplateCreate, TemplateRender, TemplateUpdate
 from newsletter.templates.schemas import Variable as VariableBody
 from newsletter.templates.starters import Variable
@@ -42,6 +43,7 @@ SAMPLE_BODY = (
 """The body of a preview that was given none."""
 _LINKS = ("email", "unsubscribe_url", "view_in_browser_url")
 """What every mail may show without a variable of its caller's."""
+_LATELY = Remembered()
 Result = TypeVar("Result")
 SAMPLE_SUBJECT = "A look at this template"
 
@@ -148,7 +150,7 @@ def compile_single(
     branding: Branding | None,
 ) -> Compiled:
     """Compiles a single mail, with a slot for each of the variables ``names``; takes milliseconds with
-    a ``frame``, so call it in a thread. ``branding`` is that of the footer, None for no footer.
+    a new ``frame``, so call it in a thread. ``branding`` is that of the footer, None for no footer.
 
     Raises `ValidationFailed` on ``subject``, ``html``, ``text`` or ``template_id``.
     """
@@ -158,7 +160,7 @@ def compile_single(
             lambda: compile_whole(subject=subject, html=html, text=text, allowed=allowed, branding=branding)
         )
     content = frame.around(subject, "", html or "", names=names, has_footer=branding is not None)
-    compiled = _compiled(lambda: compile_content(content))
+    compiled = _compiled(lambda: _LATELY.compiled(content))
     if text is None:
         return compiled
     allowed = {*names, *BUILT_IN_FIELDS, *frame.fields}
