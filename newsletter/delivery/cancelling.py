@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery import batches, history, ledger
+from newsletter.delivery import batches, ledger
 from newsletter.delivery.history import Entry
 from newsletter.delivery.ledger import Books, Decision
 from newsletter.delivery.models import Batch, BatchStatus, Mailing, Message, Outcome
@@ -23,8 +23,7 @@ async def cancel(session: AsyncSession, entry: Entry, lease: float) -> None:
     Its batches are locked first, as a worker's claim locks them: what is cancelled here is not sent,
     and what a worker took is not cancelled.
     """
-    keys = await history.siblings(session, entry) or [(entry.mailing_id, entry.seq)]
-    seqs = [seq for _, seq in keys]
+    seqs = entry.same_mail or [entry.seq]
     holders = (
         select(Batch)
         .where(Batch.mailing_id == entry.mailing_id, Batch.first_seq <= seqs[-1], Batch.last_seq >= seqs[0])

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from newsletter.accounts.project import Project
 from newsletter.delivery import rolls
@@ -84,6 +85,9 @@ class Entry:
     own_subject: Any
     mailing_subject: Any
     now: datetime
+    same_mail: Sequence[int] = ()
+    """The numbers of all messages of the call or item that a single mail came from, itself included; where
+    it was read alone."""
 
     @property
     def id(self) -> str:
@@ -161,11 +165,21 @@ def _entry(message: type[Message]) -> Select[*tuple[Any, ...]]:
     )
 
 
+_SIBLING = aliased(MessagePart)
+# A row for each message of the same mail: one round trip less than to ask for them.
 _ONE = Prepared(
-    lambda _: _entry(Message).where(
-        Message.mailing_id == bindparam("mailing_id"),
-        Message.seq == bindparam("seq"),
-        Mailing.project_id == bindparam("project_id"),
+    lambda _: (
+        _entry(Message)
+        .add_columns(_SIBLING.seq)
+        .outerjoin(
+            _SIBLING, and_(_SIBLING.mailing_id == MessagePart.mailing_id, _SIBLING.item == MessagePart.item)
+        )
+        .where(
+            Message.mailing_id == bindparam("mailing_id"),
+            Message.seq == bindparam("seq"),
+            Mailing.project_id == bindparam("project_id"),
+        )
+        .order_by(_SIBLING.seq)
     )
 )
 _SOME = Prepared(lambda among: _entry(Message).where(among.pairs((Message.mailing_id, Message.seq), "keys")))
@@ -177,15 +191,20 @@ async def one(
     """Raises `NotFound`, also for a message of another project or outside of a key's lists."""
     mailing_id, seq = read_id(message_id)
     key = {"mailing_id": mailing_id, "seq": seq, "project_id": project.id}
-    rows = await _ONE.rows(session, **key)
-    if not rows and is_postgresql(session):
+    entry = _with_siblings(await _ONE.rows(session, **key))
+    if entry is None and is_postgresql(session):
         on_roll = await _on_rolls(session, [(mailing_id, seq)], Mailing.project_id == project.id)
         # Written out in between: its row is there now.
-        rows = on_roll or await _ONE.rows(session, **key)
-    entry = Entry(*rows[0]) if rows else None
+        entry = Entry(*on_roll[0]) if on_roll else _with_siblings(await _ONE.rows(session, **key))
     if entry is None or (list_ids and entry.list_id not in list_ids):
         raise NotFound("There is no such message in this project.")
     return entry
+
+
+def _with_siblings(rows: Sequence[Sequence[Any]]) -> Entry | None:
+    """Of the rows of `_ONE`, which differ in their last column alone."""
+    numbers = [row[-1] for row in rows if row[-1] is not None]
+    return Entry(*rows[0][:-1], same_mail=numbers) if rows else None
 
 
 def read_id(message_id: str) -> MessageKey:
@@ -360,20 +379,3 @@ async def attempts(session: AsyncSession, entry: Entry) -> list[Attempt]:
     if entry.outcome is Outcome.sent and entry.decided_at is not None:
         found.append(Attempt(entry.attempts, entry.decided_at, Outcome.sent, entry.server_id))
     return found
-
-
-_SIBLINGS = Prepared(
-    lambda _: (
-        select(MessagePart.mailing_id, MessagePart.seq)
-        .where(MessagePart.mailing_id == bindparam("mailing_id"), MessagePart.item == bindparam("item"))
-        .order_by(MessagePart.seq)
-    )
-)
-
-
-async def siblings(session: AsyncSession, entry: Entry) -> list[MessageKey]:
-    """All messages of the call or item that a single mail came from, itself included."""
-    if entry.item is None:
-        return []
-    rows = await _SIBLINGS.rows(session, mailing_id=entry.mailing_id, item=entry.item)
-    return [(mailing_id, seq) for mailing_id, seq in rows]

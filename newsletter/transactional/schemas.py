@@ -211,12 +211,13 @@ def _decoded(value: object) -> bytes:
         raise ValueError("must be base64") from None
 
 
-class RoutingIn(Body):
+# Frozen, as a default that might change is copied for each call: 30 µs for these two.
+class RoutingIn(Body, frozen=True):
     purpose: Purpose = Purpose.transactional
     """``marketing`` adds the footer with its unsubscribe link, and is not sent to who unsubscribed."""
 
 
-class TrackingIn(Body):
+class TrackingIn(Body, frozen=True):
     """The project's own settings where a switch is left out."""
 
     opens: Switch | None = None

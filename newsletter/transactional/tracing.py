@@ -56,10 +56,9 @@ async def traced(session: AsyncSession, principal: Principal, message_id: str) -
     happened = [event for event in _derived(entry, tries) if event.type not in known] + logged
     happened.sort(key=lambda event: event.at)
     engaged = await feedback.engaged(session, [(entry.mailing_id, entry.seq)])
-    same_mail = await history.siblings(session, entry) or [(entry.mailing_id, entry.seq)]
     return MessageOut(
         **_fields(entry, engaged),
-        recipients=[public_id(*key) for key in same_mail],
+        recipients=[public_id(entry.mailing_id, seq) for seq in entry.same_mail or [entry.seq]],
         history=[AttemptOut.model_validate(each) for each in tries],
         events=happened,
     )
