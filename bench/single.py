@@ -1,4 +1,5 @@
-"""Single mails: how much slower their routes are than one that only answers, and how fast a bulk goes out."""
+"""Single mails: how much slower their routes and their open pixel are than a route that only answers, and how
+fast a bulk goes out."""
 
 import statistics
 import tempfile
@@ -12,7 +13,10 @@ from bench.api import shown
 from bench.load import Figures
 from bench.service import Service, answer, bare, service, sink
 from bench.table import Goal, Measured, Row, row
-from bench.wrk import reads, wrk
+from bench.wrk import FOLLOWS, reads, wrk
+from newsletter.delivery.links import Links, MessageRef
+from newsletter.delivery.queries import key_of
+from newsletter.kit.tokens import Signer
 
 CONNECTIONS = 16
 ITEMS = 1_000
@@ -31,6 +35,12 @@ def single_rows(seconds: int, rounds: int) -> list[Row]:
             mail = {"to": "first@example.com", "subject": "Welcome", "html": PARAGRAPHS}
             message_id = answer(client.post("/send", json=mail))["id"]
 
+        links = Links(Signer([running.secret_key]), running.url, running.url)
+        pixel = links.opened(MessageRef(*key_of(message_id), None))
+
+        def opened() -> Figures:
+            return wrk(folder, pixel, FOLLOWS, seconds=seconds, connections=CONNECTIONS)
+
         def read() -> Figures:
             url = f"{running.url}/api/v1/messages/{message_id}"
             return wrk(folder, url, reads(running.key), seconds=seconds, connections=CONNECTIONS)
@@ -44,6 +54,10 @@ def single_rows(seconds: int, rounds: int) -> list[Row]:
             for what, measure in (
                 ("GET /messages/{id}", lambda: _against_bare(folder, read, seconds, rounds)),
                 ("POST /send", lambda: _against_bare(folder, send, seconds, rounds)),
+                (
+                    "The open pixel, its event kept for the log,",
+                    lambda: _against_bare(folder, opened, seconds, rounds),
+                ),
             )
         ] + [
             row(
@@ -54,11 +68,12 @@ def single_rows(seconds: int, rounds: int) -> list[Row]:
 
 
 def _against_bare(folder: Path, ours: Callable[[], Figures], seconds: int, rounds: int) -> Measured:
+    """One round before those that count: in it connections to the database are made, statements prepared."""
     with bare(folder) as url:
         pairs = [
             (ours(), wrk(folder, f"{url}/bare", "", seconds=seconds, connections=CONNECTIONS))
-            for _ in range(rounds)
-        ]
+            for _ in range(rounds + 1)
+        ][1:]
     ratio = statistics.median(mine.p50 / other.p50 for mine, other in pairs)
     return Measured(shown(pairs[-1][0]), f"bare {shown(pairs[-1][1])}", ratio)
 
