@@ -204,7 +204,7 @@ async def one(
 def _with_siblings(rows: Sequence[Sequence[Any]]) -> Entry | None:
     """Of the rows of `_ONE`, which differ in their last column alone."""
     numbers = [row[-1] for row in rows if row[-1] is not None]
-    return Entry(*rows[0][:-1], same_mail=numbers) if rows else None
+    return Entry(*(*rows[0][:-1], numbers)) if rows else None
 
 
 def read_id(message_id: str) -> MessageKey:
