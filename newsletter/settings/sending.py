@@ -21,7 +21,7 @@ class DeliverySettings(BaseSettings):
     block_size: int = Field(64, ge=1, le=1_000)
     """Recipients whose outcomes are written in one transaction; a killed process leaves
     at most two blocks with outcome ``unknown``."""
-    lease: float = Field(30, gt=0)
+    lease: float = Field(25, gt=0)
     """Seconds a worker owns a batch or a job without renewing it."""
     threads: int = Field(4, ge=1, le=64)
     """Batches that one worker process sends at the same time."""
