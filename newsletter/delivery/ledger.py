@@ -308,9 +308,5 @@ def grouped(decisions: Iterable[Decision]) -> list[tuple[Decision, list[int]]]:
     """Decisions that differ in nothing but the message, once, with all their messages."""
     groups: dict[tuple[object, ...], tuple[Decision, list[int]]] = {}
     for each in decisions:
-        key = (
-            *(each.outcome, each.reason, each.retry_after, each.server_id),
-            *(each.attempt, each.code, each.enhanced),
-        )
-        groups.setdefault(key, (each, []))[1].append(each.seq)
+        groups.setdefault(each[1:], (each, []))[1].append(each.seq)
     return list(groups.values())

@@ -20,7 +20,7 @@ from newsletter.delivery.mime import END_OF_HEADER, Frame
 from newsletter.delivery.segments import Segments
 from newsletter.templates.compile import Compiled, close_gaps
 from newsletter.templates.escaping import Place, escape
-from newsletter.templates.expressions import Expression, Filter, Name
+from newsletter.templates.expressions import Expression, Filter, Name, names
 from newsletter.templates.slots import MergeTemplate, Slot
 
 # No text of a mail holds a NUL: `newsletter.templates` takes it out, and so does the encoder.
@@ -103,6 +103,9 @@ class Stencil:
             [header, *frame.around([Segments([b"", b""], [len(kinds)])], [body])]
         )
         self._gaps = [places[int(mark)] for gap in _GAP.findall(text) for mark in _MARK.findall(gap)]
+        # Where they stand by themselves, their tokens are slots of their own.
+        shown = {name for slot in slots for name in names(slot.expression)}
+        self._needs_links = bool(self._gaps or self._personal or shown & _LINKS.keys())
         # The subject is joined from what was filled already.
         self._subject = [""] * (2 * len(compiled.subject.slots) + 1)
         self._subject[::2] = compiled.subject.segments
@@ -114,11 +117,14 @@ class Stencil:
     def fill(
         self, ref: MessageRef, address: str, person: dict[str, str], sealed: str, date: bytes
     ) -> list[bytes]:
-        """One recipient's mail in parts to be joined. ``person`` is what `Compiled.merge` takes, but
-        for the links, which are added to it. Raises `newsletter.delivery.headers.HeaderInvalid`."""
+        """One recipient's mail in parts to be joined. ``person`` is what `Compiled.merge` takes, but for
+        the links, which are added to it where they are needed.
+
+        Raises `newsletter.delivery.headers.HeaderInvalid`."""
         tokens = self._links.tokens(ref)
-        person["unsubscribe_url"] = self._bases[0] + tokens[0].decode("ascii")
-        person["view_in_browser_url"] = self._bases[1] + tokens[1].decode("ascii")
+        if self._needs_links:
+            person["unsubscribe_url"] = self._bases[0] + tokens[0].decode("ascii")
+            person["view_in_browser_url"] = self._bases[1] + tokens[1].decode("ascii")
         texts = []
         for slot, word_of in self._slots:
             text = person.get(word_of, "") if word_of else ""
