@@ -3,8 +3,8 @@
 Everything that is the same for all recipients is done here: the links are signed, the merge
 tags that stand for them have become static text with a token behind it, and what is static
 is quoted-printable already. Header and body are one list of parts, so that a mail is one copy of
-that list, one assignment to all its slots and one join: in pieces that were put together for each
-mail, that was another 2 µs.
+that list, one assignment to all its slots and one join. Together with the short way of plain values that
+made 21 µs of the 30 that a mail of 28 kB took in pieces (minima of interleaved runs on a busy machine).
 """
 
 import html
