@@ -25,6 +25,7 @@ def _short_rolls(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     if runtime.db.is_sqlite:
         pytest.skip("SQLite writes a million messages in a second, and has no rolls")
     monkeypatch.setattr(rolls, "LENGTH", LENGTH)
+    monkeypatch.setattr(rolls, "AT_ONCE", LENGTH)
 
 
 async def lengths(sent: Sent) -> tuple[int, int]:
