@@ -158,10 +158,10 @@ class Workers:
         self._held[ring.job_id] = place
 
         def end(work: Future[None]) -> None:
+            # A job may be rung for twice at a time; the second finds nothing to do.
             if self._held.get(ring.job_id) is place:
-                self._leave_place(ring.job_id)
-            elif not place.done():
-                place.set_result(None)
+                self._held.pop(ring.job_id, None)
+            _free(place)
 
         self._begin(self._run(ring)).add_done_callback(end)
         return place
@@ -171,7 +171,7 @@ class Workers:
         called in the loop."""
         place = self._held.pop(job_id, None)
         if place is not None:
-            place.set_result(None)
+            _free(place)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> Future[None]:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -213,3 +213,8 @@ class Workers:
 
     def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _free(place: Future[None]) -> None:
+    if not place.done():
+        place.set_result(None)
