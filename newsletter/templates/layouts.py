@@ -23,6 +23,9 @@ MAX_SOURCE_CHARS = 300_000
 MAX_DEPTH = 40
 MAX_ATTRIBUTES = 100
 """Of one element; MJML knows some 30. Reading 20,000 kept everyone else waiting for seconds."""
+MAX_COMPONENTS = 1_000
+"""Elements of MJML; templates have a hundred. Each becomes several tables: 6,000 of an accordion took twelve
+seconds of a processor with each mail that was compiled."""
 EARLY_NAMES = COLOUR_NAMES | {"website_url", "logo_url"}
 """Names whose values are safe anywhere in MJML; others wait until their place is known."""
 
@@ -82,7 +85,13 @@ def parse(source: str) -> etree._Element:
         raise LayoutInvalid([Problem(error.lineno or None, message)]) from None
     if _depth(root) > MAX_DEPTH:
         raise LayoutInvalid([Problem(None, f"elements nest deeper than {MAX_DEPTH}")])
+    components = 0
     for element in root.iter():
+        components += str(element.tag).startswith("mj-")
+        if components > MAX_COMPONENTS:
+            raise LayoutInvalid(
+                [Problem(element.sourceline, f"more than {MAX_COMPONENTS:,} elements of MJML")]
+            )
         if len(element.attrib) > MAX_ATTRIBUTES:
             raise LayoutInvalid([Problem(element.sourceline, f"more than {MAX_ATTRIBUTES} attributes")])
     return root

@@ -138,6 +138,8 @@ def test_what_would_take_minutes_to_compile_is_refused() -> None:
     attributes = " ".join(f'a{number}="1"' for number in range(101))
     found = one(at_line_5(f"<mj-text {attributes}>x</mj-text>"))
     assert (found.line, found.message) == (5, "more than 100 attributes")
+    found = one(at_line_5("<mj-text>x</mj-text>" * 1_000))
+    assert (found.line, found.message) == (5, "more than 1,000 elements of MJML")
 
 
 def test_an_unknown_field_is_named_where_the_fields_are_known() -> None:
