@@ -33,7 +33,7 @@ from newsletter.transactional.routes import PlainMessage, PlainSend
 
 PARTS: Final = (
     *("db", "vault", "signer", "settings", "plans", "intake", "studio", "office", "postbox", "shelf"),
-    *("egress", "certificates", "reporting", "workshop", "links", "return_paths", "resolver"),
+    *("egress", "certificates", "reporting", "workshop", "links", "return_paths", "resolver", "limiter"),
 )
 """What a handler may ask its runtime for, by name."""
 FIXED: Final[Mapping[str, object]] = {

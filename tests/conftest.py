@@ -32,7 +32,7 @@ from newsletter.kit.db import Base, Database
 from newsletter.kit.jobs import Ring
 from newsletter.kit.logging import configure
 from newsletter.runtime import Runtime
-from newsletter.settings import Settings
+from newsletter.settings import DNSSettings, Settings
 from tests.client import Client
 from tests.dns_server import NameServer
 from tests.services import Postgres, Redis, require
@@ -153,13 +153,16 @@ def database_url(migrated: str, tmp_path: Path, request: pytest.FixtureRequest) 
 
 @pytest.fixture(scope="session")
 def groups() -> dict[str, Any]:
-    """The groups of settings, which are frozen: each test would else read the environment for each."""
+    """The groups of settings, which are frozen: each test would else read the environment for each. The DNS
+    is nobody's: who wants one asks for `name_server`."""
     made = Settings(secret_key=SecretStr(SECRET_KEY))
-    return {
+    nobody = DNSSettings(nameservers=("127.0.0.1:9",), timeout=0.1, lifetime=0.1)
+    groups = {
         name: group
         for name in Settings.model_fields
         if isinstance(group := getattr(made, name), BaseSettings)
     }
+    return groups | {"dns": nobody}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from newsletter.runtime import Runtime
 
 def handlers(runtime: Runtime) -> dict[str, Handler]:
     async def look_again(payload: Mapping[str, Any]) -> None:
-        await verifying.look_again(runtime.db, runtime.resolver, UUID(payload["domain_id"]))
+        domain_id = UUID(payload["domain_id"])
+        await verifying.look_again(runtime.db, runtime.resolver, runtime.settings, domain_id)
 
     return {"domains.look_again": Handler(look_again)}

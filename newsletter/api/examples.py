@@ -124,6 +124,7 @@ REQUESTS: Final[dict[str, JSON]] = {
         )
     },
     "create_sending_domain": {"domain": _call("Signed here", domain="news.example.com", mode="rsa")},
+    "update_sending_domain": {"host": _call("Its tracking host", tracking_host="click.news.example.com")},
     "create_sending_server": {
         "smtp": _call(
             "A mail server",
@@ -301,6 +302,8 @@ ANSWERS: Final[dict[str, JSON]] = {
             ],
             "checked_at": _AT,
             "absent_since": None,
+            "tracking_host": None,
+            "tracking_verified_at": None,
             "created_at": _AT,
         }
     },

@@ -17,6 +17,7 @@ from newsletter.delivery import senders
 from newsletter.delivery.cancelling import NotScheduled
 from newsletter.delivery.service import QuotaExceeded
 from newsletter.domains.service import DomainKnown, DomainLimitReached
+from newsletter.domains.tracking import TrackingHostNotProven, TrackingHostTaken
 from newsletter.feedback.pushing import SuppressionPermanent
 from newsletter.kit.errors import (
     Conflict,
@@ -109,6 +110,7 @@ OWN: Final[Mapping[str, Errors]] = {
     "delete_sending_server": (ServerInUse,),
     "test_sending_server": (ServerTestFailed,),
     "create_sending_domain": (DomainKnown, DomainLimitReached),
+    "update_sending_domain": (TrackingHostTaken, TrackingHostNotProven),
     "create_routing_rule": (RuleLimitReached,),
     "create_webhook": (EndpointLimitReached,),
     "replay_webhook_delivery": (DeliveryPending, EndpointInactive),

@@ -16,7 +16,7 @@ from newsletter.campaigns.routes.recipients import RecipientController
 from newsletter.campaigns.routes.sending import SendingController
 from newsletter.copywriting.routes import BrandVoiceController
 from newsletter.delivery.routes import ViewController
-from newsletter.domains.routes import SendingDomainController
+from newsletter.domains.routes import SendingDomainController, tls_ask
 from newsletter.feedback.routes.inbound import InboundController, IntakeController
 from newsletter.feedback.routes.links import broken_link
 from newsletter.feedback.routes.suppressions import SuppressionController, SuppressionSheetController
@@ -68,6 +68,7 @@ PUBLIC: tuple[type[Controller] | HTTPRouteHandler, ...] = (
     InboundController,
     broken_link,
     ViewController,
+    tls_ask,
     healthz,
     readyz,
     expose,

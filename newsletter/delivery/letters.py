@@ -17,7 +17,7 @@ from newsletter.delivery.return_path import ReturnPaths
 from newsletter.delivery.sheaf import Sheaf
 from newsletter.delivery.signers import Signers
 from newsletter.domains import service as domains
-from newsletter.domains.dkim import Signature
+from newsletter.domains.service import Marks
 from newsletter.kit.address import ascii_domain_of
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
@@ -47,15 +47,17 @@ class Letters:
             parts = await sheaf.parts(session, mailing.id, claimed.first_seq, claimed.last_seq)
             numbers = {part.content for part in parts.values()}
             contents = await sheaf.enclosed(session, mailing.id, numbers)
-            signature = await self._signature(session, mailing)
+            marks = await self._marks(session, mailing)
+        links = self._links.at(marks.tracking_host)
         return Sheaf(
-            partial(Letter, mailing, self._links, self._return_paths, signature, self._signers),
+            partial(Letter, mailing, links, self._return_paths, marks.signature, self._signers),
             contents,
             parts,
         )
 
     async def of(self, mailing_id: UUID) -> Letter:
-        """Signed for the domain of its From address, where the project has that domain.
+        """Signed for the domain of its From address, where the project has that domain, and with links to
+        that domain's tracking host.
 
         Raises `LookupError` when there is no such mailing, and `newsletter.kit.crypto.Undecryptable`
         for keys that no known secret opens.
@@ -73,9 +75,10 @@ class Letters:
             mailing = await queries.find_mailing(session, mailing_id)
             if mailing is None:
                 raise LookupError(f"mailing {mailing_id} is gone")
-            signature = await self._signature(session, mailing)
-        return Letter(mailing, self._links, self._return_paths, signature, self._signers)
+            marks = await self._marks(session, mailing)
+        links = self._links.at(marks.tracking_host)
+        return Letter(mailing, links, self._return_paths, marks.signature, self._signers)
 
-    async def _signature(self, session: AsyncSession, mailing: Mailing) -> Signature | None:
+    async def _marks(self, session: AsyncSession, mailing: Mailing) -> Marks:
         domain = ascii_domain_of(mailing.sender["from_email"])
-        return await domains.signature(session, self._vault, mailing.project_id, domain)
+        return await domains.marks(session, self._vault, mailing.project_id, domain)

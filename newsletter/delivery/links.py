@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from newsletter.kit.address import with_ascii_host
@@ -74,7 +74,7 @@ class Links:
     """Makes and reads them. Reading raises `newsletter.kit.tokens.BadToken`."""
 
     def __init__(self, signer: Signer, public_url: str, tracking_url: str) -> None:
-        self._signer, self.public_url = signer, public_url
+        self._signer, self.public_url, self._tracking_url = signer, public_url, tracking_url
         self._family = signer.family(list(Purpose))
         self._bases = {
             Purpose.unsubscribe: f"{public_url}/u/",
@@ -85,6 +85,15 @@ class Links:
         # All recipients of a mailing have the same ends of links, and follow them at the same time.
         self._location = lru_cache(maxsize=2_000)(self._read_location)
         self._own = (self._bases[Purpose.unsubscribe], self._bases[Purpose.view])
+
+    def at(self, tracking_host: str | None) -> "Links":
+        """The same with tracked links and pixels at another host, where there is one: their tokens are good
+        at any. Unsubscribe and view-in-browser links stay, as they must work when that host is gone."""
+        if tracking_host is None:
+            return self
+        parts = urlsplit(self._tracking_url)
+        netloc = f"{tracking_host}:{parts.port}" if parts.port else tracking_host
+        return Links(self._signer, self.public_url, parts._replace(netloc=netloc).geturl())
 
     def base(self, purpose: Purpose) -> str:
         """What stands before the token."""

@@ -62,7 +62,7 @@ async def check(
 
 
 async def _check_verified(session: AsyncSession, project: Project, domain: str, settings: Settings) -> None:
-    standing = await domains.standing(session, project, domain, settings.dns)
+    standing = await domains.standing(session, project, domain, settings)
     if standing.is_verified:
         return
     if standing.public_id is None:

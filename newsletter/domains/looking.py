@@ -41,6 +41,8 @@ async def _judged(resolver: Resolver, record: Record) -> Seen:
             return judging.spf(await resolver.txt(record.name), resolver.settings.spf_include)
         case RecordPurpose.dmarc:
             return await _dmarc(resolver, record.name)
+        case RecordPurpose.tracking:
+            return judging.cname(await resolver.cname(record.name), record.value or "")
 
 
 async def _dmarc(resolver: Resolver, name: str) -> Seen:

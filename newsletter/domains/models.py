@@ -53,4 +53,13 @@ class SendingDomain(Base):
     checked_at: Mapped[datetime | None]
     absent_since: Mapped[datetime | None]
     """When the DNS first said that a required record is not there, and has not said otherwise since."""
+    tracking_host: Mapped[str | None] = mapped_column(text(255), unique=True)
+    """Where tracked links of mail from this domain are to lead, as A-label; None: the installation's."""
+    tracking_verified_at: Mapped[datetime | None]
+    """Since when its CNAME is known to lead here; None while it is not used."""
     created_at: Mapped[datetime]
+
+    @property
+    def is_tracking_host_used(self) -> bool:
+        """While the domain that proves it, and its CNAME, are verified."""
+        return self.status is DomainStatus.verified and self.tracking_verified_at is not None

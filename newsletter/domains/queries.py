@@ -14,7 +14,7 @@ from newsletter.domains.models import DomainStatus, SendingDomain
 from newsletter.domains.records import RecordStatus, Standing
 from newsletter.kit import ids
 from newsletter.kit.errors import NotFound
-from newsletter.settings.domains import DNSSettings
+from newsletter.settings import Settings
 
 
 def domains(project: Project) -> Select[SendingDomain]:
@@ -45,7 +45,7 @@ async def by_name(session: AsyncSession, project_id: UUID, name: str) -> Sending
     return (await session.scalars(select(SendingDomain).where(*mine))).one_or_none()
 
 
-async def standing(session: AsyncSession, project: Project, name: str, settings: DNSSettings) -> Standing:
+async def standing(session: AsyncSession, project: Project, name: str, settings: Settings) -> Standing:
     """Whether mail of the project may be called mail from ``name`` (as A-label), and what it lacks."""
     row = await by_name(session, project.id, name)
     if row is None:
@@ -71,6 +71,19 @@ async def unverified(session: AsyncSession) -> Sequence[tuple[str, DomainStatus]
         SendingDomain.project_id.in_(accounts.live_ids()), SendingDomain.status != DomainStatus.verified
     )
     return [(name, status) for name, status in await session.execute(rows.order_by(SendingDomain.domain))]
+
+
+async def verified_names(session: AsyncSession, project: Project) -> Sequence[str]:
+    """The domains that the project has proven to be its own."""
+    mine = SendingDomain.project_id == project.id, SendingDomain.status == DomainStatus.verified
+    return (await session.scalars(select(SendingDomain.domain).where(*mine))).all()
+
+
+async def by_tracking_host(session: AsyncSession, host: str) -> SendingDomain | None:
+    """Of any project, as a host leads to one alone; ``host`` as A-label, in lower case."""
+    return (
+        await session.scalars(select(SendingDomain).where(SendingDomain.tracking_host == host))
+    ).one_or_none()
 
 
 async def count(session: AsyncSession, project: Project) -> int:

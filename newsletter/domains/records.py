@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from newsletter.domains.models import SendingDomain, SigningMode
-from newsletter.settings.domains import DNSSettings
+from newsletter.settings import Settings
 
 
 class RecordPurpose(StrEnum):
@@ -15,6 +15,8 @@ class RecordPurpose(StrEnum):
     """Where the sending server signs, there is no key of ours to find: this proves whose the domain is."""
     spf = "spf"
     dmarc = "dmarc"
+    tracking = "tracking"
+    """Of the project's own tracking host: it is used once this was found."""
 
 
 class RecordStatus(StrEnum):
@@ -29,6 +31,7 @@ class RecordStatus(StrEnum):
 
 class RecordType(StrEnum):
     TXT = "TXT"
+    CNAME = "CNAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ UNCHECKED = Seen(RecordStatus.unchecked)
 Sight = Mapping[Record, Seen]
 
 
-def expected(row: SendingDomain, settings: DNSSettings) -> list[Record]:
+def expected(row: SendingDomain, settings: Settings) -> list[Record]:
     """The records of a domain, those that prove it first."""
     found = [
         Record(RecordPurpose.dkim, RecordType.TXT, each["name"], each["value"], is_required=True)
@@ -71,11 +74,14 @@ def expected(row: SendingDomain, settings: DNSSettings) -> list[Record]:
         value = f"newsletter-domain={row.selector}"
         name = f"_newsletter.{row.domain}"
         found.append(Record(RecordPurpose.ownership, RecordType.TXT, name, value, is_required=True))
-    include = settings.spf_include
+    include = settings.dns.spf_include
     spf = f"v=spf1 include:{include} ~all" if include else None
     found.append(Record(RecordPurpose.spf, RecordType.TXT, row.domain, spf, is_required=spf is not None))
     dmarc = f"_dmarc.{row.domain}"
     found.append(Record(RecordPurpose.dmarc, RecordType.TXT, dmarc, "v=DMARC1; p=none", is_required=False))
+    if row.tracking_host is not None:
+        host, target = row.tracking_host, settings.tracking_host
+        found.append(Record(RecordPurpose.tracking, RecordType.CNAME, host, target, is_required=False))
     return found
 
 
@@ -93,7 +99,7 @@ def to_json(sight: Sight) -> list[dict[str, Any]]:
     ]
 
 
-def kept(row: SendingDomain, settings: DNSSettings) -> Sight:
+def kept(row: SendingDomain, settings: Settings) -> Sight:
     """The expected records with what was seen at the last look; `UNCHECKED` where that looked for
     something else, as before a change of the settings."""
     seen = {

@@ -3,19 +3,20 @@
 import asyncio
 from typing import Any
 
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, MediaType, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from newsletter.accounts.project import Principal
-from newsletter.domains import queries, service, verifying
+from newsletter.domains import queries, service, tracking, verifying
 from newsletter.domains.resolver import Resolver
-from newsletter.domains.schemas import DomainCreate, DomainOut
+from newsletter.domains.schemas import DomainCreate, DomainOut, DomainUpdate
 from newsletter.kit import ids, paging
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
-from newsletter.kit.errors import Forbidden
+from newsletter.kit.errors import Forbidden, RateLimited
 from newsletter.kit.idempotency import Once
+from newsletter.kit.ratelimit import Limiter
 from newsletter.kit.schema import Data, Page
 from newsletter.settings import Settings
 
@@ -42,7 +43,7 @@ class SendingDomainController(Controller):
             row = await service.create(
                 session, vault, principal.project, data.domain, keys, limit=settings.limits.sending_domains
             )
-            out = Data[DomainOut](data=DomainOut.of(row, settings.dns))
+            out = Data[DomainOut](data=DomainOut.of(row, settings))
             await once.keep(session, 201, out)
         return out
 
@@ -57,7 +58,7 @@ class SendingDomainController(Controller):
     ) -> Page[DomainOut]:
         async with db.read() as session:
             rows, meta = await paging.numbered(session, queries.domains(principal.project), page, per_page)
-            return Page(data=[DomainOut.of(row, settings.dns) for row in rows], meta=meta)
+            return Page(data=[DomainOut.of(row, settings) for row in rows], meta=meta)
 
     @get(
         "/{id:str}",
@@ -74,7 +75,30 @@ class SendingDomainController(Controller):
     ) -> Data[DomainOut]:
         async with db.read() as session:
             row = await queries.domain(session, principal.project, ids.in_path("dom", id))
-            return Data(data=DomainOut.of(row, settings.dns))
+            return Data(data=DomainOut.of(row, settings))
+
+    @patch(
+        "/{id:str}",
+        operation_id="update_sending_domain",
+        summary="Name a host of your own for tracked links",
+        opt={"scope": "domains:write"},
+    )
+    async def update(
+        self,
+        db: NamedDependency[Database],
+        settings: NamedDependency[Settings],
+        principal: NamedDependency[Principal],
+        id: FromPath[str],
+        data: JSONBody[DomainUpdate],
+    ) -> Data[DomainOut]:
+        """The answer has the CNAME to publish; have it looked up then, and the links of mailings that start
+        from then on lead there. A host belongs to one project."""
+        domain_id = ids.in_path("dom", id)
+        async with db.unit_of_work() as session:
+            row = await queries.domain(session, principal.project, domain_id)
+            _check_restriction(principal, row.domain)
+            row = await tracking.assign(session, principal.project, row.id, data.tracking_host, settings)
+            return Data(data=DomainOut.of(row, settings))
 
     @post(
         "/{id:str}/verify",
@@ -101,10 +125,10 @@ class SendingDomainController(Controller):
                 principal, (await queries.domain(session, principal.project, domain_id)).domain
             )
         ip = request.client.host if request.client else None
-        await verifying.verify(db, resolver, principal, domain_id, ip=ip)
+        await verifying.verify(db, resolver, settings, principal, domain_id, ip=ip)
         async with db.unit_of_work() as session:
             row = await queries.domain(session, principal.project, domain_id)
-            out = Data[DomainOut](data=DomainOut.of(row, settings.dns))
+            out = Data[DomainOut](data=DomainOut.of(row, settings))
             await once.keep(session, 200, out)
         return out
 
@@ -122,6 +146,27 @@ class SendingDomainController(Controller):
             row = await queries.domain(session, principal.project, ids.in_path("dom", id))
             _check_restriction(principal, row.domain)
             await service.remove(session, principal.project, row.id)
+
+
+@get("/tls/ask", include_in_schema=False)
+async def tls_ask(
+    db: NamedDependency[Database],
+    limiter: NamedDependency[Limiter],
+    settings: NamedDependency[Settings],
+    domain: FromQuery[str] = "",
+) -> Response[str]:
+    """What a proxy asks before it gets a certificate for a host (Caddy's on-demand TLS): 200 for a verified
+    tracking host, 404 for any other."""
+    # Together, as it is the proxy who asks for everybody.
+    verdict = await limiter.hit("tls-ask", settings.limits.tls_questions)
+    if not verdict.is_allowed:
+        raise RateLimited(retry_after=verdict.reset)
+    async with db.read() as session:
+        row = await queries.by_tracking_host(session, domain.lower().removesuffix(".").replace("\0", ""))
+    is_known = row is not None and row.is_tracking_host_used
+    return Response(
+        "yes" if is_known else "no", status_code=200 if is_known else 404, media_type=MediaType.TEXT
+    )
 
 
 def _check_restriction(principal: Principal, domain: str) -> None:

@@ -10,7 +10,7 @@ from newsletter.domains.records import RecordPurpose, RecordStatus, RecordType
 from newsletter.kit.address import DomainName
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Schema, Time
-from newsletter.settings.domains import DNSSettings
+from newsletter.settings import Settings
 
 DomainId = Annotated[UUID, IdField("dom")]
 
@@ -26,12 +26,22 @@ class DomainCreate(Body):
     shorter signature besides, for servers that know it. ``relay``: the sending server signs."""
 
 
+class DomainUpdate(Body):
+    """What of a domain can be changed."""
+
+    tracking_host: DomainName | None
+    """Where tracked links and the open pixel of mail from this domain lead, in the place of the
+    installation's host: a host below a verified sending domain of the project, such as
+    ``click.news.example.com``. It is used once its CNAME was found. Null: the installation's."""
+
+
 class RecordOut(Schema):
     """One entry for the domain's zone, and what stands there."""
 
     purpose: RecordPurpose
     """``dkim``: the key that signs. ``ownership``: in its place where the sending server signs. ``spf``: the
-    servers that may send. ``dmarc``: what receivers do with mail that proves nothing."""
+    servers that may send. ``dmarc``: what receivers do with mail that proves nothing. ``tracking``: the
+    tracking host."""
     type: RecordType
     name: str
     value: str | None
@@ -65,10 +75,14 @@ class DomainOut(Schema):
     absent_since: Time | None
     """When a required record was first not found, and not found again since: a verified domain stays so
     for a grace."""
+    tracking_host: str | None
+    """Where tracked links are to lead; null: to the installation's host."""
+    tracking_verified_at: Time | None
+    """When its CNAME was found. Null: the installation's host is used still, or again."""
     created_at: Time
 
     @classmethod
-    def of(cls, row: SendingDomain, settings: DNSSettings) -> "DomainOut":
+    def of(cls, row: SendingDomain, settings: Settings) -> "DomainOut":
         """The row with the records that are expected now."""
         shown = [
             RecordOut.model_validate({**asdict(record), **asdict(seen)})

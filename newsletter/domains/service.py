@@ -95,13 +95,29 @@ async def remove(session: AsyncSession, project: Project, domain_id: UUID) -> No
     await session.flush()
 
 
-async def signature(session: AsyncSession, vault: Vault, project_id: UUID, domain: str) -> Signature | None:
-    """Signs mail from ``domain`` (as A-label), exactly; None where the sending server is to do it.
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a mail bears of the domain that it is from."""
+
+    signature: Signature | None = None
+    """None where the sending server is to sign."""
+    tracking_host: str | None = None
+    """Where its tracked links lead; None: to the installation's host."""
+
+
+async def marks(session: AsyncSession, vault: Vault, project_id: UUID, domain: str) -> Marks:
+    """Those of mail from ``domain`` (as A-label), exactly.
 
     Raises `newsletter.kit.crypto.Undecryptable` when no known secret opens a key.
     """
     row = await queries.by_name(session, project_id, domain)
-    if row is None or row.mode is SigningMode.relay:
+    if row is None:
+        return Marks()
+    return Marks(_signature(vault, row), row.tracking_host if row.is_tracking_host_used else None)
+
+
+def _signature(vault: Vault, row: SendingDomain) -> Signature | None:
+    if row.mode is SigningMode.relay:
         return None
     keys = []
     for algorithm, sealed in ((Algorithm.rsa, row.rsa_key), (Algorithm.ed25519, row.ed25519_key)):

@@ -17,10 +17,11 @@ from newsletter.accounts import audit
 from newsletter.accounts.project import Principal
 from newsletter.domains import looking, queries, records
 from newsletter.domains.models import DomainStatus, SendingDomain
-from newsletter.domains.records import Sight
+from newsletter.domains.records import RecordPurpose, RecordStatus, Sight
 from newsletter.domains.resolver import Resolver
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.db import Database
+from newsletter.settings import Settings
 from newsletter.settings.domains import DNSSettings
 
 log = structlog.get_logger(__name__)
@@ -38,29 +39,35 @@ class Asker:
 
 
 async def verify(
-    db: Database, resolver: Resolver, principal: Principal, domain_id: UUID, *, ip: str | None
+    db: Database,
+    resolver: Resolver,
+    settings: Settings,
+    principal: Principal,
+    domain_id: UUID,
+    *,
+    ip: str | None,
 ) -> None:
     """Looks now, and keeps what was seen. Safe to repeat. Raises `NotFound`."""
     async with db.read() as session:
         row = await queries.domain(session, principal.project, domain_id)
-    seen = await looking.look(resolver, records.expected(row, resolver.settings))
+    seen = await looking.look(resolver, records.expected(row, settings))
     async with db.unit_of_work() as session:
         row = await queries.domain(session, principal.project, domain_id, lock=True)
-        await _keep(session, row, seen, resolver.settings, Asker(principal.key_id, ip))
+        await _keep(session, row, seen, settings.dns, Asker(principal.key_id, ip))
 
 
-async def look_again(db: Database, resolver: Resolver, domain_id: UUID) -> None:
+async def look_again(db: Database, resolver: Resolver, settings: Settings, domain_id: UUID) -> None:
     """The daily look at a verified domain, unless somebody had it looked at meanwhile or deleted it; so a
     second run finds nothing to do."""
     async with db.read() as session:
         row = await queries.by_id(session, domain_id)
-    if row is None or not _is_due(row, resolver.settings):
+    if row is None or not _is_due(row, settings.dns):
         return
-    seen = await looking.look(resolver, records.expected(row, resolver.settings))
+    seen = await looking.look(resolver, records.expected(row, settings))
     async with db.unit_of_work() as session:
         again = await queries.by_id(session, domain_id, lock=True)
-        if again is not None and _is_due(again, resolver.settings):
-            await _keep(session, again, seen, resolver.settings, None)
+        if again is not None and _is_due(again, settings.dns):
+            await _keep(session, again, seen, settings.dns, None)
 
 
 async def enqueue_due(db: Database, settings: DNSSettings) -> None:
@@ -91,8 +98,15 @@ async def _keep(
         row.absent_since = row.absent_since or now
         if before is not DomainStatus.verified or _is_over(row.absent_since, now, settings):
             row.status = DomainStatus.failed
-    elif all(seen.status is records.RecordStatus.found for seen in required.values()):
+    elif all(seen.status is RecordStatus.found for seen in required.values()):
         row.status, row.absent_since = DomainStatus.verified, None
+    for record, seen in sight.items():
+        # Another may have been named while this one was looked up.
+        if record.purpose is RecordPurpose.tracking and record.name == row.tracking_host:
+            if seen.status is RecordStatus.found:
+                row.tracking_verified_at = row.tracking_verified_at or now
+            elif seen.is_absent:  # At once: its links lead nowhere, those of the installation do.
+                row.tracking_verified_at = None
     if row.status is not before:
         await _note(session, row, {"domain": row.domain, "absent": absent}, asker)
 

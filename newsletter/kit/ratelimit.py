@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 from redis.asyncio import Redis
@@ -63,6 +63,7 @@ class Verdict:
     reset: int
 
 
+@runtime_checkable
 class Limiter(Protocol):
     async def hit(self, key: str, limit: int) -> Verdict:
         """Counts a call under ``key`` unless it is over the limit. A refused call does not count."""

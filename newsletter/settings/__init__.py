@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         return self.broker_url != "memory://"
 
     @cached_property
+    def tracking_host(self) -> str:
+        """The host that a project's own tracking host must be another name of."""
+        return urlsplit(self.tracking_url).hostname or ""
+
+    @cached_property
     def is_sqlite(self) -> bool:
         return self.database_url.startswith("sqlite")
 

@@ -205,10 +205,10 @@ async def test_a_second_run_of_the_daily_look_asks_nobody(
     name_server.asked.clear()
     async with runtime.db.read() as session:
         (row,) = await session.scalars(select(SendingDomain.id))
-    await verifying.look_again(runtime.db, runtime.resolver, row)
+    await verifying.look_again(runtime.db, runtime.resolver, runtime.settings, row)
     assert name_server.asked == []
     await client.delete(f"/sending-domains/{made['id']}")
-    await verifying.look_again(runtime.db, runtime.resolver, row)
+    await verifying.look_again(runtime.db, runtime.resolver, runtime.settings, row)
     assert name_server.asked == []
 
 
