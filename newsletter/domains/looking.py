@@ -19,11 +19,14 @@ async def look(resolver: Resolver, records: Sequence[Record]) -> Sight:
 
 
 async def _see(resolver: Resolver, record: Record) -> Seen:
+    settings = resolver.settings
     try:
-        seen = await _judged(resolver, record)
+        async with asyncio.timeout(settings.lifetime):  # A policy may take several questions.
+            seen = await _judged(resolver, record)
     except LookupFailed as error:
         return Seen(RecordStatus.unknown, (), f"It could not be looked up: {error}. Try again.")
-    settings = resolver.settings
+    except TimeoutError:
+        return Seen(RecordStatus.unknown, (), "It could not be looked up in time. Try again.")
     # A zone may hold anything, and what is kept here is shown and stored.
     found = tuple(
         _printable(value)[: settings.kept_characters] for value in seen.found[: settings.kept_values]

@@ -61,5 +61,5 @@ class SendingDomain(Base):
 
     @property
     def is_tracking_host_used(self) -> bool:
-        """While the domain that proves it, and its CNAME, are verified."""
+        """While both the domain and the CNAME are verified."""
         return self.status is DomainStatus.verified and self.tracking_verified_at is not None

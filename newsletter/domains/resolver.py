@@ -1,7 +1,6 @@
 """Questions to the DNS. A name that holds nothing is an answer; silence is none, and is told apart."""
 
 import asyncio
-import dataclasses
 
 import dns.asyncresolver
 import dns.exception
@@ -21,15 +20,12 @@ class LookupFailed(Exception):
     """The DNS did not say what stands at a name: the same question may be answered later."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Resolver:
     """Asks the resolvers that the operator named, else the machine's."""
 
-    settings: DNSSettings
-    _places: asyncio.Semaphore = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_places", asyncio.Semaphore(self.settings.questions))
+    def __init__(self, settings: DNSSettings) -> None:
+        self.settings = settings
+        self._places = asyncio.Semaphore(settings.questions)
 
     async def txt(self, name: str) -> list[str]:
         """The TXT records at a name, the strings of each joined (RFC 7208 §3.3); none where nothing stands

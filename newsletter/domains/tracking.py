@@ -48,8 +48,7 @@ async def assign(
             raise TrackingHostTaken()
     row.tracking_host, row.tracking_verified_at = host, None
     try:
-        async with session.begin_nested():
-            await session.flush()
+        await session.flush()
     except IntegrityError as error:  # Of two calls at the same moment.
         raise TrackingHostTaken() from error
     return row

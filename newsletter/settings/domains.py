@@ -23,7 +23,7 @@ class DNSSettings(BaseSettings):
     timeout: float = Field(3, gt=0, le=60)
     """Seconds until one resolver must have answered; then the next is asked, or the same again."""
     lifetime: float = Field(8, gt=0, le=60)
-    """Seconds for one question in all; after that the record could not be looked up."""
+    """Seconds for one record in all; after that it could not be looked up."""
     questions: int = Field(20, ge=1, le=1_000)
     """Questions that one process asks at the same time."""
     kept_values: int = Field(5, ge=1, le=100)

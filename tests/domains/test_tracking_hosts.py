@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from newsletter.delivery.links import Purpose
+from newsletter.domains import queries
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
 from tests.client import Client
@@ -100,6 +101,24 @@ async def test_a_host_of_another_domain_or_project_is_taken(
     await refused(other, theirs, HOST, 409, "tracking_host_taken")
     assert (await name(client, mine, None))["tracking_host"] is None
     assert (await name(other, theirs))["tracking_host"] == HOST
+
+
+async def test_of_two_calls_at_one_moment_one_is_told_that_the_host_is_taken(
+    client: Client,
+    make_client: MakeClient,
+    make_project: MakeProject,
+    name_server: NameServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await name(client, await verified(client, name_server))
+    other = await make_client(await make_project())
+    theirs = await verified(other, name_server)
+
+    async def not_yet(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(queries, "by_tracking_host", not_yet)
+    await refused(other, theirs, HOST, 409, "tracking_host_taken")
 
 
 async def test_another_host_begins_unverified(client: Client, name_server: NameServer) -> None:

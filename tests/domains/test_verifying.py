@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import select, update
 
 from newsletter.accounts.project import Project
-from newsletter.domains import verifying
+from newsletter.domains import looking, verifying
 from newsletter.domains.models import SendingDomain
+from newsletter.domains.records import Record, RecordPurpose, RecordStatus, RecordType
 from newsletter.domains.resolver import LookupFailed, Resolver
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -274,6 +275,17 @@ async def test_a_resolver_that_is_silent_is_not_waited_for_beyond_the_limit(name
     hasty = name_server.settings.model_copy(update={"timeout": 0.1, "lifetime": 0.2})
     with pytest.raises(LookupFailed, match="no answer in time"):
         await Resolver(hasty).txt("news.example.com")
+
+
+async def test_a_policy_that_takes_several_questions_has_the_time_of_one_record(
+    name_server: NameServer,
+) -> None:
+    name = "_dmarc.a.b.c.d.e.example.com"
+    name_server.silent.add(name)
+    hasty = name_server.settings.model_copy(update={"timeout": 60, "lifetime": 0.1})
+    record = Record(RecordPurpose.dmarc, RecordType.TXT, name, "v=DMARC1; p=none", is_required=False)
+    (seen,) = (await looking.look(Resolver(hasty), [record])).values()
+    assert seen.status is RecordStatus.unknown
 
 
 async def test_a_name_that_no_question_can_hold_could_not_be_looked_up(name_server: NameServer) -> None:
