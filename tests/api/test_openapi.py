@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from litestar import Router
 from pydantic import TypeAdapter
+from sqlalchemy import update
 
 from newsletter.accounts.keys import SCOPES
 from newsletter.api import examples, raises, routers
 from newsletter.api.describe import Operation
 from newsletter.api.openapi import operations
+from newsletter.domains.models import DomainStatus, SendingDomain
 from newsletter.kit.errors import InternalError, MethodNotAllowed, catalogue
 from newsletter.runtime import Runtime
 from tests.client import Client
@@ -145,7 +147,14 @@ async def test_limits_of_fields_are_in_the_document(document: dict[str, Any]) ->
 
 async def test_an_update_shows_no_defaults(document: dict[str, Any]) -> None:
     """A client that filled them in would change what it meant to leave."""
-    for name in ("ProjectUpdate", "CampaignUpdate", "SubscriberUpdate", "TemplateUpdate", "SubscriberPut"):
+    for name in (
+        "ProjectUpdate",
+        "DomainUpdate",
+        "CampaignUpdate",
+        "SubscriberUpdate",
+        "TemplateUpdate",
+        "SubscriberPut",
+    ):
         fields = document["components"]["schemas"][name]["properties"]
         assert not [field for field, schema in fields.items() if "default" in schema], name
 
@@ -189,6 +198,11 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
     server = await client.data("POST", "/sending-servers", 201, json={"name": "Own", "type": "sandbox"})
     template = (await client.data("GET", "/templates"))[0]
     hook = await client.data("POST", "/webhooks", 201, json={"url": "https://app.example.com/hooks"})
+    domain = await client.data(
+        "POST", "/sending-domains", 201, json={"domain": "example.com", "mode": "relay"}
+    )
+    async with runtime.db.unit_of_work() as session:
+        await session.execute(update(SendingDomain).values(status=DomainStatus.verified))
     body = {"list_id": list_id, "subject": "S", "html": "<p>Hello</p>"}
     done = set()
     for name, variants in examples.REQUESTS.items():
@@ -197,6 +211,7 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
             draft = await client.data("POST", "/campaigns", 201, json=body)
             path = each.path.removeprefix("/api/v1").replace("{campaign_id}", draft["id"])
             path = path.replace("/webhooks/{id}", f"/webhooks/{hook['id']}")
+            path = path.replace("/sending-domains/{id}", f"/sending-domains/{domain['id']}")
             own = {"list_id": list_id, "server_id": server["id"], "template_id": template["id"]}
             sent = variant["value"] | {name: own[name] for name in own if name in variant["value"]}
             response = await client.request(each.method, path, json=sent)
