@@ -1,6 +1,7 @@
 """The outermost layer of every request: its id, its log line, and headers of every answer."""
 
 import asyncio
+import logging
 import re
 import time
 from urllib.parse import unquote
@@ -15,6 +16,8 @@ from newsletter.kit import ids
 from newsletter.kit.errors import Unavailable
 
 log = structlog.get_logger(__name__)
+_LEVEL = logging.getLogger(__name__)
+"""What ``log`` writes to, which knows whether anybody listens."""
 
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _UNLESS_SAID = ((b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store"))
@@ -65,13 +68,10 @@ class RequestContext:
             method, route = str(scope.get("method")), str(scope.get("path_template") or "none")
             seconds = time.perf_counter() - started
             self._metrics.observe(method, route, status, seconds)
-            log.info(
-                "request",
-                method=method,
-                route=route,
-                status=status,
-                elapsed_ms=round(seconds * 1000, 1),
-            )
+            # Asked first: to find out behind the call that nobody listens took 7 µs of each request.
+            if _LEVEL.isEnabledFor(logging.INFO):
+                elapsed_ms = round(seconds * 1000, 1)
+                log.info("request", method=method, route=route, status=status, elapsed_ms=elapsed_ms)
 
 
 def _routed_path(scope: Scope) -> str:

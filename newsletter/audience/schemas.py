@@ -19,10 +19,12 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+from pydantic_core import to_json
 
 from newsletter.accounts.schemas import Locale, ShownName, TimeZone
 from newsletter.audience.models import ConsentAction, Status
-from newsletter.kit import clock
+from newsletter.audience.rows import Row
+from newsletter.kit import clock, ids
 from newsletter.kit.address import EmailAddress
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, CursorMeta, Data, Line, PageMeta, Schema, Time
@@ -202,6 +204,28 @@ class SubscriberOut(Schema):
 def shown(row: object) -> Data[SubscriberOut]:
     """One subscriber, a `Subscriber` or a `Row`, as the API answers."""
     return Data(data=SubscriberOut.model_validate(row))
+
+
+def written(row: Row) -> bytes:
+    """`shown` as the JSON that it becomes, letter by letter: in less than half of the time, as nothing is
+    checked that was written here."""
+    out = {
+        "id": ids.public("sub", row.id),
+        "list_id": ids.public("lst", row.list_id),
+        "email": row.email,
+        "first_name": row.first_name,
+        "last_name": row.last_name,
+        "tags": row.tags,
+        "custom_fields": row.custom_fields,
+        "locale": row.locale,
+        "timezone": row.timezone,
+        "status": row.status.value,
+        "subscribed_at": row.subscribed_at and clock.rfc3339(row.subscribed_at),
+        "unsubscribed_at": row.unsubscribed_at and clock.rfc3339(row.unsubscribed_at),
+        "created_at": clock.rfc3339(row.created_at),
+        "updated_at": clock.rfc3339(row.updated_at),
+    }
+    return to_json({"data": out})
 
 
 class SubscriberPageMeta(PageMeta):

@@ -7,6 +7,7 @@ Equal are two addresses whose NFC, lower-cased form with the domain as A-label i
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -34,6 +35,8 @@ _NAMED_SPECIALLY = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_DOM
 """Top-level domains below which some names are for no mailbox (RFC 6761): the full parser knows."""
 
 
+# Whoever reads an address out of a body has it checked there, and parses it again to know its key.
+@lru_cache(maxsize=1_000)
 def parse(text: str) -> Address:
     """Raises `ValueError` with a sentence that says what is wrong.
 

@@ -1,6 +1,7 @@
 """The wall clock of this process, in UTC. Leases use the database's clock instead (`kit.db`)."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def now() -> datetime:
@@ -19,6 +20,8 @@ def seconds_to_next_month(at: datetime) -> int:
     return max(1, -int((at - datetime(year, number, 1, tzinfo=UTC)).total_seconds() // 1))
 
 
+# Rows of one step were made at one moment, which was written six times for each of them.
+@lru_cache(maxsize=1_000)
 def rfc3339(at: datetime) -> str:
     """``2026-11-21T09:30:00Z``, with microseconds only where there are any (RFC 3339)."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -19,7 +19,11 @@ from newsletter.kit.errors import NotFound, ValidationFailed
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 # Two letters at a time take half as long: each mail has an id made while it is written.
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
-_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+# Python reads base 32 itself, with digits of its own: a fifth of the time of a loop over letters. What is no
+# letter of ours becomes what is no digit.
+_DIGITS = bytearray(b"!" * 256)
+for _letter, _digit in zip(_ALPHABET, "0123456789abcdefghijklmnopqrstuv", strict=True):
+    _DIGITS[ord(_letter)] = ord(_digit)
 _SHIFTS = {letters: range(5 * letters - 10, -1, -10) for letters in (26, 32)}
 _lock = threading.Lock()
 _last = 0
@@ -82,11 +86,10 @@ def decode(prefix: str, text: str, size: int = 16) -> bytes:
     head, _, tail = text.partition("_")
     if head != prefix or len(tail) != -(-size * 8 // 5):
         raise ValueError(f"must be an id that begins with '{prefix}_'")
-    number = 0
-    for letter in tail:
-        if letter not in _VALUES:
-            raise ValueError(f"must be an id that begins with '{prefix}_'")
-        number = number << 5 | _VALUES[letter]
+    try:
+        number = int(tail.encode("ascii").translate(_DIGITS), 32)
+    except ValueError:  # Of a letter beyond ASCII, too.
+        raise ValueError(f"must be an id that begins with '{prefix}_'") from None
     if number >> size * 8:
         raise ValueError(f"must be an id that begins with '{prefix}_'")
     return number.to_bytes(size)

@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from newsletter.api.short import MOST_BYTES
+from newsletter.audience.models import Status
 from newsletter.audience.routes.subscribing import PlainCreate
+from newsletter.audience.rows import Row
+from newsletter.audience.schemas import shown, written
+from newsletter.kit import ids
 from tests.client import Client
 
 DIFFERENT = {"id", "created_at", "updated_at", "subscribed_at"}
@@ -138,3 +143,28 @@ async def test_a_large_body_and_a_call_with_a_key_go_the_long_way(
         )
         assert answer.status_code == 201
     assert short == [None]
+
+
+@pytest.mark.parametrize("left_at", [None, datetime(2026, 11, 2, 9, 30, 0, 250, tzinfo=UTC)])
+def test_a_subscriber_is_written_letter_by_letter_as_it_is_shown(left_at: datetime | None) -> None:
+    now = datetime(2026, 11, 1, 9, 30, tzinfo=timezone(timedelta(hours=2)))
+    fields = {"f": 1.5, "n": None, "s": 'é\u2028<"\\\n', "b": True, "e": 1e16, "i": 10**30}
+    row = Row(
+        id=ids.uuid7(),
+        project_id=ids.uuid7(),
+        list_id=ids.uuid7(),
+        email="Zoë@example.com",
+        address_key="zoë@example.com",
+        first_name="Zoë \U0001f98a",
+        last_name=None,
+        tags=["ü", 'a"'],
+        custom_fields=fields,
+        locale="de-CH",
+        timezone=None,
+        status=Status.unsubscribed,
+        subscribed_at=now,
+        unsubscribed_at=left_at,
+        created_at=now,
+        updated_at=now,
+    )
+    assert written(row).decode() == shown(row).model_dump_json()

@@ -29,6 +29,7 @@ from newsletter.audience.schemas import (
     SubscriberOut,
     SubscriberPut,
     shown,
+    written,
 )
 from newsletter.audience.service import Target
 from newsletter.audience.upsert import Result
@@ -168,7 +169,7 @@ class PlainCreate:
             return None
         target = _target(principal, data.list_id)
         made = await self._intake.subscribe(target, service.asked(target, data, self._limits))
-        return 201 if made.is_new else 200, shown(made.row).model_dump_json().encode()
+        return 201 if made.is_new else 200, written(made.row)
 
 
 def _target(principal: Principal, list_id: UUID) -> Target:
