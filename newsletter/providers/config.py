@@ -7,17 +7,10 @@ apart, so that who stores a configuration can encrypt exactly these and show the
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    field_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from newsletter.kit.db import JSONValue
+from newsletter.kit.schema import Body
 
 
 def _visible(secret: SecretStr) -> SecretStr:
@@ -34,23 +27,13 @@ Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length
 """A name that may stand in a path or a tag as it is."""
 
 
-class ServerConfig(BaseModel):
+class ServerConfig(Body):
     """The configuration of one sending server."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True)
 
     example: ClassVar[Mapping[str, JSONValue]] = {}
     """A configuration that is valid, for the documentation."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_nul(cls, value: object) -> object:
-        """PostgreSQL has no place for it, and no server of mail means it."""
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("must not contain the NUL character")
-        return value
 
     @classmethod
     def secret_names(cls) -> frozenset[str]:
