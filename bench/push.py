@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 
+from newsletter.kit.memory import settle_in
 from newsletter.providers.base import Envelope, Receipt
 from newsletter.providers.smtp import SMTPProvider, SMTPServer
 
@@ -39,4 +40,5 @@ async def _call(provider: SMTPProvider, starts: Iterator[int], count: int, mail:
 
 
 if __name__ == "__main__":
+    settle_in()  # As workers do.
     print(uvloop.run(push(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]).read_bytes())))

@@ -84,12 +84,12 @@ def ascii_recipient(envelope: Envelope) -> str:
     refused here as a server without SMTPUTF8 would. Raises `Permanent`.
     """
     to = path(envelope.recipient)
-    if to.is_international:
+    if not to.isascii():
         raise Permanent(
             "the sending server takes no addresses with other than ASCII letters before the @",
             enhanced="5.6.7",
         )
-    return to.encoded.decode("ascii")
+    return to.decode("ascii")
 
 
 def take_apart(envelope: Envelope) -> Structured:

@@ -4,8 +4,6 @@ Bare CR and LF, in an address or in a message, are how one mail smuggles in anot
 """
 
 import re
-from functools import lru_cache
-from typing import NamedTuple
 
 import idna
 
@@ -19,23 +17,16 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)+"')
 _OUTSIDE_QUOTES = re.compile(r"[\s<>]")
 
 
-class Path(NamedTuple):
-    """An address as it stands between the angle brackets."""
-
-    encoded: bytes
-    is_international: bool
-    """Whether it needs SMTPUTF8 (RFC 6531)."""
-
-
-def path(address: str, *, is_sender: bool = False) -> Path:
-    """The domain becomes an A-label. An empty sender is the null return path.
+def path(address: str, *, is_sender: bool = False) -> bytes:
+    """An address as it stands between the angle brackets, its domain as an A-label. One that is
+    not in ASCII needs SMTPUTF8 (RFC 6531). An empty sender is the null return path.
 
     Raises `Permanent` for what cannot be an address; of a recipient that is a bad address.
     """
     if _PLAIN.fullmatch(address):
-        return Path(address.encode("ascii"), is_international=False)
+        return address.encode("ascii")
     if is_sender and not address:
-        return Path(b"", is_international=False)
+        return b""
     local, at, domain = address.rpartition("@")
     is_quoted = _QUOTED.fullmatch(local) is not None
     malformed = (
@@ -51,18 +42,11 @@ def path(address: str, *, is_sender: bool = False) -> Path:
         )
     try:
         ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode("ascii")
-        encoded = f"{local}@{ascii_domain}".encode()
+        return f"{local}@{ascii_domain}".encode()
     except (idna.IDNAError, UnicodeEncodeError) as error:
         raise Permanent(
             f"not a valid domain: {domain!a}", enhanced="5.1.8" if is_sender else "5.1.2"
         ) from error
-    return Path(encoded, is_international=not local.isascii())
-
-
-@lru_cache(1024)
-def sender_path(address: str) -> Path:
-    """`path` of a sender, of which there are few."""
-    return path(address, is_sender=True)
 
 
 def checked(content: bytes) -> bytes:

@@ -18,7 +18,7 @@ class Call:
         self._envelopes = envelopes
         self._should_stop = should_stop
         self._pending = deque(range(len(envelopes)))
-        self._results: deque[tuple[int, Result]] = deque()
+        self._results: list[tuple[int, Result]] = []
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -50,10 +50,10 @@ class Call:
         self._workers += 1
         worker.add_done_callback(self._leave)
 
-    def settled(self) -> Iterator[tuple[int, Result]]:
+    def settled(self) -> list[tuple[int, Result]]:
         """What has come since."""
-        while self._results:
-            yield self._results.popleft()
+        results, self._results = self._results, []
+        return results
 
     async def wait(self) -> bool:
         """Until there is more of it; False once nobody works on the call any more."""

@@ -3,7 +3,9 @@
 One round trip, one write and one read a message instead of four.
 """
 
-from newsletter.providers.base import ServerDown
+import re
+
+from newsletter.providers.base import Receipt, ServerDown
 from newsletter.providers.smtp.transaction import Step, Transaction
 from newsletter.providers.smtp.transfer import RSET, Transfer
 from newsletter.providers.smtp.wire import Reply
@@ -17,9 +19,36 @@ while the kernel has not taken all of that, nobody knows whether the dot was in 
 is likelier to be cut there than it gains from a write less."""
 
 
+_ALL_WELL = re.compile(rb"(250 [ -~]*)\r?\n250 [^\n]*\n250 [^\n]*\n354 [^\n]*\n").fullmatch
+"""The replies of one round trip: to a message, and to MAIL, RCPT and DATA of the next."""
+
+
 class Pipeline(Transfer):
     _heeds = (Step.data,)
     _waits_for_room = False
+
+    def takes(self, data: bytes) -> bool:
+        """The round trip in which all went well, as nearly all are, in one step.
+
+        Does what `replied` does for its four replies one by one, and saves a third of the processor
+        time that a message takes here (measured without sockets); `tests/providers/test_smtp_rounds.py`
+        holds the two together.
+        """
+        expected = self._expected
+        if len(expected) != 4 or expected[0][1] is not _MESSAGE or self._wire.is_paused:
+            return False
+        replies = _ALL_WELL(data)
+        if replies is None:
+            return False
+        self._since = self._loop.time()
+        expected.clear()
+        sent = self._in_flight.popleft()
+        sent.is_taken = True
+        self._call.settle(sent.index, Receipt(" ".join(replies[1].decode("ascii").split())[:500]))
+        following = self._in_flight[0]
+        following.sender_is_taken = following.recipient_is_taken = following.content_is_asked_for = True
+        self._send(following)
+        return True
 
     def _begin(self) -> None:
         if commands := self._envelope():

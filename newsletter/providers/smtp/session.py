@@ -11,7 +11,7 @@ import ssl
 from typing import Self
 
 from newsletter.providers.base import Envelope, Permanent, ServerDown
-from newsletter.providers.smtp.addresses import Path, checked, dot_stuffed, path, sender_path
+from newsletter.providers.smtp.addresses import checked, dot_stuffed, path
 from newsletter.providers.smtp.call import Call
 from newsletter.providers.smtp.chunks import Chunks
 from newsletter.providers.smtp.config import TLS, Limits, SMTPServer, Timeouts
@@ -44,6 +44,9 @@ class Session:
         self._mode: type[Transfer] = LockStep
         self._wants_size = False
         self._served = 0
+        self._return_path: str | None = None
+        self._sender = b""
+        """The path of it: most messages of a connection have the same."""
         self.window = limits.window
         self.is_in_transaction = False
         self.went_stale = False
@@ -102,17 +105,19 @@ class Session:
 
     def prepare(self, index: int, envelope: Envelope) -> Transaction:
         """Raises `Permanent` for what no server takes, or this one does not."""
-        sender = sender_path(envelope.return_path)
-        recipient = path(envelope.recipient)
+        return_path = envelope.return_path
+        if return_path != self._return_path:
+            self._sender, self._return_path = path(return_path, is_sender=True), return_path
+        sender, recipient = self._sender, path(envelope.recipient)
         content = envelope.content
         if not envelope.is_wire_ready:
             content = checked(content) if self._mode is Chunks else dot_stuffed(checked(content))
         transaction = Transaction(
             index,
-            mail=self._mail_command(sender, recipient, len(envelope.content)),
-            rcpt=b"RCPT TO:<%b>\r\n" % recipient.encoded,
-            content=content,
-            is_first=self._served == 0,
+            self._mail_command(sender, recipient, len(envelope.content)),
+            b"RCPT TO:<%b>\r\n" % recipient,
+            content,
+            self._served == 0,
         )
         self._served += 1
         return transaction
@@ -222,11 +227,11 @@ class Session:
                 enhanced=reply.enhanced,
             )
 
-    def _mail_command(self, sender: Path, recipient: Path, size: int) -> bytes:
-        command = b"MAIL FROM:<%b>" % sender.encoded
-        if self._wants_size:
-            command += b" SIZE=%d" % size
-        if sender.is_international or recipient.is_international:
+    def _mail_command(self, sender: bytes, recipient: bytes, size: int) -> bytes:
+        command = (
+            b"MAIL FROM:<%b> SIZE=%d" % (sender, size) if self._wants_size else b"MAIL FROM:<%b>" % sender
+        )
+        if not (sender.isascii() and recipient.isascii()):
             if "SMTPUTF8" not in self._features:
                 raise Permanent(
                     "the sending server takes no addresses with other than ASCII letters before the @",

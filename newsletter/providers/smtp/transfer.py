@@ -172,6 +172,9 @@ class Transfer(ABC):
 
     # What the wire tells
 
+    def takes(self, data: bytes) -> bool:
+        return False
+
     def replied(self, code: int, raw: bytes) -> None:
         expected = self._expected
         if not expected:

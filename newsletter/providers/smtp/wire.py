@@ -78,11 +78,15 @@ class Reply:
 class WireListener(Protocol):
     """What a wire tells while messages flow. None of it may wait."""
 
+    def takes(self, data: bytes) -> bool:
+        """Whether it took what came at once, from the beginning of a reply on, as a whole; else it is
+        told reply by reply."""
+
     def replied(self, code: int, raw: bytes) -> None:
         """What a `Reply` is made of; most are of no interest but for the code."""
 
     def heard(self) -> None:
-        """All that came at once was told."""
+        """All that came at once was told, reply by reply."""
 
     def resumed(self) -> None:
         """The kernel has taken all that was written."""
@@ -113,6 +117,8 @@ class Wire(asyncio.Protocol):
         """Whether the kernel has yet to take some of what was written."""
         self.written = 0
         """Bytes of messages and their commands written so far."""
+        self.is_plain = True
+        self.is_lost = False
         self.tls_version: str | None = None
 
     @classmethod
@@ -139,14 +145,10 @@ class Wire(asyncio.Protocol):
             raise Lost(f"no TLS within {within:g} s") from None
         if upgraded is None or self._lost is not None:
             raise Lost(self._lost or "the connection ended during the TLS handshake")
-        self._transport = upgraded
+        self._transport, self.is_plain = upgraded, False
         # asyncio's TLS transport pauses at its limit rather than above it.
         upgraded.set_write_buffer_limits(high=1)
         self.tls_version = upgraded.get_extra_info("ssl_object").version()
-
-    @property
-    def is_lost(self) -> bool:
-        return self._lost is not None
 
     @property
     def unfit(self) -> str | None:
@@ -157,10 +159,6 @@ class Wire(asyncio.Protocol):
             said = self._replies[0].text if self._replies else "half a reply"
             return f"the server spoke out of turn: {said}"
         return self._lost
-
-    @property
-    def is_plain(self) -> bool:
-        return self._transport is self._raw
 
     @property
     def local_address(self) -> str:
@@ -198,10 +196,10 @@ class Wire(asyncio.Protocol):
         that nothing of this left."""
         size = sum(map(len, parts))
         self.written += size
-        is_closing = self._transport.is_closing
-        if not is_closing():
-            self._transport.writelines(parts)
-        if is_closing():
+        transport = self._transport
+        if not transport.is_closing():
+            transport.writelines(parts)
+        if transport.is_closing():
             self._freeze((self._unsent_at_end or 0) + size)
 
     def write_message(self, *parts: bytes) -> None:
@@ -237,7 +235,7 @@ class Wire(asyncio.Protocol):
         self._transport.close()
 
     def abort(self, reason: str = "the connection was dropped") -> None:
-        self._lost = self._lost or reason
+        self._lost, self.is_lost = self._lost or reason, True
         if self.is_paused and self._unsent_at_end is None:
             self._freeze(self.unsent)
         # The raw transport has no goodbyes to wait for; TLS above it learns of the end.
@@ -286,9 +284,17 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Replies may come in pieces and several at once (RFC 5321 §4.2, RFC 2920)."""
-        self._tell(self._read, data)
-        if self.listener is not None:
-            self.listener.heard()
+        if (listener := self.listener) is not None:
+            try:
+                if not self._rest and not self._lines and listener.takes(data):
+                    return
+                self._read(data)
+            except Exception as error:
+                listener.failed(error)
+            if self.listener is not None:
+                self.listener.heard()
+        else:
+            self._read(data)
         self._wake()
 
     def _tell(self, what: Callable[..., None], *arguments: bytes) -> None:
@@ -341,7 +347,7 @@ class Wire(asyncio.Protocol):
             # How much the reset took with it is not known, only that something was left.
             self._freeze(1)
         reason = f"the connection was lost: {error}" if error else "the server closed the connection"
-        self._lost = self._lost or reason
+        self._lost, self.is_lost = self._lost or reason, True
         self._read_last_words()
         if not self._closed.done():
             self._closed.set_result(None)

@@ -1,0 +1,197 @@
+"""A round trip that is taken in one step leaves what its four replies leave one by one."""
+
+import asyncio
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from newsletter.providers.base import Envelope, Receipt, Result, never
+from newsletter.providers.smtp.call import Call
+from newsletter.providers.smtp.config import Limits, SMTPServer, Timeouts
+from newsletter.providers.smtp.pipeline import Pipeline
+from newsletter.providers.smtp.session import Session
+from newsletter.providers.smtp.wire import Wire
+
+MESSAGES = 8
+QUEUED = b"250 2.0.0 Ok: queued as 4fXk2\r\n"
+MAIL, RCPT, DATA = b"250 2.1.0 Ok\r\n", b"250 2.1.5 Ok\r\n", b"354 End data with <CR><LF>.<CR><LF>\r\n"
+ROUND = (QUEUED, MAIL, RCPT, DATA)
+ODD = st.sampled_from(
+    [
+        b"250 twice  spaced \r\n",
+        b"250 a tab\there\r\n",
+        b"250 " + b"long " * 120 + b"\r\n",
+        "250 ångström\r\n".encode(),
+        b"250\r\n",
+        b"250 bare end\n",
+        b"250-two\r\n250 lines\r\n",
+        b"251 will forward\r\n",
+        b"354 out of step\r\n",
+        b"421 4.3.2 closing\r\n",
+        b"451 4.7.1 later\r\n",
+        b"550 5.7.1 never\r\n",
+        b"554 5.5.1 no valid recipients\r\n",
+        b"not SMTP\r\n",
+        b"",
+    ]
+)
+
+
+class ReplyByReply(Pipeline):
+    """The plain twin."""
+
+    def takes(self, data: bytes) -> bool:
+        return False
+
+
+class Kernel(asyncio.Transport):
+    """Takes what is written, but for the last bytes of some writes."""
+
+    def __init__(self, kept: Sequence[int]) -> None:
+        super().__init__()
+        self.written = b""
+        self._kept = iter(kept)
+        self._left = 0
+        self._is_closing = False
+        self.socket, self._other = socket.socketpair()
+        self.socket.setblocking(False)
+        self.wire = Wire()
+        self.wire.connection_made(self)
+
+    def writelines(self, list_of_data: Any) -> None:
+        whole = b"".join(list_of_data)
+        self.written += whole
+        self._left = min(next(self._kept, 0), len(whole))
+        if self._left:
+            self.wire.pause_writing()
+
+    def go_on(self) -> None:
+        if self._left:
+            self._left = 0
+            self.wire.resume_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return self._left
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.socket
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def abort(self) -> None:
+        self._is_closing = True
+
+    def end(self) -> None:
+        self.abort()
+        self.wire.connection_lost(None)
+        self.socket.close()
+        self._other.close()
+
+
+def envelopes() -> list[Envelope]:
+    content = b"Subject: hi\r\n\r\nHello\r\n"
+    return [
+        Envelope(f"msg_{n}", "news@example.com", f"reader{n}@example.com", content) for n in range(MESSAGES)
+    ]
+
+
+def told(results: Sequence[tuple[int, Result]]) -> Iterator[tuple[object, ...]]:
+    for index, result in results:
+        if isinstance(result, Receipt):
+            yield index, result
+        else:
+            yield index, type(result), result.text, result.code, result.enhanced
+
+
+async def after_each(
+    mode: type[Pipeline], reads: Sequence[bytes | None], kept: Sequence[int]
+) -> list[tuple[object, ...]]:
+    """All that can be seen of a transfer after each read; in the place of None the kernel takes what it
+    had left. The connection ends behind the last."""
+    kernel = Kernel(kept)
+    session = Session(
+        SMTPServer("mail.example.com", 25), kernel.wire, Timeouts(), Limits(messages=MESSAGES - 1)
+    )
+    call = Call(envelopes(), never)
+    transfer = mode(session, kernel.wire, call, Timeouts())
+    running = asyncio.create_task(transfer.run())
+    await asyncio.sleep(0)
+    seen: list[tuple[object, ...]] = []
+
+    def look() -> None:
+        results = tuple(told(call.settled()))
+        wire = kernel.wire
+        seen.append(
+            (results, kernel.written, wire.written, wire.unfit, session.is_in_transaction, session.went_stale)
+        )
+
+    for read in reads:
+        if read is None:
+            kernel.go_on()
+        elif not wire_is_over(kernel.wire):
+            kernel.wire.data_received(read)
+        look()
+    kernel.end()
+    await running
+    look()
+    seen.append((transfer.down and transfer.down.text, *told(list(call.left()))))
+    return seen
+
+
+def wire_is_over(wire: Wire) -> bool:
+    return wire.listener is None
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[bytes | None]:
+    """Round trips, in most of which all goes well, in reads that mostly hold just one."""
+    said = [[MAIL, RCPT, DATA], *(list(ROUND) for _ in range(MESSAGES))]
+    for _ in range(draw(st.integers(0, 3))):
+        replies = said[draw(st.integers(0, MESSAGES))]
+        replies[draw(st.integers(0, len(replies) - 1))] = draw(ODD)
+    reads: list[bytes | None] = [b"".join(replies) for replies in said]
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(reads) - 1))
+        read = cast(bytes, reads[at])
+        if draw(st.booleans()) and at + 1 < len(reads):
+            reads[at : at + 2] = [read + cast(bytes, reads[at + 1])]
+        else:
+            cut = draw(st.integers(0, len(read)))
+            reads[at : at + 1] = [read[:cut], read[cut:]]
+    for _ in range(draw(st.integers(0, 3))):
+        reads.insert(draw(st.integers(0, len(reads))), None)
+    return reads
+
+
+@settings(max_examples=300, deadline=None)
+@given(conversations(), st.lists(st.sampled_from([0, 0, 0, 1, 60, 90, 10**6]), max_size=MESSAGES + 1))
+async def test_a_round_trip_in_one_step_is_its_four_replies(
+    reads: list[bytes | None], kept: list[int]
+) -> None:
+    assert await after_each(Pipeline, reads, kept) == await after_each(ReplyByReply, reads, kept)
+
+
+async def test_where_all_goes_well_each_round_trip_is_one_step() -> None:
+    steps = 0
+
+    class Counted(Pipeline):
+        def takes(self, data: bytes) -> bool:
+            nonlocal steps
+            is_taken = super().takes(data)
+            steps += is_taken
+            return is_taken
+
+    reads = [b"".join(ROUND[1:]), *[b"".join(ROUND)] * (MESSAGES - 2), QUEUED]
+    seen = await after_each(Counted, reads, ())
+    assert steps == MESSAGES - 2
+    assert seen == await after_each(ReplyByReply, reads, ())
+    assert (
+        sum(isinstance(item[1], Receipt) for look in seen[:-1] for item in cast(Any, look[0])) == MESSAGES - 1
+    )
