@@ -35,7 +35,7 @@ class Options:
 
 SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "sending": lambda given: sending_rows(given.recipients, given.rounds),
-    "wire": lambda given: wire_rows(4 * given.recipients, given.rounds),
+    "wire": lambda given: wire_rows(2 * given.recipients, given.rounds),
     "materialise": lambda given: materialise_rows(given.list_size),
     "letter": lambda given: letter_rows(),
     "api": lambda given: api_rows(given.calls),
@@ -56,7 +56,7 @@ ON_REQUEST = {"scale"}
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; prints, writes no page")
-    parser.add_argument("--recipients", type=int, default=10_000)
+    parser.add_argument("--recipients", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=3_000)
     parser.add_argument("--memory", type=int, nargs=2, default=(10_000, 100_000))
