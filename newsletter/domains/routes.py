@@ -95,9 +95,9 @@ class SendingDomainController(Controller):
         from then on lead there. A host belongs to one project."""
         domain_id = ids.in_path("dom", id)
         async with db.unit_of_work() as session:
-            row = await queries.domain(session, principal.project, domain_id)
+            row = await queries.domain(session, principal.project, domain_id, lock=True)
             _check_restriction(principal, row.domain)
-            row = await tracking.assign(session, principal.project, row.id, data.tracking_host, settings)
+            await tracking.assign(session, principal.project, row, data.tracking_host, settings)
             return Data(data=DomainOut.of(row, settings))
 
     @post(
@@ -121,14 +121,12 @@ class SendingDomainController(Controller):
         Verified domains are looked at daily by themselves."""
         domain_id = ids.in_path("dom", id)
         async with db.read() as session:
-            _check_restriction(
-                principal, (await queries.domain(session, principal.project, domain_id)).domain
-            )
-        ip = request.client.host if request.client else None
-        await verifying.verify(db, resolver, settings, principal, domain_id, ip=ip)
-        async with db.unit_of_work() as session:
             row = await queries.domain(session, principal.project, domain_id)
-            out = Data[DomainOut](data=DomainOut.of(row, settings))
+            _check_restriction(principal, row.domain)
+        ip = request.client.host if request.client else None
+        row = await verifying.verify(db, resolver, settings, principal, row, ip=ip)
+        out = Data[DomainOut](data=DomainOut.of(row, settings))
+        async with db.unit_of_work() as session:
             await once.keep(session, 200, out)
         return out
 

@@ -2,7 +2,6 @@
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,17 +27,17 @@ class TrackingHostNotProven(Conflict):
 
 
 async def assign(
-    session: AsyncSession, project: Project, domain_id: UUID, host: str | None, settings: Settings
-) -> SendingDomain:
-    """``host`` as A-label; None goes back to the installation's. It is used once its CNAME was seen.
+    session: AsyncSession, project: Project, row: SendingDomain, host: str | None, settings: Settings
+) -> None:
+    """``row`` is locked; ``host`` as A-label. None goes back to the installation's. It is used once its CNAME
+    was seen.
 
     It must lie below a domain that the project has proven to be its own. Its CNAME alone proves nothing: that
-    of a project which left points here as well. Raises `NotFound`, `TrackingHostNotProven`,
-    `TrackingHostTaken`, and `ValidationFailed` for a host of the installation.
+    of a project which left points here as well. Raises `TrackingHostNotProven`, `TrackingHostTaken`, and
+    `ValidationFailed` for a host of the installation.
     """
-    row = await queries.domain(session, project, domain_id, lock=True)
     if host == row.tracking_host:
-        return row
+        return
     if host is not None:
         _check(host, settings)
         proven = await queries.verified_names(session, project)
@@ -51,7 +50,6 @@ async def assign(
         await session.flush()
     except IntegrityError as error:  # Of two calls at the same moment.
         raise TrackingHostTaken() from error
-    return row
 
 
 def _check(host: str, settings: Settings) -> None:

@@ -43,17 +43,17 @@ async def verify(
     resolver: Resolver,
     settings: Settings,
     principal: Principal,
-    domain_id: UUID,
+    row: SendingDomain,
     *,
     ip: str | None,
-) -> None:
-    """Looks now, and keeps what was seen. Safe to repeat. Raises `NotFound`."""
-    async with db.read() as session:
-        row = await queries.domain(session, principal.project, domain_id)
+) -> SendingDomain:
+    """Looks now, and keeps what was seen; the row as it is then. Safe to repeat. Raises `NotFound` where it
+    was deleted meanwhile."""
     seen = await looking.look(resolver, records.expected(row, settings))
     async with db.unit_of_work() as session:
-        row = await queries.domain(session, principal.project, domain_id, lock=True)
+        row = await queries.domain(session, principal.project, row.id, lock=True)
         await _keep(session, row, seen, settings.dns, Asker(principal.key_id, ip))
+    return row
 
 
 async def look_again(db: Database, resolver: Resolver, settings: Settings, domain_id: UUID) -> None:

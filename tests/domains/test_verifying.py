@@ -33,6 +33,14 @@ async def verify(client: Client, made: dict[str, Any]) -> dict[str, Any]:
     return looked
 
 
+async def verified(client: Client, name_server: NameServer) -> dict[str, Any]:
+    """As it was registered, before its records were published and looked at."""
+    made = await register(client)
+    name_server.publish(made["records"])
+    await verify(client, made)
+    return made
+
+
 def statuses(domain: dict[str, Any]) -> dict[str, str]:
     return {record["purpose"]: record["status"] for record in domain["records"]}
 
@@ -150,9 +158,7 @@ async def test_a_resolver_that_fails_changes_nothing(
 async def test_a_verified_domain_fails_only_after_its_key_was_gone_for_the_grace(
     client: Client, runtime: Runtime, name_server: NameServer
 ) -> None:
-    made = await register(client)
-    name_server.publish(made["records"])
-    await verify(client, made)
+    made = await verified(client, name_server)
     assert await look_daily(runtime) == []
 
     name_server.zone.clear()
@@ -182,9 +188,7 @@ async def test_a_verified_domain_fails_only_after_its_key_was_gone_for_the_grace
 async def test_a_record_that_comes_back_in_time_ends_the_grace(
     client: Client, runtime: Runtime, name_server: NameServer
 ) -> None:
-    made = await register(client)
-    name_server.publish(made["records"])
-    await verify(client, made)
+    made = await verified(client, name_server)
     zone = dict(name_server.zone)
     for is_there in (False, True, False):
         name_server.zone = zone if is_there else {}
@@ -197,9 +201,7 @@ async def test_a_record_that_comes_back_in_time_ends_the_grace(
 async def test_a_second_run_of_the_daily_look_asks_nobody(
     client: Client, runtime: Runtime, name_server: NameServer
 ) -> None:
-    made = await register(client)
-    name_server.publish(made["records"])
-    await verify(client, made)
+    made = await verified(client, name_server)
     await age(runtime, hours=25)
     for _ in range(2):  # Two processes whose passes came at once.
         await verifying.enqueue_due(runtime.db, runtime.settings.dns)
@@ -217,9 +219,7 @@ async def test_a_second_run_of_the_daily_look_asks_nobody(
 async def test_what_was_seen_before_a_change_of_the_settings_is_not_shown_as_seen(
     client: Client, runtime: Runtime, name_server: NameServer
 ) -> None:
-    made = await register(client)
-    name_server.publish(made["records"])
-    await verify(client, made)
+    made = await verified(client, name_server)
     async with runtime.db.unit_of_work() as session:
         records = [{**record, "value": "v=DKIM1; k=rsa; p=AAAA"} for record in made["records"][:1]]
         await session.execute(update(SendingDomain).values(records=records))

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000, help="recipients of the long campaigns")
     parser.add_argument("--away", type=float, default=250, help="seconds that Redis is away")
     parser.add_argument("--stops", type=int, default=10, help="immediate stops of Postgres")
-    parser.add_argument("--lease", type=float, default=30, help="seconds, in the storm of kills")
+    parser.add_argument("--lease", type=float, default=25, help="seconds, in the storm of kills")
     parser.add_argument("--only", default="", help="as pytest's -k; prints, writes no page")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -21,10 +21,14 @@ from tests.services import Postgres, Redis, require
 
 ROWS = int(os.environ.get("NEWSLETTER_FAULTS_ROWS", "5000"))
 """Readers of the campaigns that a fault should meet in full flight."""
+KILLS = int(os.environ.get("NEWSLETTER_FAULTS_KILLS", "10"))
+"""Of the campaigns that are sent while processes are killed at random."""
+KILLS_ASIDE = max(2, KILLS // 10)
+"""Of single mails, and of calls to endpoints."""
 LISTS = {"embedded": (300, 1_000, 2_000), "distributed": (300, 1_000, 2_000, ROWS)}[SIZE]
 """Lists by their number of readers."""
 LEASE = 4.0
-"""Seconds; short, so that what a dead process held is soon taken over. The default in production is 30."""
+"""Seconds; short, so that what a dead process held is soon taken over. The default in production is 25."""
 PATIENCE = 60 + ROWS / 20
 """Seconds until a campaign must have closed: a busy machine sends little."""
 BLOCK = 64

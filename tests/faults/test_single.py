@@ -3,7 +3,6 @@ each caller repeats its call with its key, and each mail is there once, with one
 
 import asyncio
 import contextlib
-import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,12 +19,12 @@ from newsletter.kit.db import db_in
 from newsletter.kit.idempotency import IdempotencyKey, KeyState
 from tests.conftest import SIZE
 from tests.faults.campaign import judge, report, wait_for
+from tests.faults.conftest import KILLS_ASIDE as KILLS
 from tests.faults.conftest import World
 from tests.faults.processes import API
 from tests.services import Postgres
 
 CALLERS = 16
-KILLS = max(2, int(os.environ.get("NEWSLETTER_FAULTS_KILLS", "10")) // 10)
 MOMENTS = (0.01, 0.4)
 """Seconds from the first call to the end of the process, at least and at most."""
 SEED = 20261126

@@ -7,11 +7,10 @@ import random
 import pytest
 
 from tests.conftest import SIZE
-from tests.faults.conftest import PATIENCE, ROWS, TWO_BLOCKS, World
+from tests.faults.conftest import KILLS, PATIENCE, ROWS, TWO_BLOCKS, World
 from tests.faults.processes import API, Newsletter
 from tests.faults.takeovers import Takeovers
 
-KILLS = int(os.environ.get("NEWSLETTER_FAULTS_KILLS", "10"))
 LEASE = float(os.environ.get("NEWSLETTER_FAULTS_LEASE", "4"))
 """Seconds; `make faults` measures with the default of production, 30."""
 PAUSE = (0.5, LEASE / 6 + 1)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -20,11 +19,11 @@ from newsletter.kit.jobs import Job
 from newsletter.webhooks.models import DeliveryStatus, Endpoint, WebhookDelivery
 from tests.conftest import SIZE
 from tests.faults.campaign import wait_for
+from tests.faults.conftest import KILLS_ASIDE as KILLS
 from tests.faults.conftest import World
 from tests.faults.processes import Newsletter
 from tests.receiver import Receiver
 
-KILLS = max(2, int(os.environ.get("NEWSLETTER_FAULTS_KILLS", "10")) // 10)
 MESSAGES = 60
 STORY = (
     EventType.message_accepted,

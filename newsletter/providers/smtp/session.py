@@ -46,7 +46,7 @@ class Session:
         self._served = 0
         self._return_path: str | None = None
         self._sender = b""
-        """The path of it: most messages of a connection have the same."""
+        """The path of it: those of a connection have the same, unless each names its message (VERP)."""
         self.window = limits.window
         self.is_in_transaction = False
         self.went_stale = False
