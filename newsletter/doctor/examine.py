@@ -2,7 +2,7 @@
 
 import asyncio
 
-from newsletter.doctor import database, installation, services
+from newsletter.doctor import database, installation, returning, services
 from newsletter.doctor.finding import Finding
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -13,8 +13,11 @@ async def examine(settings: Settings) -> list[Finding]:
     runtime = Runtime(settings, lambda rings: None)
     try:
         books = await database.check(runtime)
-        servers = await asyncio.gather(
-            services.broker(settings), services.model(settings.ai), services.sending(settings.smtp)
+        *servers, return_path = await asyncio.gather(
+            services.broker(settings),
+            services.model(settings.ai),
+            services.sending(settings.smtp),
+            returning.return_path(runtime.resolver, settings),
         )
     finally:
         await runtime.aclose()
@@ -24,6 +27,7 @@ async def examine(settings: Settings) -> list[Finding]:
         *installation.folders(settings),
         installation.secret_key(settings, has_projects=books.has_projects),
         *installation.public_url(settings, has_live_projects=books.has_live_projects),
-        installation.returned_mail(settings),
+        returning.returned_mail(settings),
+        *return_path,
         *installation.unknown_variables(settings),
     ]

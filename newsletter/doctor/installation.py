@@ -14,7 +14,7 @@ from pydantic import AliasChoices
 from pydantic_settings import BaseSettings
 
 from newsletter.copywriting.prompts import Task
-from newsletter.doctor.finding import Finding, broken, off, ok, warning
+from newsletter.doctor.finding import Finding, broken, ok, warning
 from newsletter.kit.resources import Resources
 from newsletter.plans import catalogue
 from newsletter.settings import PREFIX, Settings
@@ -100,21 +100,6 @@ def public_url(settings: Settings, *, has_live_projects: bool) -> list[Finding]:
         mend = "Put a proxy with TLS in front and set NEWSLETTER_PUBLIC_URL to its address."
         found = [warning("public address", f"{url} is not HTTPS, which one-click unsubscribe asks for", mend)]
     return found
-
-
-def returned_mail(settings: Settings) -> Finding:
-    """Whether what comes back is read by anybody."""
-    domain, listen = settings.return_path.domain, settings.smtpd.listen
-    ways = [f"at {listen}"] if listen else []
-    ways += ["from the mailbox " + settings.imap.name] if settings.imap.url is not None else []
-    if listen and not domain and not settings.return_path.addresses:
-        mend = "Set NEWSLETTER_RETURN_PATH_DOMAIN to the domain whose MX leads there."
-        return warning("returned mail", f"{listen} takes no address at all", mend)
-    if domain is None and not ways:
-        mend = "docs/inbound.md: a domain for it, or NEWSLETTER_IMAP_URL. Reports of providers need neither."
-        return off("returned mail", "bounces go to the sender's address, where nobody reads them", mend)
-    to = f"to {domain}" if domain else "to the sender's address"
-    return ok("returned mail", f"{to}, taken in {', '.join(ways) or 'by the API alone'}")
 
 
 def _is_loopback(host: str) -> bool:

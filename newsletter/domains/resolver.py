@@ -7,7 +7,10 @@ import dns.exception
 import dns.nameserver
 import dns.resolver
 from dns.rdtypes.ANY.CNAME import CNAME
+from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.ANY.TXT import TXT
+from dns.rdtypes.IN.A import A
+from dns.rdtypes.IN.AAAA import AAAA
 
 from newsletter.settings.domains import DNSSettings, place
 
@@ -43,6 +46,18 @@ class Resolver:
             for data in await self._ask(name, "CNAME")
             if isinstance(data, CNAME)
         ]
+
+    async def mx(self, name: str) -> list[str]:
+        """The hosts that take a domain's mail, the preferred first, in lower case and without the last dot;
+        ``.`` alone where it says that it takes none (RFC 7505). Raises `LookupFailed`."""
+        found = [data for data in await self._ask(name, "MX") if isinstance(data, MX)]
+        found.sort(key=lambda data: data.preference)
+        return [data.exchange.to_text(omit_final_dot=True).lower() for data in found]
+
+    async def addresses(self, name: str) -> list[str]:
+        """Those of a host, by IPv4 and then by IPv6. Raises `LookupFailed`."""
+        kinds = await asyncio.gather(self._ask(name, "A"), self._ask(name, "AAAA"))
+        return [data.address for kind in kinds for data in kind if isinstance(data, A | AAAA)]
 
     async def _ask(self, name: str, kind: str) -> list[object]:
         try:

@@ -8,11 +8,8 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings
 from sqlalchemy import text, update
 
-from newsletter.doctor import installation
 from newsletter.doctor.examine import examine
 from newsletter.doctor.finding import Finding, Level
 from newsletter.domains import service as domains
@@ -25,14 +22,7 @@ from newsletter.routing import breaker
 from newsletter.routing import service as routing
 from newsletter.routing.schemas import ServerCreate
 from newsletter.runtime import Runtime
-from newsletter.settings import (
-    AISettings,
-    IMAPSettings,
-    ReturnPathSettings,
-    Settings,
-    SMTPDSettings,
-    SMTPSettings,
-)
+from newsletter.settings import AISettings, Settings, SMTPSettings
 from tests.conftest import SIZE, MakeProject
 from tests.smtp_sink import Sink
 
@@ -143,24 +133,6 @@ async def test_the_sending_server_is_signed_in_to_and_its_password_kept(settings
     assert not any("hush" in part for finding in (good, wrong) for part in (finding.text, finding.mend))
     down = await found(with_smtp(settings, "smtp+plain://127.0.0.1:1"), "sending server")
     assert down.level is Level.broken
-
-
-async def test_who_reads_returned_mail_is_said_and_no_password_with_it(settings: Settings) -> None:
-    def told(**fields: BaseSettings) -> Finding:
-        return installation.returned_mail(settings.model_copy(update=fields))
-
-    domain = ReturnPathSettings(domain="bounces.example.com")
-    listener = SMTPDSettings(listen="lmtp://127.0.0.1:2424")
-    mailbox = IMAPSettings(url=SecretStr("imaps://news:hush-hush@mail.example.com/INBOX"))
-    assert told().level is Level.off
-    assert told(smtpd=listener).level is Level.warning
-    both = told(return_path=domain, smtpd=listener, imap=mailbox)
-    assert both.level is Level.ok
-    assert both.text == (
-        "to bounces.example.com, taken in at lmtp://127.0.0.1:2424, "
-        "from the mailbox news@mail.example.com:993/INBOX"
-    )
-    assert told(return_path=domain).text.endswith("by the API alone")
 
 
 async def test_a_good_installation_has_nothing_broken(settings: Settings) -> None:
