@@ -38,6 +38,8 @@ class _Commands(click.Group):
         home = _HOMES.get(cmd_name)
         if home is None:
             return None
+        # Not in `main`: click looks a command up, which loads OpenSSL with its module, before it calls that.
+        settle_openssl()
         command = getattr(import_module(f"newsletter.cli.{home}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
@@ -48,7 +50,6 @@ class _Commands(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """An AI newsletter service: a topic goes in, newsletters arrive."""
-    settle_openssl()
     named = os.environ.get(PREFIX + "ENV_FILE")
     if named and not Path(named).is_file():
         raise click.ClickException(f"NEWSLETTER_ENV_FILE: there is no file {named}")

@@ -57,8 +57,21 @@ def test_a_machine_that_does_not_describe_itself_changes_nothing(described: Path
     assert environment == {}
 
 
-def test_nothing_has_loaded_openssl_for_signing_when_the_commands_begin() -> None:
+PROGRAM = """
+import sys
+from newsletter import cli
+
+def is_loaded() -> bool:
+    return any("cryptography" in name for name in sys.modules)
+
+cli.settle_openssl = lambda: print("loaded" if is_loaded() else "free")
+cli.main(["worker", "--help"], standalone_mode=False)
+print("loaded" if is_loaded() else "free")
+"""
+
+
+def test_openssl_is_settled_before_a_command_loads_it() -> None:
     """It looks when it is loaded, and never again."""
-    code = "import sys, newsletter.cli; print([name for name in sys.modules if 'cryptography' in name])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
+    said = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    lines = said.stdout.splitlines()
+    assert (lines[0], lines[-1]) == ("free", "loaded")
