@@ -37,6 +37,7 @@ from newsletter.kit import one_visit
 from newsletter.kit.direct import Direct
 from newsletter.kit.together import Together
 from newsletter.kit.turnstile import Turnstile
+from newsletter.kit.visits import Visits
 
 JSONValue: TypeAlias = "bool | int | float | str | Sequence[JSONValue] | Mapping[str, JSONValue] | None"
 JSONObject: TypeAlias = Mapping[str, JSONValue]
@@ -162,8 +163,17 @@ def _now_postgresql(element: db_now, compiler: SQLCompiler, **options: Any) -> s
 
 @compiles(db_now, "sqlite")
 def _now_sqlite(element: db_now, compiler: SQLCompiler, **options: Any) -> str:
-    # %f is seconds with milliseconds; padded to the six digits that Instant stores.
-    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+    return SQLITE_NOW
+
+
+SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+"""`db_now` as text, for a statement of SQLite written by hand. %f is seconds with milliseconds; padded to
+the six digits that `Instant` stores."""
+
+
+def sqlite_in(seconds: str) -> str:
+    """`db_in` as text, for a statement of SQLite written by hand; NULL for NULL seconds."""
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {seconds} || ' seconds')"
 
 
 @compiles(db_has_settled, "postgresql")
@@ -184,8 +194,7 @@ def _in_postgresql(element: db_in, compiler: SQLCompiler, **options: Any) -> str
 
 @compiles(db_in, "sqlite")
 def _in_sqlite(element: db_in, compiler: SQLCompiler, **options: Any) -> str:
-    seconds = compiler.process(element.clauses, **options)
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {seconds} || ' seconds')"
+    return sqlite_in(compiler.process(element.clauses, **options))
 
 
 def insert(session: AsyncSession, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
@@ -230,6 +239,8 @@ class Database:
             event.listen(self.engine.sync_engine, "checkout", _check)
         self.direct = None if self.is_sqlite else Direct(self.engine)
         """The short way for single statements, where there is one."""
+        self.visits = Visits(self.engine, Turnstile.of(url).turn, _set_up) if self.is_sqlite else None
+        """The short way for whole transactions, where there is one."""
         self._look_up = self.engine.execution_options(
             **({_NO_BEGIN: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"})
         )
@@ -304,6 +315,8 @@ class Database:
     async def close(self) -> None:
         if self.direct is not None:
             await self.direct.close()
+        if self.visits is not None:
+            await self.visits.close()
         await self.engine.dispose()
 
 
@@ -361,6 +374,10 @@ def _errno(error: BaseException | None) -> int | None:
 
 
 def _pragmas(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    _set_up(connection)
+
+
+def _set_up(connection: DBAPIConnection | sqlite3.Connection) -> None:
     cursor = connection.cursor()
     ways = ("journal_mode=WAL", f"synchronous={SYNCHRONOUS}", "busy_timeout=30000", "foreign_keys=ON")
     for pragma in ways:

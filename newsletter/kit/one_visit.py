@@ -7,10 +7,11 @@ side with aiosqlite's own way, on a busy machine, a process sent 1.5 times the m
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 
+T = TypeVar("T")
 _Row = tuple[Any, ...]
 _Done = tuple[Sequence[Any] | None, int, int | None, list[_Row]]
 """Description, row count, last row id, and the rows."""
@@ -22,8 +23,9 @@ class OneVisit(aiosqlite.Connection):
     def cursor(self) -> "Cursor":  # type: ignore[override]  # Of a cursor, SQLAlchemy asks these few.
         return Cursor(self)
 
-    async def visit(self, work: Callable[..., _Done], *arguments: object) -> _Done:
-        done: _Done = await self._execute(work, self._conn, *arguments)  # type: ignore[no-untyped-call]
+    async def visit(self, work: Callable[..., T], *arguments: object) -> T:
+        """Runs ``work(connection, *arguments)`` in the thread of the connection."""
+        done: T = await self._execute(work, self._conn, *arguments)  # type: ignore[no-untyped-call]
         return done
 
 

@@ -112,7 +112,7 @@ def settle_sql(*, used: str, decided: str, numbers: str, owner: str, resource: s
     """`settle` as text, for a statement written by hand: ``used`` and ``decided`` (used or released)
     are expressions over the row ``numbers``, the others the names of parameters."""
     return (
-        f"UPDATE plan_counters q SET used = q.used + {used}, reserved = q.reserved - ({decided}) "  # noqa: S608
+        f"UPDATE plan_counters AS q SET used = q.used + {used}, reserved = q.reserved - ({decided}) "  # noqa: S608
         f"FROM {numbers} WHERE q.owner_id = {owner} AND q.resource = {resource} AND q.period = {period} "
         f"AND {decided} > 0"
     )

@@ -94,11 +94,12 @@ def _counting(is_marketing: bool) -> list[ColumnElement[bool]]:
     return [] if is_marketing else [Suppression.reason != Reason.unsubscribe]
 
 
-def suppressed_sql(address_key: str, scopes: str, is_marketing: str) -> str:
-    """`is_suppressed` as text, for a statement written by hand: the names of a column, of a
-    parameter that holds what `scopes` returns, and of one that is true or false."""
+def suppressed_sql(address_key: str, among_scopes: str, is_marketing: str) -> str:
+    """`is_suppressed` as text, for a statement written by hand: the name of a column, how the database
+    at hand says that a scope is one of those that `scopes` returns (``= ANY($1)``), and the name of a
+    parameter that is true or false."""
     return (
-        f"EXISTS (SELECT FROM suppressions s WHERE s.address_key = {address_key} AND s.scope = ANY({scopes})"
+        f"EXISTS (SELECT 1 FROM suppressions s WHERE s.address_key = {address_key} AND s.scope {among_scopes}"  # noqa: S608
         f" AND ({is_marketing} OR s.reason <> '{Reason.unsubscribe}'))"
     )
 
