@@ -70,14 +70,14 @@ class Chunks(Transfer):
         reset = b""
         if self._session.is_in_transaction or not is_alone:
             reset = RSET
-            self._expect(transaction, Step.reset)
-        self._expect(transaction, Step.mail, Step.rcpt)
-        return reset + transaction.mail + transaction.rcpt
+            self._expected.append(Step.reset)
+        self._expected += (Step.mail, Step.rcpt)
+        return reset + transaction.commands
 
     def _send(self, transaction: Transaction, envelope: bytes) -> None:
         size = b"BDAT %d LAST\r\n" % len(transaction.content)
         self._write_message(transaction, envelope + size, transaction.content)
-        self._expect(transaction, Step.message)
+        self._expected.append(Step.message)
 
     def _make_room(self) -> None:
         self._fill()

@@ -25,19 +25,15 @@ class LockStep(Transfer):
             self._begin()
         elif step is Step.data:
             self._write_message(transaction, transaction.content, b".\r\n")
-            self._expect(transaction, Step.message)
+            self._expected.append(Step.message)
         else:
             self._ask(transaction, _NEXT[step])
 
     def _ask(self, transaction: Transaction, step: Step) -> None:
-        commands = {
-            Step.reset: RSET,
-            Step.mail: transaction.mail,
-            Step.rcpt: transaction.rcpt,
-            Step.data: b"DATA\r\n",
-        }
+        mail, rcpt = transaction.commands.splitlines(keepends=True)
+        commands = {Step.reset: RSET, Step.mail: mail, Step.rcpt: rcpt, Step.data: b"DATA\r\n"}
         self._write(commands[step])
-        self._expect(transaction, step)
+        self._expected.append(step)
 
     def _make_room(self) -> None:
         """The next command waits for a reply, not for room."""

@@ -10,9 +10,9 @@ from newsletter.providers.smtp.transaction import Step, Transaction
 from newsletter.providers.smtp.transfer import RSET, Transfer
 from newsletter.providers.smtp.wire import Reply
 
-_DOT = b".\r\n"
+_DOT, _DATA_LINE = b".\r\n", b"DATA\r\n"
 # Looked up once, see `transfer`.
-_MAIL, _RCPT, _DATA, _MESSAGE = Step.mail, Step.rcpt, Step.data, Step.message
+_DATA, _MESSAGE = Step.data, Step.message
 _JOINED = 64 * 1024
 """Bytes of content that are written together with the next commands. When the connection is reset
 while the kernel has not taken all of that, nobody knows whether the dot was in it; a larger message
@@ -30,24 +30,37 @@ class Pipeline(Transfer):
     def takes(self, data: bytes) -> bool:
         """The round trip in which all went well, as nearly all are, in one step.
 
-        Does what `replied` does for its four replies one by one, and saves a third of the processor
-        time that a message takes here (measured without sockets); `tests/providers/test_smtp_rounds.py`
-        holds the two together.
+        Does what `replied` does for its four replies one by one, in a quarter of the processor time
+        (measured without sockets); `tests/providers/test_smtp_rounds.py` holds the two together.
         """
         expected = self._expected
-        if len(expected) != 4 or expected[0][1] is not _MESSAGE or self._wire.is_paused:
+        if len(expected) != 4 or expected[0] is not _MESSAGE or self._wire.is_paused:
             return False
         replies = _ALL_WELL(data)
         if replies is None:
             return False
         self._since = self._loop.time()
-        expected.clear()
-        sent = self._in_flight.popleft()
-        sent.is_taken = True
-        self._call.settle(sent.index, Receipt(" ".join(replies[1].decode("ascii").split())[:500]))
-        following = self._in_flight[0]
-        following.sender_is_taken = following.recipient_is_taken = following.content_is_asked_for = True
-        self._send(following)
+        in_flight = self._in_flight
+        self._call.settle(in_flight.popleft().index, Receipt(_on_one_line(replies[1])))
+        sent = in_flight[0]
+        wire = self._wire
+        sent.sender_is_taken = sent.recipient_is_taken = sent.content_is_asked_for = True
+        if not wire.is_plain or len(sent.content) > _JOINED:
+            expected.clear()
+            self._send(sent)
+            return True
+        following = self._take()
+        if following is None:
+            expected.clear()
+            expected.append(_MESSAGE)
+            end = _DOT
+        else:
+            # The same four are expected as before, of one message further.
+            end = b".\r\n%bDATA\r\n" % following.commands
+        wire.write(sent.content, end)
+        sent.end = wire.written - len(end) + len(_DOT)
+        if wire.is_paused:
+            self._unsent = wire.unsent
         return True
 
     def _begin(self) -> None:
@@ -74,12 +87,12 @@ class Pipeline(Transfer):
         if self._session.is_in_transaction:
             # The last one was refused midway.
             reset = RSET
-            self._expect(transaction, Step.reset)
-        self._expected.extend(((transaction, _MAIL), (transaction, _RCPT), (transaction, _DATA)))
-        return b"%b%b%bDATA\r\n" % (reset, transaction.mail, transaction.rcpt)
+            self._expected.append(Step.reset)
+        self._expected += (Step.mail, Step.rcpt, _DATA)
+        return reset + transaction.commands + _DATA_LINE
 
     def _send(self, transaction: Transaction) -> None:
-        self._expected.append((transaction, _MESSAGE))
+        self._expected.append(_MESSAGE)
         # The dot ends the transaction, so the next one needs no RSET.
         self._session.is_in_transaction = False
         if self._wire.is_plain and len(transaction.content) <= _JOINED:
@@ -99,10 +112,16 @@ class Pipeline(Transfer):
             return
         self._settle(transaction)
         self._session.is_in_transaction = False
-        self._expect(transaction, Step.nothing)
+        self._expected.append(Step.nothing)
         self._write(_DOT, self._envelope())
 
     def _make_room(self) -> None:
         if self._waits_for_room:
             self._waits_for_room = False
             self._begin()
+
+
+def _on_one_line(reply: bytes) -> str:
+    """As `Reply.text` would have it."""
+    text = reply.decode("ascii")
+    return text if len(text) <= 500 and "  " not in text and text[-1] != " " else " ".join(text.split())[:500]

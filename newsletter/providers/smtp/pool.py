@@ -48,7 +48,7 @@ class Pool:
         await session.reset()
         if self._is_closed or not session.is_ready:
             session.abort()
-        elif not session.can_carry:
+        elif not session.carries:
             session.quit()
         else:
             self._idle.append(_Idle(session, time.monotonic()))

@@ -39,14 +39,14 @@ class Session:
         self._server = server
         self._wire = wire
         self._timeouts = timeouts
-        self._limits = limits
         self._features: dict[str, str] = {}
         self._mode: type[Transfer] = LockStep
         self._wants_size = False
-        self._served = 0
+        self._is_fresh = True
         self._return_path: str | None = None
         self._sender = b""
         """The path of it: those of a connection have the same, unless each names its message (VERP)."""
+        self.carries = limits.messages
         self.window = limits.window
         self.is_in_transaction = False
         self.went_stale = False
@@ -84,10 +84,6 @@ class Session:
         return self._wire.unfit is None and not self.is_in_transaction
 
     @property
-    def can_carry(self) -> bool:
-        return self._served < self._limits.messages
-
-    @property
     def description(self) -> str:
         tls = f"over {self._wire.tls_version}" if self._wire.tls_version else "without TLS"
         who = f"signed in as {self._server.username}" if self._server.username else "without signing in"
@@ -108,19 +104,16 @@ class Session:
         return_path = envelope.return_path
         if return_path != self._return_path:
             self._sender, self._return_path = path(return_path, is_sender=True), return_path
-        sender, recipient = self._sender, path(envelope.recipient)
-        content = envelope.content
+        sender, recipient, content = self._sender, path(envelope.recipient), envelope.content
+        options = b" SIZE=%d" % len(content) if self._wants_size else b""
+        if not (sender.isascii() and recipient.isascii()):
+            options += self._utf8_option()
+        commands = b"MAIL FROM:<%b>%b\r\nRCPT TO:<%b>\r\n" % (sender, options, recipient)
         if not envelope.is_wire_ready:
             content = checked(content) if self._mode is Chunks else dot_stuffed(checked(content))
-        transaction = Transaction(
-            index,
-            self._mail_command(sender, recipient, len(envelope.content)),
-            b"RCPT TO:<%b>\r\n" % recipient,
-            content,
-            self._served == 0,
-        )
-        self._served += 1
-        return transaction
+        is_first, self._is_fresh = self._is_fresh, False
+        self.carries -= 1
+        return Transaction(index, commands, content, is_first)
 
     async def reset(self) -> None:
         """Ends a transaction that was refused midway, so that the next message can use the connection."""
@@ -227,18 +220,13 @@ class Session:
                 enhanced=reply.enhanced,
             )
 
-    def _mail_command(self, sender: bytes, recipient: bytes, size: int) -> bytes:
-        command = (
-            b"MAIL FROM:<%b> SIZE=%d" % (sender, size) if self._wants_size else b"MAIL FROM:<%b>" % sender
-        )
-        if not (sender.isascii() and recipient.isascii()):
-            if "SMTPUTF8" not in self._features:
-                raise Permanent(
-                    "the sending server takes no addresses with other than ASCII letters before the @",
-                    enhanced="5.6.7",
-                )
-            command += b" SMTPUTF8"
-        return command + b"\r\n"
+    def _utf8_option(self) -> bytes:
+        if "SMTPUTF8" not in self._features:
+            raise Permanent(
+                "the sending server takes no addresses with other than ASCII letters before the @",
+                enhanced="5.6.7",
+            )
+        return b" SMTPUTF8"
 
 
 def _own_name(wire: Wire) -> str:

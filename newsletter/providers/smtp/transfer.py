@@ -17,7 +17,7 @@ from newsletter.providers.smtp.wire import Reply, Wire
 
 RSET = b"RSET\r\n"
 # Looked up once: a member of an enumeration costs 0.1 µs each time that it is named (Python 3.11).
-_RESET, _MAIL, _RCPT, _MESSAGE = Step.reset, Step.mail, Step.rcpt, Step.message
+_RESET, _MAIL, _RCPT, _MESSAGE, _NOTHING = Step.reset, Step.mail, Step.rcpt, Step.message, Step.nothing
 _BEFORE_ANY_ANSWER = (Step.reset, Step.mail)
 _GOODBYE = 5.0
 """Seconds that a server has to close the connection after it said 421."""
@@ -31,12 +31,10 @@ class Carrier(Protocol):
     went_stale: bool
     """Whether it had served before and ended before it answered MAIL: others that were kept beside
     it are likely to be dead as well."""
+    carries: int
+    """Messages that it may be used for from now on."""
     window: int
     """Messages that may wait for their answers at the same time, where BDAT is used."""
-
-    @property
-    def can_carry(self) -> bool:
-        """Whether the connection may be used for one more message."""
 
     def prepare(self, index: int, envelope: Envelope) -> Transaction:
         """Raises `Permanent` for what cannot be sent here."""
@@ -51,8 +49,9 @@ class Transfer(ABC):
         self._call = call
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
-        self._expected: deque[tuple[Transaction, Step]] = deque()
-        """What the replies to come will answer, in their order."""
+        self._expected: deque[Step] = deque()
+        """What the replies to come will answer, in their order: all about the first message in flight,
+        then all about the second. A lone dot (`Step.nothing`) is about none."""
         self._in_flight: deque[Transaction] = deque()
         self._is_closing = self._is_over = False
         self._over: asyncio.Future[None] = self._loop.create_future()
@@ -102,23 +101,20 @@ class Transfer(ABC):
 
     def _take(self) -> Transaction | None:
         """The next message of the call that can be sent at all, on this connection."""
-        while not self._is_over and self.down is None and not self._wire.is_lost and self._session.can_carry:
+        session = self._session
+        while not self._is_over and self.down is None and not self._wire.is_lost and session.carries:
             taken = self._call.take()
             if taken is None:
                 return None
             index, envelope = taken
             try:
-                transaction = self._session.prepare(index, envelope)
+                transaction = session.prepare(index, envelope)
             except Permanent as refusal:
                 self._call.settle(index, refusal)
                 continue
             self._in_flight.append(transaction)
             return transaction
         return None
-
-    def _expect(self, transaction: Transaction, *steps: Step) -> None:
-        for step in steps:
-            self._expected.append((transaction, step))
 
     def _write(self, *parts: bytes) -> None:
         self._wire.write(*parts)
@@ -127,10 +123,11 @@ class Transfer(ABC):
 
     def _write_message(self, transaction: Transaction, *parts: bytes, behind: bytes = b"") -> None:
         """The parts are the message with what begins and ends it; behind it come commands."""
-        self._wire.write_message(*parts, behind)
-        transaction.end = self._wire.written - len(behind)
-        if self._wire.is_paused:
-            self._unsent = self._wire.unsent
+        wire = self._wire
+        wire.write_message(*parts, behind)
+        transaction.end = wire.written - len(behind)
+        if wire.is_paused:
+            self._unsent = wire.unsent
 
     def _settle(self, transaction: Transaction) -> None:
         """A message that was refused before its content was sent."""
@@ -180,7 +177,11 @@ class Transfer(ABC):
         if not expected:
             self._drop(Step.message, f"the server spoke out of turn: {Reply(code, raw).text}")
             return
-        transaction, step = expected.popleft()
+        step = expected.popleft()
+        if step is _NOTHING:
+            self._pass_over(code)
+            return
+        transaction = self._in_flight[0]
         if code == 250 and expected and step not in self._heeds:
             # Two of the four replies to nearly each message: what all of the below would do, in a
             # third of the time.
@@ -217,20 +218,30 @@ class Transfer(ABC):
         if isinstance(result, Unknown) or not has_left:
             self._drop(Step.mail, f"out of step: {reply.text}")
 
+    def _pass_over(self, code: int) -> None:
+        """The answer to a lone dot says nothing of any message."""
+        if code == 421:
+            self._await_silence()
+        elif not self._expected:
+            self._end()
+
     def _close(self, transaction: Transaction, step: Step, reply: Reply) -> None:
+        if step in _BEFORE_ANY_ANSWER and not transaction.is_first:
+            self._session.went_stale = True
+        else:
+            self._in_flight.popleft()
+            if step is not _MESSAGE:
+                transaction.has_passed(step, reply)
+            self._hand_over(transaction, transaction.outcome(reply, has_left=True))
+        self._await_silence()
+
+    def _await_silence(self) -> None:
         """421 is the last that the server says, and answers the command that it read last (RFC 5321
         §3.8): it did not read what was sent after that.
 
         Where that is a whole message, only its silence proves it. So its end is waited for: one
         that says more has gone on reading.
         """
-        if step in _BEFORE_ANY_ANSWER and not transaction.is_first:
-            self._session.went_stale = True
-        elif step is not Step.nothing:
-            self._in_flight.popleft()
-            if step is not Step.message:
-                transaction.has_passed(step, reply)
-            self._hand_over(transaction, transaction.outcome(reply, has_left=True))
         if any(each.end is not None for each in self._in_flight):
             self._expected.clear()
             self._is_closing = True
@@ -263,8 +274,8 @@ class Transfer(ABC):
         if self._is_closing:
             self._give_all_back()
             return
-        transaction, step = self._expected[0]
-        if step in _BEFORE_ANY_ANSWER and not transaction.is_first:
+        step = self._expected[0]
+        if step in _BEFORE_ANY_ANSWER and not self._in_flight[0].is_first:
             self._session.went_stale = True
         self._drop(step, reason)
 
@@ -296,8 +307,8 @@ class Transfer(ABC):
             self._drop(Step.message, "the server said 421 and did not close the connection")
             return
         now = self._loop.time()
-        transaction, step = self._expected[0]
-        if transaction.end is not None and not self._wire.has_left(transaction.end):
+        step, first = self._expected[0], self._in_flight[0] if self._in_flight else None
+        if first is not None and first.end is not None and not self._wire.has_left(first.end):
             within = self._timeouts.data
             reason = f"the server took nothing of the message for {within:g} s"
             unsent = self._wire.unsent
