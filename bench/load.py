@@ -42,8 +42,9 @@ async def _load(port: int, make: Callable[[int], bytes], calls: int, connections
     async def work() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for number in numbers:
+            call = make(number)
             started = time.perf_counter()
-            writer.write(make(number))
+            writer.write(call)
             await _read_answer(reader)
             latencies.append((time.perf_counter() - started) * 1000)
         writer.close()
