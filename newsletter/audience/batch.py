@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,6 +12,7 @@ from newsletter.audience import fields, quota, upsert
 from newsletter.audience.schemas import BatchRow
 from newsletter.audience.upsert import Entry, Result, Target
 from newsletter.kit import address
+from newsletter.kit.address import Address
 from newsletter.kit.crypto import Vault
 from newsletter.kit.errors import ValidationFailed
 from newsletter.settings import LimitSettings
@@ -37,20 +39,32 @@ class Sheet:
     """The rows of a call, parted into those that can be written and those that are counted only."""
 
     received: int
-    good: list[tuple[object, Entry]]
+    key_id: UUID | None
+    """Of the API key by which they came."""
+    rows: list[BatchRow]
+    addresses: list[Address]
+    """Of the rows, in their order."""
     bad: list[object]
 
+    def keys(self) -> list[str]:
+        """Of the addresses, each once."""
+        return list(dict.fromkeys(each.key for each in self.addresses))
+
+    def field_names(self) -> set[str]:
+        """Custom fields that some row gives a value."""
+        return {name for row in self.rows if row.custom_fields for name in _named(row)}
+
     def entries(self) -> list[Entry]:
-        """One for each address: of the same one twice the later row's fields win."""
+        """One for each of `keys`: of the same one twice the later row's fields win."""
         merged: dict[str, Entry] = {}
-        for _, entry in self.good:
-            key = entry.address.key
-            merged[key] = merged[key].merged(entry) if key in merged else entry
+        for email, row in zip(self.addresses, self.rows, strict=True):
+            entry = Entry(email, upsert.sent_fields(row), upsert.evidence_of(row, self.key_id))
+            merged[email.key] = merged[email.key].merged(entry) if email.key in merged else entry
         return list(merged.values())
 
     def counted(self, results: Sequence[Result | None]) -> BatchResult:
         """``results`` are those of `entries`; None stands for one that found no room in the plan."""
-        times = Counter(entry.address.key for _, entry in self.good)
+        times = Counter(each.key for each in self.addresses)
         created = reactivated = skipped = 0
         for count, result in zip(times.values(), results, strict=True):
             if result is None:
@@ -58,10 +72,17 @@ class Sheet:
             else:
                 created += result.is_new
                 reactivated += result.is_reactivated
+        return self._result(created, reactivated, skipped)
+
+    def counted_as_new(self) -> BatchResult:
+        """`counted` where each row was somebody new."""
+        return self._result(len(self.rows), 0, 0)
+
+    def _result(self, created: int, reactivated: int, skipped: int) -> BatchResult:
         return BatchResult(
             received=self.received,
             created=created,
-            updated=len(self.good) - skipped - created,
+            updated=len(self.rows) - skipped - created,
             reactivated=reactivated,
             invalid=len(self.bad),
             skipped_over_cap=skipped,
@@ -73,13 +94,20 @@ def read(target: Target, raw_rows: Sequence[object], limits: LimitSettings) -> S
     """Raises `ValidationFailed` for too many rows, never for a bad row."""
     if len(raw_rows) > limits.batch_rows:
         raise ValidationFailed.of("subscribers", f"must have at most {limits.batch_rows:,} rows")
-    sheet = Sheet(len(raw_rows), [], [])
+    sheet = Sheet(len(raw_rows), target.key_id, [], [], [])
     for raw in raw_rows:
-        entry = _read(raw, target, limits)
-        if entry is None:
+        try:
+            # Of the body of a call these are valid rows already.
+            row = raw if isinstance(raw, BatchRow) else BatchRow.model_validate(raw)
+            email = address.parse_anew(row.email)
+        except ValueError:  # Pydantic's error is one, too.
             sheet.bad.append(raw)
-        else:
-            sheet.good.append((raw, entry))
+            continue
+        if row.tags is not None and len(row.tags) > limits.tags:
+            sheet.bad.append(raw)
+            continue
+        sheet.rows.append(row)
+        sheet.addresses.append(email)
     return sheet
 
 
@@ -90,44 +118,28 @@ async def import_batch(
     foreign list.
     """
     taken = await quota.lock(session, target.project)
-    good, over = await _register_fields(session, target, sheet.good, limits)
-    sheet = Sheet(sheet.received, good, sheet.bad + over)
+    sheet = await _with_fields(session, target, sheet, limits)
     return sheet.counted(await upsert.apply(session, vault, target, sheet.entries(), taken))
 
 
-def _read(raw: object, target: Target, limits: LimitSettings) -> Entry | None:
-    """None for a row that is not valid (pydantic's error is a `ValueError`, too)."""
-    try:
-        # Of the body of a call these are valid rows already.
-        row = raw if isinstance(raw, BatchRow) else BatchRow.model_validate(raw)
-        email = address.parse(row.email)
-    except ValueError:
-        return None
-    if len(row.tags or ()) > limits.tags:
-        return None
-    return Entry(email, upsert.sent_fields(row), upsert.evidence_of(row, target.key_id))
-
-
-async def _register_fields(
-    session: AsyncSession, target: Target, good: Sequence[tuple[object, Entry]], limits: LimitSettings
-) -> tuple[list[tuple[object, Entry]], list[object]]:
-    """Parts the rows into those whose custom fields are known now, and those with one too many."""
-    names = [_names(entry) for _, entry in good]
+async def _with_fields(session: AsyncSession, target: Target, sheet: Sheet, limits: LimitSettings) -> Sheet:
+    """The sheet without the rows that have a custom field too many; those of the others are known now."""
+    named = [_named(row) for row in sheet.rows]
     known = await fields.register(
-        session, target.project, (name for row in names for name in row), limits.custom_fields
+        session, target.project, (name for row in named for name in row), limits.custom_fields
     )
-    kept, over = [], []
-    for (raw, entry), wanted in zip(good, names, strict=True):
-        if known.issuperset(wanted):
-            kept.append((raw, entry))
+    fitting = Sheet(sheet.received, sheet.key_id, [], [], list(sheet.bad))
+    for row, email, names in zip(sheet.rows, sheet.addresses, named, strict=True):
+        if known.issuperset(names):
+            fitting.rows.append(row)
+            fitting.addresses.append(email)
         else:
-            over.append(raw)
-    return kept, over
+            fitting.bad.append(row)
+    return fitting
 
 
-def _names(entry: Entry) -> list[str]:
-    values = entry.fields.get("custom_fields") or {}
-    return [name for name, value in values.items() if value is not None]
+def _named(row: BatchRow) -> list[str]:
+    return [name for name, value in (row.custom_fields or {}).items() if value is not None]
 
 
 def _example(raw: object) -> str:

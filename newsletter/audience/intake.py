@@ -36,17 +36,16 @@ class Intake(SharedSteps[Target, Asked, Result]):
 
     async def import_batch(self, target: Target, sheet: Sheet) -> BatchResult:
         """As `batch.import_batch`, in a transaction of its own. Raises `ValidationFailed`."""
-        entries = sheet.entries()
-        done = await straight.subscribe_all(self._db, self._vault, target, entries, is_announced=False)
+        done = await straight.import_sheet(self._db, self._vault, target, sheet)
         if done is not None:
             await self._db.on_disk()
-            return sheet.counted(done)
+            return done
         async with self._db.unit_of_work() as session:
             return await batch.import_batch(session, self._vault, target, sheet, self._limits)
 
     async def carry_out(self, target: Target, calls: Sequence[Asked]) -> Sequence[Result | Exception]:
         entries = [call.entry for call in calls]
-        done = await straight.subscribe_all(self._db, self._vault, target, entries, is_announced=True)
+        done = await straight.subscribe_all(self._db, self._vault, target, entries)
         if done is not None:
             return [each or SubscriberLimitReached() for each in done]
         # The next transaction needs the same counter of the plan. It does not wait for the disk:

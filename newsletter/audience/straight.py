@@ -7,15 +7,18 @@ left before, who was erased, and a custom field's first value go the long way, a
 SQLite. Tests carry out the same calls both ways and compare what the database holds.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import asyncpg
 
 from newsletter.audience.announce import described
-from newsletter.audience.consents import Change
+from newsletter.audience.batch import BatchResult, Sheet
+from newsletter.audience.consents import Change, Evidence
 from newsletter.audience.models import Status, Subscriber
 from newsletter.audience.rows import Row
+from newsletter.audience.schemas import BatchRow, ConsentIn
 from newsletter.audience.transitions import FIRST_ACTION
 from newsletter.audience.upsert import Entry, Result, Target, Work, carry_out, places_left
 from newsletter.events import listening
@@ -70,7 +73,6 @@ _SHARED = 5
 
 _NEW = {
     "id": "uuid",
-    "consent_id": "uuid",
     **dict.fromkeys(("email", "address_key", "status", "first_name", "last_name"), "text"),
     **dict.fromkeys(("tags", "custom_fields"), "jsonb"),
     **dict.fromkeys(("locale", "timezone", "source", "ip", "text"), "text"),
@@ -88,7 +90,7 @@ _FIRST_ACTION = " ".join(f"WHEN '{status}' THEN '{action}'" for status, action i
 _ADD = f"""
 WITH new AS (
     -- A column of NULLs alone costs nothing, and most are: what is usual is filled in here.
-    SELECT id, consent_id, email, COALESCE(address_key, email) AS address_key,
+    SELECT id, email, COALESCE(address_key, email) AS address_key,
         COALESCE(status, '{Status.active}') AS status, first_name, last_name,
         COALESCE(tags, '[]') AS tags, COALESCE(custom_fields, '{{}}') AS custom_fields, locale, timezone,
         COALESCE(source, 'api') AS source, ip, text, COALESCE(at, $4) AS at
@@ -104,7 +106,8 @@ added AS (
 agreed AS (
     INSERT INTO consents (id, project_id, list_id, subscriber_id, address_key, action, source, ip, text,
         key_id, at)
-    SELECT consent_id, $1, $2, id, address_key, CASE status {_FIRST_ACTION} END, source, ip, text, $3, at
+    -- The first consent of a subscriber has their id, which in its own table is nobody else's.
+    SELECT id, $1, $2, id, address_key, CASE status {_FIRST_ACTION} END, source, ip, text, $3, at
     FROM new
 ),
 {
@@ -132,23 +135,21 @@ FROM {_rows_sql(_CHANGED, 2)} WHERE s.id = new.id
 
 
 async def subscribe_all(
-    db: Database, vault: Vault, target: Target, entries: Sequence[Entry], *, is_announced: bool
+    db: Database, vault: Vault, target: Target, entries: Sequence[Entry]
 ) -> list[Result | None] | None:
-    """As `upsert.apply`, in a transaction of its own, with an event for each new subscriber if wanted.
+    """As `upsert.apply`, in a transaction of its own, with an event for each new subscriber.
 
     None when these entries must go the long way: nothing was written then. The commit is early:
     nobody may be told of the data before `Database.on_disk` has returned.
     """
     if db.direct is None:
         return None
-    stored = suppressed.spellings(
-        vault, target.project.id, dict.fromkeys(entry.address.key for entry in entries)
-    )
+    keys = list(dict.fromkeys(entry.address.key for entry in entries))
+    names = {name for entry in entries for name in _fields_of(entry)}
+    stored = suppressed.spellings(vault, target.project.id, keys)
     try:
-        async with db.direct.transaction(
-            plans.hold_sql(target.project.quota_owner_id, Resource.subscribers)
-        ) as transaction:
-            state = await _read(transaction, target, entries, stored)
+        async with db.direct.transaction(_lock(target)) as transaction:
+            state = await _read(transaction, target, keys, stored, names)
             if state is None:
                 return None
             work, is_listened = state
@@ -156,7 +157,7 @@ async def subscribe_all(
             if _is_rare(work):
                 return None
             # As each was when it was added; a later entry of the same address may have changed it.
-            told = [described(each.row) for each in results if each and each.is_new] if is_announced else []
+            told = [described(each.row) for each in results if each and each.is_new]
             recording = Recording.of(told, is_listened=is_listened)
             await _write(transaction, target, work, recording)
     except Unfoldable:
@@ -165,23 +166,65 @@ async def subscribe_all(
     return results
 
 
+async def import_sheet(db: Database, vault: Vault, target: Target, sheet: Sheet) -> BatchResult | None:
+    """As `batch.import_batch`, in a transaction of its own. None and the commit as of `subscribe_all`.
+
+    A sheet of people who are all new, as most are, is written column by column: there is nothing to
+    decide on any of them. Its columns are made while the server looks whether that is so. Of a
+    thousand rows this took 8 ms of this process's time where an `Entry`, a `Row`, a `Change` and a
+    `Result` for each took 21 (minima).
+    """
+    if db.direct is None:
+        return None
+    keys = sheet.keys()
+    stored = suppressed.spellings(vault, target.project.id, keys)
+    try:
+        async with db.direct.transaction(_lock(target)) as transaction:
+            state, new = await asyncio.gather(
+                _read(transaction, target, keys, stored, sheet.field_names()), _columns_of_sheet(sheet, keys)
+            )
+            if state is None:
+                return None
+            work, _ = state
+            if new is not None and not work.known and not work.reasons and work.places >= len(keys):
+                work.counted = len(keys)
+                await _add(transaction, target, work, _UNTOLD, new)
+                return sheet.counted_as_new()
+            results = carry_out(work, target, sheet.entries())
+            if _is_rare(work):
+                return None
+            await _write(transaction, target, work, _UNTOLD)
+    except Unfoldable:
+        return None
+    return sheet.counted(results)
+
+
+_UNTOLD = Recording.of([], is_listened=False)
+
+
+def _lock(target: Target) -> str:
+    return plans.hold_sql(target.project.quota_owner_id, Resource.subscribers)
+
+
 async def _read(
-    transaction: Transaction, target: Target, entries: Sequence[Entry], stored: dict[str, str]
+    transaction: Transaction,
+    target: Target,
+    keys: Sequence[str],
+    stored: dict[str, str],
+    wanted: Collection[str],
 ) -> tuple[Work, bool] | None:
     """What is known, and whether anybody is to be told of new subscribers. None where the counter or
-    the list is missing, or a custom field is new."""
+    the list is missing, or one of the ``wanted`` custom fields is new."""
     if transaction.begun != "SELECT 1":
         return None
     project = target.project
-    keys = list(dict.fromkeys(entry.address.key for entry in entries))
     rows = await transaction.rows(
         _STATE,
         *(project.id, target.list_id, project.quota_owner_id, suppressed.project_scope(project.id)),
         *(fold(list(stored)), fold(keys)),
     )
     has_list, taken, field_names, reasons, is_listened = rows[0][:_SHARED]
-    wanted = {name for entry in entries for name in _fields_of(entry)}
-    if not has_list or not wanted.issubset(field_names or ()):
+    if not has_list or not set(wanted).issubset(field_names or ()):
         return None
     work = Work(
         known={row["address_key"]: _row(row) for row in rows if row["id"] is not None},
@@ -211,33 +254,67 @@ def _is_rare(work: Work) -> bool:
 
 async def _write(transaction: Transaction, target: Target, work: Work, recording: Recording) -> None:
     """Raises `Unfoldable`."""
-    project, new, changed = target.project, list(work.new.values()), list(work.changed.values())
+    new, changed = list(work.new.values()), list(work.changed.values())
     if new:
-        await transaction.rows(
-            _ADD,
-            *(project.id, target.list_id, target.key_id, work.now),
-            *(recording.rows, recording.job_id, recording.payload),
-            *(work.counted, project.quota_owner_id),
-            *_columns_of_new(new, work.consents),
-        )
+        await _add(transaction, target, work, recording, _columns_of_new(new, work.consents))
     if changed:
         await transaction.rows(_CHANGE, work.now, *_columns_of_changed(changed))
 
 
+async def _add(
+    transaction: Transaction, target: Target, work: Work, recording: Recording, new: Sequence[str | None]
+) -> None:
+    project = target.project
+    await transaction.rows(
+        _ADD,
+        *(project.id, target.list_id, target.key_id, work.now),
+        *(recording.rows, recording.job_id, recording.payload),
+        *(work.counted, project.quota_owner_id),
+        *new,
+    )
+
+
 def _columns_of_new(rows: Sequence[Row], consents: Sequence[Change]) -> list[str | None]:
     """In the order of `_NEW`. Each new row has its one consent, in the same order."""
-    shown = [change.evidence for change in consents]
     return [
         fold([row.id.hex for row in rows]),
-        fold(ids.uuid7_hexes(len(rows))),
         fold([row.email for row in rows]),
         fold([None if row.address_key == row.email else row.address_key for row in rows]),
         fold([None if row.status is Status.active else row.status.value for row in rows]),
         *_columns_of_fields(rows),
-        fold([None if evidence.source == "api" else evidence.source for evidence in shown]),
-        fold([evidence.ip for evidence in shown]),
-        fold([evidence.text for evidence in shown]),
-        fold([None if evidence.at is None else evidence.at.isoformat() for evidence in shown]),
+        *_columns_of_evidence([change.evidence for change in consents]),
+    ]
+
+
+async def _columns_of_sheet(sheet: Sheet, keys: Sequence[str]) -> list[str | None] | None:
+    """The columns of `_NEW` for people of whom nobody is known. None where an address came twice, and
+    for what cannot be folded: then the rows are gone through one by one."""
+    await asyncio.sleep(0)  # Until what was written before to the server is on its way.
+    rows = sheet.rows
+    if len(keys) < len(rows):
+        return None
+    try:
+        return [
+            fold(ids.uuid7_hexes(len(rows))),
+            fold([spelling for spelling, _ in sheet.addresses]),
+            fold([None if key == spelling else key for spelling, key in sheet.addresses]),
+            None,
+            *_columns_of_fields(rows),
+            *_columns_of_evidence([row.consent for row in rows]),
+        ]
+    except Unfoldable:
+        return None
+
+
+def _columns_of_evidence(shown: Sequence[Evidence | ConsentIn | None]) -> list[str | None]:
+    """None stands for who shows none: that the API was called."""
+    if shown.count(None) == len(shown):
+        return [None] * 4
+    return [
+        fold([None if each is None or each.source == "api" else each.source for each in shown]),
+        fold([None if each is None else each.ip for each in shown]),
+        fold([None if each is None else each.text for each in shown]),
+        fold([None if each is None or each.at is None else each.at.isoformat() for each in shown]),
     ]
 
 
@@ -245,12 +322,18 @@ def _columns_of_changed(rows: Sequence[Row]) -> list[str | None]:
     return [fold([row.id.hex for row in rows]), *_columns_of_fields(rows)]
 
 
-def _columns_of_fields(rows: Sequence[Row]) -> list[str | None]:
+def _columns_of_fields(rows: Sequence[Row] | Sequence[BatchRow]) -> list[str | None]:
     return [
         fold([row.first_name for row in rows]),
         fold([row.last_name for row in rows]),
-        fold([_JSON.encode(row.tags) if row.tags else None for row in rows]),
-        fold([_JSON.encode(row.custom_fields) if row.custom_fields else None for row in rows]),
+        fold([_JSON.encode(list(dict.fromkeys(row.tags))) if row.tags else None for row in rows]),
+        fold([_given(row.custom_fields) if row.custom_fields else None for row in rows]),
         fold([row.locale for row in rows]),
         fold([row.timezone for row in rows]),
     ]
+
+
+def _given(values: Mapping[str, object]) -> str | None:
+    """As JSON; None, as of no fields at all, where none has a value."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return _JSON.encode(given) if given else None

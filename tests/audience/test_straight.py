@@ -11,6 +11,7 @@ from sqlalchemy import select
 from newsletter.accounts.models import Resubscribe
 from newsletter.accounts.project import Project
 from newsletter.audience import service, single, straight
+from newsletter.audience.batch import BatchResult
 from newsletter.audience.models import Consent, Subscriber
 from newsletter.audience.schemas import ListCreate, ListSubscriberCreate
 from newsletter.audience.single import Asked
@@ -71,7 +72,7 @@ class Audience:
     async def straight(self, bodies: Sequence[dict[str, Any]]) -> list[Any] | None:
         entries = [call.entry for call in self._asked(bodies)]
         db, vault = self.runtime.db, self.runtime.vault
-        done = await straight.subscribe_all(db, vault, self.target, entries, is_announced=True)
+        done = await straight.subscribe_all(db, vault, self.target, entries)
         return None if done is None else [_told(each) for each in done]
 
     async def step_by_step(self, bodies: Sequence[dict[str, Any]]) -> list[Any]:
@@ -79,6 +80,16 @@ class Audience:
             calls, limits = self._asked(bodies), self.runtime.settings.limits
             done = await single.subscribe_all(session, self.runtime.vault, self.target, calls, limits)
         return [_told(each) for each in done]
+
+    async def sheet_straight(self, rows: Sequence[object]) -> BatchResult | None:
+        sheet = service.read_batch(self.target, rows, self.runtime.settings.limits)
+        return await straight.import_sheet(self.runtime.db, self.runtime.vault, self.target, sheet)
+
+    async def sheet_step_by_step(self, rows: Sequence[object]) -> BatchResult:
+        limits = self.runtime.settings.limits
+        sheet = service.read_batch(self.target, rows, limits)
+        async with self.runtime.db.unit_of_work() as session:
+            return await service.import_batch(session, self.runtime.vault, self.target, sheet, limits)
 
     def _asked(self, bodies: Sequence[dict[str, Any]]) -> list[Asked]:
         limits = self.runtime.settings.limits
@@ -165,6 +176,62 @@ async def test_both_ways_leave_the_same(make_audience: Any) -> None:
         assert told is not None
         assert told == await other.step_by_step(bodies)
         assert await one.books() == await other.books()
+
+
+NEWCOMERS: list[Any] = [
+    *(each for each in PLAIN if each["email"] not in ("bounced@example.com", "complained@example.com")),
+    {"email": "tags@example.com", "tags": ["b", "a", "b"], "custom_fields": {"size": None, "colour": "x"}},
+    {"email": "nothing@example.com", "tags": [], "custom_fields": {"size": None}, "first_name": None},
+    {"email": "api@example.com", "consent": {"source": "api", "ip": "192.0.2.7"}},
+    {"email": "no address"},
+    {"email": "many@example.com", "tags": [f"t{number}" for number in range(200)]},
+    "no row",
+]
+
+
+async def test_a_sheet_of_people_who_are_all_new_leaves_the_same_both_ways(make_audience: Any) -> None:
+    one, other = await make_audience(), await make_audience()
+
+    told = await one.sheet_straight(NEWCOMERS)
+
+    assert told == await other.sheet_step_by_step(NEWCOMERS)
+    assert (told.created, told.updated, told.invalid) == (8, 0, 3)
+    assert await one.books() == await other.books()
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit"),
+    [
+        ([*NEWCOMERS, {"email": "first@example.com", "first_name": "Known"}], None),
+        ([*NEWCOMERS, {"email": "A@example.com", "last_name": "Twice"}], None),
+        ([*NEWCOMERS, {"email": "bounced@example.com"}], None),
+        (NEWCOMERS, 5),
+        (NEWCOMERS, 9),
+    ],
+    ids=["one is known", "one comes twice", "one bounced before", "the plan is full", "just enough room"],
+)
+async def test_a_sheet_with_others_among_them_leaves_the_same_both_ways(
+    make_audience: Any, rows: list[Any], limit: int | None
+) -> None:
+    one, other = await make_audience(limit=limit), await make_audience(limit=limit)
+
+    told = await one.sheet_straight(rows)
+
+    assert told is not None
+    assert told == await other.sheet_step_by_step(rows)
+    assert await one.books() == await other.books()
+
+
+async def test_a_sheet_with_a_strange_text_goes_the_long_way_and_nothing_is_written(
+    make_audience: Any,
+) -> None:
+    one = await make_audience()
+    before = await one.books()
+    strange = {"email": "strange@example.com", "consent": {"source": "form", "text": "a\x1fb"}}
+
+    assert await one.sheet_straight([*NEWCOMERS, strange]) is None
+
+    assert await one.books() == before
 
 
 async def test_a_full_plan_refuses_the_same_calls(make_audience: Any) -> None:

@@ -1,8 +1,11 @@
 """The vault: what is closed stays closed, and a rotation loses nothing."""
 
+import hashlib
+import hmac
+
 import pytest
 
-from newsletter.kit.crypto import Undecryptable, Vault, key_id
+from newsletter.kit.crypto import Undecryptable, Vault, key_id, subkey
 
 OLD, NEW, OTHER = "old-" * 8, "new-" * 8, "other" * 8
 
@@ -70,6 +73,12 @@ def test_digests_of_many_are_those_of_each() -> None:
     assert [list(each) for each in zip(newest, older, strict=True)] == [
         vault.digests("erased", value) for value in values
     ]
+
+
+def test_a_digest_is_that_of_the_library() -> None:
+    vault, key = Vault([NEW]), subkey(NEW, "digest/erased")
+    for value in (b"", b"a", b"a" * 100):
+        assert vault.digest("erased", value) == hmac.digest(key, value, hashlib.sha256)
 
 
 def test_a_vault_without_a_key_is_refused() -> None:
