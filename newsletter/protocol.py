@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from http import HTTPStatus
 from typing import ClassVar, Final, Protocol
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -11,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from newsletter.api.errors import envelope
 from newsletter.api.tracking import Answer, Headers
 from newsletter.kit import ids
-from newsletter.kit.errors import MalformedJSON
+from newsletter.kit.errors import MalformedJSON, NewsletterError, UnknownCoding
 
 
 class Answering(Protocol):
@@ -79,6 +80,8 @@ class Impatient(HttpToolsProtocol):
     head_bytes: ClassVar[int]
     at_once: ClassVar[Answering]
     """Asked first, for what has the path of a tracked link or a pixel."""
+    _refused: NewsletterError = MalformedJSON("This is no HTTP request that can be read.")
+    """What a call that is not read on is answered."""
     _due: asyncio.TimerHandle | None = None
     """Set while a head is on its way."""
     _headed = 0
@@ -107,6 +110,11 @@ class Impatient(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._forget_head()
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and codings != [b"chunked"]:
+            # Its body would be taken for what it is once the other coding is off (RFC 9112 §6.1).
+            self._refused = UnknownCoding()
+            raise self._refused  # The parser reads no further, and has Uvicorn refuse the call.
         if self._answer_at_once():
             return
         super().on_headers_complete()
@@ -120,10 +128,10 @@ class Impatient(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         request_id = ids.public("req", ids.uuid7())
-        error = MalformedJSON("This is no HTTP request that can be read.")
+        error = self._refused
         body = json.dumps(envelope(error, request_id)).encode()
         head = [
-            "HTTP/1.1 400 Bad Request",
+            f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             f"X-Request-Id: {request_id}",

@@ -10,7 +10,7 @@ from newsletter import asgi  # noqa: F401 - every error registers itself when it
 from newsletter.api import raises, routers
 from newsletter.api.describe import Operation, errors_of
 from newsletter.api.openapi import operations
-from newsletter.kit.errors import InternalError, MethodNotAllowed, NewsletterError, catalogue
+from newsletter.kit.errors import InternalError, MethodNotAllowed, NewsletterError, UnknownCoding, catalogue
 
 PATH = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -42,10 +42,11 @@ STATUSES: Mapping[int, str] = {
     422: "Invalid",
     429: "Too much, for now",
     500: "Our mistake",
+    501: "Not known here",
     502: "Somebody else's mistake",
     503: "Not now",
 }
-ANYWHERE = {*raises.ALWAYS, MethodNotAllowed, InternalError}
+ANYWHERE = {*raises.ALWAYS, MethodNotAllowed, InternalError, UnknownCoding}
 
 
 def render() -> str:

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
 from newsletter.api.errors import send_error
+from newsletter.kit import ids
 from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited, Unauthenticated, UnsupportedMedia
 from newsletter.kit.ratelimit import Limiter, Verdict
 from newsletter.plans.catalogue import ANONYMOUS_PLAN, CallClass, Catalogue
@@ -82,6 +83,8 @@ class Gate:
             return RateLimited(retry_after=verdict.reset)
         if principal is None:
             return Unauthenticated()
+        if any(name == b"x-project-id" and value != _own(principal) for name, value in scope["headers"]):
+            return Forbidden("This key belongs to another project than the one that X-Project-Id names.")
         media = str(handler.opt.get("accepts", _JSON))
         if scope.get("method") in _WITH_BODY and not _is_taken(scope, media):
             return UnsupportedMedia(f"Send the body as 'Content-Type: {media}'.")
@@ -117,6 +120,11 @@ def _limited(send: Send, verdict: Verdict) -> Send:
         await send(message)
 
     return send_limited
+
+
+def _own(principal: Principal) -> bytes:
+    """The project of a key, as the header names it."""
+    return ids.public("prj", principal.project.id).encode()
 
 
 def _is_taken(scope: Scope, wanted: str) -> bool:

@@ -1,5 +1,7 @@
 """The ``Idempotency-Key`` header of every POST; what it means is in `newsletter.kit.idempotency`."""
 
+from collections.abc import Sequence
+
 from litestar import Request
 from litestar.datastructures import MutableScopeHeaders
 from litestar.di import NamedDependency
@@ -25,12 +27,12 @@ class Idempotency:
         self._db, self._claims = db, Claims(db, vault)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        key = next((value for name, value in scope["headers"] if name == b"idempotency-key"), None)
-        if scope.get("method") != "POST" or key is None:
+        keys = [value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"]
+        if scope.get("method") != "POST" or not keys:
             await next_app(scope, receive, send)
             return
         try:
-            claim = await self._begin(Request(scope, receive, send), key.decode("latin-1"))
+            claim = await self._begin(Request(scope, receive, send), keys)
         except NewsletterError as error:
             await send_error(scope, receive, send, error)
             return
@@ -41,7 +43,10 @@ class Idempotency:
             return
         await self._carry_out(claim, scope, receive, send, next_app)
 
-    async def _begin(self, request: AnyRequest, key: str) -> Claim | Stored:
+    async def _begin(self, request: AnyRequest, keys: Sequence[str]) -> Claim | Stored:
+        if len(keys) > 1:  # Whichever was taken, who meant the other one would have two effects of one call.
+            raise ValidationFailed.of("Idempotency-Key", "must be sent once")
+        [key] = keys
         if not 1 <= len(key) <= idempotency.MAX_KEY_LENGTH or not key.isprintable():
             raise ValidationFailed.of(
                 "Idempotency-Key", f"must be 1 to {idempotency.MAX_KEY_LENGTH} printable characters"

@@ -12,6 +12,7 @@
     ├── ValidationFailed     422  validation_failed
     ├── RateLimited          429  rate_limited
     ├── InternalError        500  internal_error
+    ├── UnknownCoding        501  unknown_transfer_coding
     └── Unavailable          503  unavailable
 
 Slices add their own leaves beside the code that raises them. A class registers itself
@@ -110,6 +111,11 @@ class RateLimited(NewsletterError):
 class InternalError(NewsletterError):
     code, status = "internal_error", 500
     summary = "Something failed on our side; it is logged under this request id."
+
+
+class UnknownCoding(NewsletterError):
+    code, status = "unknown_transfer_coding", 501
+    summary = "This server reads no Transfer-Encoding but 'chunked'. Send the body as it is."
 
 
 class Unavailable(NewsletterError):

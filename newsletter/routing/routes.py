@@ -290,6 +290,7 @@ class RoutingController(Controller):
             sender_domain=ascii_domain_of(data.from_),
         )
         async with db.unit_of_work() as session:
+            await rules.require_known(session, principal.project, list_id=data.list_id)
             found = await explain.explain(
                 session,
                 stream,

@@ -23,7 +23,7 @@ class RuleLimitReached(Conflict):
 async def create(session: AsyncSession, project: Project, new: RuleCreate, *, limit: int) -> RoutingRule:
     """Raises `RuleLimitReached`, and `ValidationFailed` for a server or list that is not there."""
     await accounts.lock_project(session, project)
-    await _check(session, project, server_id=new.server_id, list_id=new.list_id)
+    await require_known(session, project, server_id=new.server_id, list_id=new.list_id)
     if await queries.count_rules(session, project) >= limit:
         raise RuleLimitReached(f"A project may have {limit} routing rules. Delete one first.")
     now = clock.now()
@@ -37,7 +37,7 @@ async def create(session: AsyncSession, project: Project, new: RuleCreate, *, li
 async def update(session: AsyncSession, project: Project, rule_id: UUID, changes: RuleUpdate) -> RoutingRule:
     await accounts.lock_project(session, project)
     row = await queries.rule(session, project, rule_id)
-    await _check(
+    await require_known(
         session,
         project,
         server_id=changes.server_id if changes.sent("server_id") else None,
@@ -55,17 +55,17 @@ async def remove(session: AsyncSession, project: Project, rule_id: UUID) -> None
     await session.execute(delete(RoutingRule).where(RoutingRule.id == row.id))
 
 
-async def _check(
-    session: AsyncSession, project: Project, *, server_id: UUID | None, list_id: UUID | None
+async def require_known(
+    session: AsyncSession, project: Project, *, server_id: UUID | None = None, list_id: UUID | None = None
 ) -> None:
-    """Names each id that is not of this project."""
+    """Raises `ValidationFailed` that names each id which is not of this project."""
     errors = {}
     if server_id is not None:
         try:
             await queries.server(session, project, server_id)
         except NotFound:
             errors["server_id"] = ["is not a sending server of this project"]
-    if list_id is not None and await audience.find_list(session, project, list_id) is None:
+    if list_id is not None and not await audience.has_list(session, project, list_id):
         errors["list_id"] = ["is not a list of this project"]
     if errors:
         raise ValidationFailed(errors=errors)

@@ -45,6 +45,10 @@ class LimitSettings(BaseSettings):
     """The most mails in one ``/send/bulk``."""
     bulk_designs: int = Field(100, ge=1)
     """The most different texts in templates that one ``/send/bulk`` may have compiled."""
+    html_elements: int = Field(20_000, ge=100)
+    """The most HTML elements of one single mail; a processor reads some 70,000 of them in a second."""
+    bulk_elements: int = Field(500_000, ge=100)
+    """The most of them in the different texts of one ``/send/bulk``."""
     attachments: int = Field(20, ge=0)
     """The most files of one single mail."""
     attachment_bytes: int = Field(10_000_000, ge=0)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import nh3
 
-from newsletter.templates import merge
-from newsletter.templates.attributes import require_few
+from newsletter.templates import extent, merge
 from newsletter.templates.escaping import clean_copy
 from newsletter.templates.markers import Markers
 from newsletter.templates.styles import clean_inline
@@ -41,7 +40,6 @@ MAX_ELEMENTS = 20_000
 ``<div>`` inside each other took it 14 seconds, as many as these may take one."""
 MAX_DEPTH = 100
 """Of what is left. Deeper than 256 the next parser would drop the text without a word."""
-_OPENING = re.compile(r"<[a-zA-Z]")
 _TAG = re.compile(r"""<(/?)([a-z][a-z0-9]*)(?:[^<>"]|"[^"]*")*>""")
 """As the sanitiser writes them: values in double quotes, no comments."""
 _VOID = frozenset({"br", "col", "hr", "img", "wbr"})
@@ -70,9 +68,9 @@ def _as_written(tag: merge.Tag, in_attribute: bool) -> str:
 
 def sanitise(fragment: str, markers: Markers, *, allow_classes: bool = False) -> str:
     """The same for a fragment whose merge tags are ``markers``; templates may use classes."""
-    if len(_OPENING.findall(fragment)) > MAX_ELEMENTS:
+    if extent.elements(fragment) > MAX_ELEMENTS:
         raise merge.MergeTagInvalid(f"there are more than {MAX_ELEMENTS:,} HTML elements")
-    require_few(fragment)
+    extent.require_few(fragment)
     attributes = _ATTRIBUTES | {"*": _ATTRIBUTES["*"] | ({"class"} if allow_classes else set())}
     cleaned = nh3.clean(
         clean_copy(fragment),

@@ -15,8 +15,7 @@ from typing import NamedTuple, TypeVar
 import lxml.html
 from lxml import etree
 
-from newsletter.templates import footer, merge, plaintext
-from newsletter.templates.attributes import require_few
+from newsletter.templates import extent, footer, merge, plaintext
 from newsletter.templates.branding import Branding
 from newsletter.templates.compile import Compiled
 from newsletter.templates.document import SAFE_LINK, link_tag
@@ -59,11 +58,12 @@ def compile_whole(
     )
     if html is not None:
         page = _part("body", lambda: _placed(html, allowed, markers))
-        written = _part("body", lambda: _text_of(page, branding, markers))
+        if text is None:
+            written = _part("body", lambda: _text_of(page, branding, markers))
+            compiled = replace(compiled, text=written)
         if branding is not None:
             page = _with_footer(page, branding, markers)
-        built = _part("body", lambda: merge.build(markers.pieces(page), {}))
-        compiled = replace(compiled, html=built, text=written)
+        compiled = replace(compiled, html=_part("body", lambda: merge.build(markers.pieces(page), {})))
     if text is not None:
         compiled = replace(compiled, text=compile_text(text, allowed, branding))
     return compiled
@@ -101,7 +101,7 @@ def _part(name: str, read: Callable[[], Result]) -> Result:
 
 def _placed(html: str, allowed: Collection[str], markers: Markers) -> str:
     """The source with a marker for each tag, which says where it stands."""
-    require_few(html)
+    extent.require_few(html)
     pieces = merge.split(clean_copy(html))
     merge.require_names(pieces, allowed)
     # Style sheets are full of braces that are nobody's merge tags.

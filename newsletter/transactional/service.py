@@ -28,6 +28,7 @@ from newsletter.kit.errors import Forbidden, NewsletterError, ValidationFailed
 from newsletter.plans.catalogue import Resource
 from newsletter.providers.base import Purpose
 from newsletter.settings import LimitSettings, Settings
+from newsletter.templates import extent
 from newsletter.templates import service as templates
 from newsletter.templates.compile import Compiled
 from newsletter.templates.expressions import as_text
@@ -154,6 +155,7 @@ class _Desk:
     compiled: dict[object, Compiled | NewsletterError] = field(default_factory=dict)
     writings: dict[object, Writing] = field(default_factory=dict)
     designs: int = 0
+    elements: int = 0
 
     def writing(self, body: Send, names: frozenset[str]) -> Writing:
         given = body.tracking.utm.given() if body.tracking.utm else {}
@@ -195,6 +197,13 @@ class _Desk:
                     f"a call may hold at most {self.limits.bulk_designs} different texts in templates; "
                     "use 'variables' for what differs",
                 )
+        self.elements += extent.elements(body.html) if body.html is not None else 0
+        if self.elements > self.limits.bulk_elements:
+            raise ValidationFailed.of(
+                "html",
+                f"a call may hold at most {self.limits.bulk_elements:,} HTML elements in different texts; "
+                "use 'variables' for what differs",
+            )
         is_marketing = body.routing.purpose is Purpose.marketing
         branding = templates.branding_of(self.common.profile) if is_marketing else None
         return templates.compile_single(body.subject, body.html, body.text, names, frame, branding)
@@ -257,6 +266,10 @@ def _check_sizes(body: Send, limits: LimitSettings) -> None:
     for name, text in (("html", body.html), ("text", body.text)):
         if text is not None and len(text.encode(errors="replace")) > limits.html_bytes:
             errors[name] = [f"must have at most {limits.html_bytes:,} bytes"]
+    most = limits.html_elements
+    # An element has three characters at least, so that few mails are read for this.
+    if body.html is not None and len(body.html) > 3 * most and extent.elements(body.html) > most:
+        errors.setdefault("html", []).append(f"must have at most {most:,} HTML elements")
     if body.reply_to is not None:
         try:
             headers.mailbox("Reply-To", body.reply_to)

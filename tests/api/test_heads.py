@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from litestar.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
@@ -72,3 +73,23 @@ async def test_a_trailer_is_no_header() -> None:
     (headers,) = app.heard
     assert headers[b"x-api-key"] == b"mine"
     assert b"x-forwarded-for" not in headers
+
+
+@pytest.mark.parametrize(
+    "coding", ["gzip, chunked", "gzip\r\nTransfer-Encoding: chunked", "identity, chunked"]
+)
+async def test_a_body_in_a_coding_that_is_not_known_is_refused_and_read_no_further(coding: str) -> None:
+    post = f"POST / HTTP/1.1\r\nHost: news.test\r\nTransfer-Encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+    wire, app = await _heard(post.encode(), b"GET / HTTP/1.1\r\nHost: news.test\r\n\r\n")
+    head, _, body = b"".join(wire.written).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
+    assert json.loads(body)["error"]["code"] == "unknown_transfer_coding"
+    assert wire.is_closed
+    assert app.heard == []
+
+
+async def test_chunks_are_known_however_they_are_spelled() -> None:
+    post = b"POST / HTTP/1.1\r\nHost: news.test\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    wire, app = await _heard(post)
+    assert b"".join(wire.written).startswith(b"HTTP/1.1 204 ")
+    assert len(app.heard) == 1

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from newsletter.settings import Settings, SMTPSettings
 from tests.client import Client
+from tests.conftest import MakeClient, MakeProject
 from tests.routing.conftest import Connect
 
 MAIL = {"from": "news@acme.example.com", "to": "alice@example.org"}
@@ -139,3 +140,20 @@ async def test_mail_of_a_test_project_stays_in_the_sandbox(client: Client) -> No
     await client.data("POST", "/sending-servers", 201, json=body)
     explained = await explain(client)
     assert (explained["server_id"], explained["server_name"]) == (None, "the sandbox")
+
+
+async def test_a_foreign_list_is_no_list_to_explain_the_way_for(
+    live_client: Client, make_client: MakeClient, make_project: MakeProject
+) -> None:
+    stranger = await make_client(await make_project(is_test=False))
+    theirs = (await stranger.data("POST", "/lists", 201, json={"name": "Theirs"}))["id"]
+    missing = theirs[:-4] + ("0000" if theirs[-4:] != "0000" else "1111")
+    errors = [
+        await live_client.expect_error(
+            "POST", "/routing/explain", 422, "validation_failed", json={**MAIL, "list_id": list_id}
+        )
+        for list_id in (theirs, missing)
+    ]
+    assert [error["errors"] for error in errors] == [{"list_id": ["is not a list of this project"]}] * 2
+    mine = (await live_client.data("POST", "/lists", 201, json={"name": "Mine"}))["id"]
+    assert (await explain(live_client, list_id=mine))["server_name"]

@@ -3,7 +3,7 @@
 import lxml.html
 import pytest
 
-from newsletter.templates.plaintext import write
+from newsletter.templates.plaintext import MARKS, write
 from tests.templates.samples import LINKS, compiled
 
 
@@ -56,3 +56,20 @@ def test_merge_tags_are_filled_in_the_text_part_without_html_escapes() -> None:
     text = compiled(body).merge({**LINKS, "first_name": "Ann & Bo"}).text
     assert text.startswith("Hi Ann & Bo\n=")
     assert "A & B (https://example.com/Ann%20%26%20Bo)" in text
+
+
+@pytest.mark.parametrize(
+    ("tag", "line"),
+    [
+        ("<blockquote>", "> " * MARKS + "x"),
+        ("<ul><li>", "- " * MARKS + "x"),
+        ("<ol><li>", None),
+        ("<h1>", None),
+        ("<section><h2>", None),
+    ],
+)
+def test_what_stands_deep_is_not_written_anew_at_each_step(tag: str, line: str | None) -> None:
+    paragraphs = "<p>x</p>" * 500
+    shallow, deep = (text_of(tag * times + paragraphs) for times in (2 * MARKS, 10 * MARKS))
+    assert deep == shallow
+    assert line is None or line in deep.split("\n")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from newsletter.templates import whole
+from newsletter.templates import extent
 from newsletter.templates.merge import MergeTagInvalid
 from newsletter.templates.whole import compile_whole
 
@@ -70,7 +70,7 @@ def test_a_tag_is_refused_where_no_escaping_helps(html: str, place: str) -> None
 )
 def test_no_source_is_read_from_each_place_to_its_end(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Which would refuse some of them before they are read.
-    monkeypatch.setattr(whole, "require_few", lambda html: None)
+    monkeypatch.setattr(extent, "require_few", lambda html: None)
     started = time.process_time()
     merged("{{ email }}" + piece * (MOST // len(piece)))
     assert time.process_time() - started < 30  # A second at most; the square took hours.

@@ -74,3 +74,15 @@ async def test_an_error_frees_the_key(client: Client) -> None:
     headers = {"Idempotency-Key": "again"}
     assert (await client.post("/send", json=MAIL | {"to": "x"}, headers=headers)).status_code == 422
     assert (await client.post("/send", json=MAIL, headers=headers)).status_code == 202
+
+
+async def test_a_call_with_two_keys_is_refused_and_has_no_effect(client: Client, runtime: Runtime) -> None:
+    headers = [("Idempotency-Key", "order-1"), ("Idempotency-Key", "order-2")]
+    answer = await client.post("/send", json=MAIL, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["errors"] == {"Idempotency-Key": ["must be sent once"]}
+    assert await count(runtime) == 0
+    for key in ("order-1", "order-2"):  # Neither is taken by what was refused.
+        again = await client.post("/send", json=MAIL, headers={"Idempotency-Key": key})
+        assert again.status_code == 202
+        assert "Idempotent-Replayed" not in again.headers

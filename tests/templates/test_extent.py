@@ -1,8 +1,8 @@
-"""Tags with attributes without end are refused before a parser sees them."""
+"""How much HTML there is, is known before a parser sees it."""
 
 import pytest
 
-from newsletter.templates.attributes import MAX_ATTRIBUTES, require_few
+from newsletter.templates.extent import MAX_ATTRIBUTES, elements, require_few
 from newsletter.templates.merge import MergeTagInvalid
 from newsletter.templates.sanitise import sanitise_body
 from newsletter.templates.whole import compile_whole
@@ -45,3 +45,7 @@ def test_both_ways_to_compile_refuse_it_by_its_line() -> None:
     assert (refused.value.line, refused.value.part) == (2, "body")
     with pytest.raises(MergeTagInvalid, match="attributes"):
         sanitise_body(html)
+
+
+def test_elements_are_counted_wherever_they_stand() -> None:
+    assert elements("<p>a</p><br><B/>x <!-- <i> --> 1 < 2 <") == 4
