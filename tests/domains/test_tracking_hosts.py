@@ -158,6 +158,8 @@ class TestAnInstallationInsideOfTheDomain:
         links = runtime.links.at(HOST)
         assert links.base(Purpose.click) == f"http://{HOST}:8443/x/c/"
         assert links.base(Purpose.unsubscribe) == "http://www.news.example.com/u/"
+        assert runtime.links.at(HOST) is links, "its keys are derived once"
+        assert runtime.links.at(f"other.{HOST}").base(Purpose.open) == f"http://other.{HOST}:8443/x/o/"
 
 
 class TestAnInstallationWithoutAName:
