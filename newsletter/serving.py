@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 
 from newsletter import migrations
-from newsletter.kit import memory
+from newsletter.kit import idempotency, memory
 from newsletter.kit.broker import Broker, BrokerBell, make_broker
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -86,8 +86,9 @@ async def ending() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def prepare(settings: Settings) -> None:
-    """SQLite is migrated on the spot; a shared database only by the one who says so."""
+async def prepare(settings: Settings, *, is_alone: bool = False) -> None:
+    """SQLite is migrated on the spot; a shared database only by the one who says so. A process that
+    ``is_alone`` carries out all calls, so whoever repeats one that ended with the process before is heard."""
     runtime = Runtime(settings, lambda rings: None)
     try:
         if settings.is_sqlite:
@@ -95,6 +96,8 @@ async def prepare(settings: Settings) -> None:
             await migrations.upgrade(runtime.db.engine)
         elif await migrations.current(runtime.db.engine) != migrations.head():
             raise CannotStart("The database is not at the newest schema: run 'newsletter db upgrade'.")
+        if is_alone:
+            await idempotency.free_all(runtime.db)
     finally:
         await runtime.aclose()
 
@@ -130,9 +133,10 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
     from newsletter.protocol import protocol
 
     async with contextlib.AsyncExitStack() as stack:
-        if with_workers and not settings.is_distributed:
+        is_alone = with_workers and not settings.is_distributed
+        if is_alone:
             stack.enter_context(only_process(settings.data_dir))
-        await prepare(settings)
+        await prepare(settings, is_alone=is_alone)
         broker = make_broker(settings.broker_url)
         bell = BrokerBell(broker)
         stack.callback(broker.close)

@@ -217,6 +217,13 @@ async def free(db: Database, claim: Claim) -> None:
         )
 
 
+async def free_all(db: Database) -> None:
+    """Gives every key of a call that did not end back: for a start of the embedded mode, where nobody else
+    carries calls out. Their effects were rolled back with the process that did."""
+    async with db.unit_of_work() as session:
+        await session.execute(delete(IdempotencyKey).where(IdempotencyKey.state == KeyState.running))
+
+
 async def prune(session: AsyncSession) -> None:
     await session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < db_in(-KEEP_SECONDS)))
 

@@ -391,9 +391,11 @@ async def ring_due(db: Database, bell: Bell, limit: int = 500) -> int:
 
 
 async def free_all(db: Database) -> None:
-    """Ends every lease: for a start of the embedded mode, where no other process is at work."""
+    """Ends every lease, and has what was rung for rung for again: for a start of the embedded mode, where no
+    other process is at work and all rings died with the one before."""
+    taken = (Job.status == JobStatus.running) | Job.rung_at.is_not(None)
     async with db.unit_of_work() as session:
-        await session.execute(update(Job).where(Job.status == JobStatus.running).values(_QUEUED))
+        await session.execute(update(Job).where(Job.status != JobStatus.dead, taken).values(_QUEUED))
 
 
 async def counts(session: AsyncSession) -> dict[str, int]:

@@ -1,9 +1,14 @@
 """Single mails whose calls share a transaction and a mailing, while the process that takes them is killed:
-each caller repeats its call with its key, and each mail is there once, with one answer."""
+each caller repeats its call with its key, and each mail is there once, with one answer.
+
+In the embedded size who takes a mail also sends it. So what is on the wire when the process dies goes out
+once more, and where that happens to it again, nobody knows what became of it.
+"""
 
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,13 +19,14 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from newsletter.delivery.models import Message, Outcome
+from newsletter.delivery.ledger import OPEN
+from newsletter.delivery.models import Message
 from newsletter.kit.db import db_in
 from newsletter.kit.idempotency import IdempotencyKey, KeyState
 from tests.conftest import SIZE
 from tests.faults.campaign import judge, report, wait_for
 from tests.faults.conftest import KILLS_ASIDE as KILLS
-from tests.faults.conftest import World
+from tests.faults.conftest import TWO_BLOCKS, World
 from tests.faults.processes import API
 from tests.services import Postgres
 
@@ -29,12 +35,7 @@ MOMENTS = (0.01, 0.4)
 """Seconds from the first call to the end of the process, at least and at most."""
 SEED = 20261126
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.timeout(300 + 60 * KILLS),
-    # In the embedded size who takes a mail also sends it, and what is on the wire may come twice.
-    pytest.mark.skipif(SIZE != "distributed", reason="needs the distributed size (Postgres and Redis)"),
-]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300 + 60 * KILLS)]
 
 
 @dataclass
@@ -76,18 +77,25 @@ class Callers:
         async with self.http(api) as client:
             again = await asyncio.gather(*(self.call(client, address) for address in self.begun))
         assert all(answer.headers["Idempotent-Replayed"] == "true" for answer in again)
-        await self.world.add_worker()
+        if SIZE == "distributed":
+            await self.world.add_worker()
         await wait_for(self._is_over, 120, "all mails are decided")
         async with self.world.db.read() as session:
             rows = (await session.execute(select(Message.address, Message.outcome))).all()
         assert len(rows) == len(self.begun), "a mail for each call, and no other"
         verdict = judge({row.address: row.outcome for row in rows}, self.world.sink)
         report(verdict, times, [])
-        assert verdict.sent == verdict.received == len(self.begun)
-        assert verdict.duplicates == 0
+        assert verdict.sent + verdict.unknown == len(self.begun)
+        assert (verdict.missing, verdict.unaccounted) == (0, 0)
+        # Where who sends is not who was killed, there is nothing to send again.
+        on_the_wire = times * TWO_BLOCKS if SIZE == "embedded" else 0
+        assert verdict.duplicates <= on_the_wire
+        assert verdict.unknown <= on_the_wire
+        copies = Counter(mail.recipient for mail in self.world.sink.mails)
+        assert max(copies.values()) <= 2
 
     async def _is_over(self) -> bool:
-        return await self.count(Message.outcome == Outcome.sent) == len(self.begun)
+        return await self.count(Message.outcome.in_(OPEN)) == 0
 
     async def count(self, *conditions: Any) -> int:
         async with self.world.db.read() as session:
@@ -104,7 +112,8 @@ class Callers:
 
 
 async def end_claims(world: World) -> None:
-    """In place of waiting for the lease of the calls that nobody carries out any more."""
+    """In place of waiting for the lease of the calls that nobody carries out any more. (The one process of an
+    embedded installation frees them when it starts.)"""
     async with world.db.unit_of_work() as session:
         await session.execute(update(IdempotencyKey).values(lease_until=db_in(-1)))
 
@@ -121,7 +130,8 @@ async def test_single_mails_of_one_moment_are_sent_once_though_their_process_is_
             await asyncio.sleep(dice.uniform(*MOMENTS))
             api.kill()
             await asyncio.gather(*calls)
-        await end_claims(world)
+        if SIZE == "distributed":
+            await end_claims(world)
         api.start()
         async with callers.http(api) as client:
             await callers.repeat(client)
@@ -148,6 +158,7 @@ async def no_wait_for_the_disk_ends(postgres: Postgres) -> AsyncIterator[None]:
         await connection.close()
 
 
+@pytest.mark.skipif(SIZE != "distributed", reason="needs a commit that waits (Postgres)")
 async def test_single_mails_are_sent_once_though_their_process_dies_between_effect_and_answer(
     world: World, durable_postgres: Postgres
 ) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from newsletter import serving
 from newsletter.accounts.project import Project
 from newsletter.kit import idempotency
 from newsletter.kit.idempotency import Call, Claim, Claims, InProgress, KeyReused, Stored
@@ -51,3 +52,20 @@ async def test_a_claimed_key_tells_its_answer_and_refuses_another_call(
     with pytest.raises(InProgress):
         async with runtime.db.unit_of_work() as session:
             await idempotency.answer(session, runtime.vault, lost, 201, b"{}")
+
+
+async def test_a_process_that_is_alone_frees_at_its_start_what_the_one_before_did_not_end(
+    runtime: Runtime, project: Project
+) -> None:
+    claims = Claims(runtime.db, runtime.vault)
+    begun, ended = await claims.begin(call(project, "begun")), await claims.begin(call(project, "ended"))
+    assert isinstance(begun, Claim)
+    assert isinstance(ended, Claim)
+    async with runtime.db.unit_of_work() as session:
+        await idempotency.answer(session, runtime.vault, ended, 201, b"{}")
+    await serving.prepare(runtime.settings)
+    with pytest.raises(InProgress):
+        await claims.begin(call(project, "begun"))
+    await serving.prepare(runtime.settings, is_alone=True)
+    assert isinstance(await claims.begin(call(project, "begun")), Claim)
+    assert await claims.begin(call(project, "ended")) == Stored(201, b"{}")

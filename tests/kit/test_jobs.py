@@ -73,6 +73,23 @@ async def test_a_job_of_a_dead_process_is_rung_at_once_and_then_in_peace(db: Dat
     assert rings[-1].queue == "tests.due", "not behind all that was only now begun"
 
 
+async def test_what_a_process_that_was_alone_left_is_rung_for_at_its_next_start(
+    db: Database, rings: Rings
+) -> None:
+    await enqueue(db, "tests.rung")
+    await enqueue(db, "tests.running")
+    await enqueue(db, "tests.dead")
+    async with db.unit_of_work() as session:
+        for status in (JobStatus.running, JobStatus.dead):
+            values = {"status": status, "lease_until": db_in(LEASE)}
+            await session.execute(update(Job).where(Job.name == f"tests.{status}").values(values))
+    assert await jobs.ring_due(db, rings) == 0
+    rings.clear()
+    await jobs.free_all(db)
+    assert await jobs.ring_due(db, rings) == 2
+    assert {ring.name for ring in rings} == {"tests.rung", "tests.running"}
+
+
 async def test_a_crash_between_the_effect_and_its_record_runs_the_job_again(db: Database) -> None:
     await enqueue(db)
     job = await only_job(db)
