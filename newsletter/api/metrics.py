@@ -5,21 +5,24 @@ so every process tells the same of it; all of it is cheap to read on a large ins
 """
 
 import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 from uuid import UUID
 
 import structlog
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
     GCCollector,
-    Histogram,
     Info,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 from sqlalchemy import select
 from sqlalchemy.pool import QueuePool
 
@@ -33,8 +36,50 @@ from newsletter.routing.choice import DEFAULT_SERVER
 log = structlog.get_logger(__name__)
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 150)
+_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0)
 """Seconds. The last one is the deadline of a generation."""
+
+
+class _Requests(Collector):
+    """Requests and how long they took, as numbers of the one event loop that counts and tells them. Those
+    of the library lock: with them a request took 1.9 µs to count, which were a tenth of the answer to
+    a click."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, int], int] = {}
+        self._times: dict[tuple[str, str], list[int]] = {}
+        """How many stayed within each of `_BUCKETS` and no lower one; the last, within none."""
+        self._sums: dict[tuple[str, str], float] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts one request. ``route`` is a pattern, never a path: paths would be without number."""
+        if method not in _METHODS:  # Of others there may be any number.
+            method = "other"
+        counted, timed = (method, route, status), (method, route)
+        self._counts[counted] = self._counts.get(counted, 0) + 1
+        times = self._times.get(timed)
+        if times is None:
+            times = self._times[timed] = [0] * (len(_BUCKETS) + 1)
+        times[bisect_left(_BUCKETS, seconds)] += 1
+        self._sums[timed] = self._sums.get(timed, 0.0) + seconds
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "newsletter_http_requests",
+            "Requests by the pattern of their route",
+            labels=["method", "route", "status"],
+        )
+        for (method, route, status), count in self._counts.items():
+            requests.add_metric([method, route, str(status)], count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "newsletter_http_request_seconds", "Time to the end of the answer", labels=["method", "route"]
+        )
+        for timed, times in self._times.items():
+            # Prometheus wants those within a bound or any before it.
+            within = zip((*map(str, _BUCKETS), "+Inf"), accumulate(times), strict=True)
+            seconds.add_metric(timed, [(bound, float(count)) for bound, count in within], self._sums[timed])
+        yield seconds
 
 
 class Metrics:
@@ -46,21 +91,9 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
         Info("newsletter_build", "The program", registry=self._registry).info({"version": __version__})
-        self._requests = Counter(
-            "newsletter_http_requests",
-            "Requests by the pattern of their route",
-            ["method", "route", "status"],
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "newsletter_http_request_seconds",
-            "Time to the end of the answer",
-            ["method", "route"],
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
-        self._observed: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        """Looking a label up takes longer than counting does."""
+        requests = _Requests()
+        self._registry.register(requests)
+        self.observe = requests.observe
         self._up = self._gauge("newsletter_database_up", "1 when the database answered just now")
         self._read = self._gauge("newsletter_database_read_seconds", "How long these numbers took to read")
         self._pool = self._gauge("newsletter_database_connections", "Connections of this process", "state")
@@ -77,18 +110,6 @@ class Metrics:
             "newsletter_sending_server_limited_domains", "Domains that take less than we would send", "server"
         )
         self._ages = self._gauge("newsletter_heartbeat_age_seconds", "Since a loop was last seen", "loop")
-
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts one request. ``route`` is a pattern, never a path: paths would be without number."""
-        found = self._observed.get((method, route, status))
-        if found is None:
-            known = method if method in _METHODS else "other"
-            found = self._requests.labels(known, route, str(status)), self._seconds.labels(known, route)
-            if method in _METHODS:  # Of other methods there may be any number.
-                self._observed[method, route, status] = found
-        requests, times = found
-        requests.inc()
-        times.observe(seconds)
 
     async def exposition(self, db: Database) -> bytes:
         """All numbers. While the database is away, those of the process alone."""

@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from newsletter.api.metrics import Metrics
-from newsletter.delivery.links import Links, MessageRef
+from newsletter.delivery.links import Links
 from newsletter.feedback.sightings import Sighting, Sightings
 from newsletter.kit.tokens import BadToken
 
@@ -87,7 +87,7 @@ class Tracking:
             click = self._links.read_click(recipient, link)
         except BadToken:
             return None
-        self._sightings.note(_sighting(method, headers, caller, click.message, click.url))
+        self._sightings.note(_sighting(method, headers, caller, click.packed, click.url))
         location = (b"location", click.url.encode("ascii"))
         self._metrics.observe(method, "/c/{recipient}/{link}", 302, time.perf_counter() - started)
         return Answer(302, [location, *_REDIRECT_HEADERS], b"")
@@ -95,22 +95,20 @@ class Tracking:
     def _open(self, method: str, path: str, headers: Headers, caller: str | None) -> Answer:
         started = time.perf_counter()
         try:
-            message = self._links.read_opened(path[3:])
+            packed = self._links.read_opened(path[3:])
         except BadToken:
             pass  # Cut or made up: a picture all the same, and nothing to note.
         else:
-            self._sightings.note(_sighting(method, headers, caller, message, None))
+            self._sightings.note(_sighting(method, headers, caller, packed, None))
         self._metrics.observe(method, "/o/{recipient}", 200, time.perf_counter() - started)
         return Answer(200, _PIXEL_HEADERS, PIXEL if method == "GET" else b"")
 
 
-def _sighting(
-    method: str, headers: Headers, caller: str | None, message: MessageRef, url: str | None
-) -> Sighting:
+def _sighting(method: str, headers: Headers, caller: str | None, packed: bytes, url: str | None) -> Sighting:
     agent = purpose = None
     for name, value in headers:
         if name == b"user-agent":
             agent = value
         elif name in _PURPOSES:
             purpose = value
-    return Sighting(time.time(), message, method, url, caller, agent, purpose)
+    return Sighting(time.time(), packed, method, url, caller, agent, purpose)

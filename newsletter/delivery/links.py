@@ -12,7 +12,6 @@ that the first one names.
 
 import re
 import struct
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,6 +28,8 @@ MAX_TRACKED = 1_400
 programs and proxies cut what is longer than 2,083."""
 
 _LAYOUT = struct.Struct(">16s16sI")
+_MAILING = slice(16, 32)
+"""Where that stands in what is packed."""
 _NOBODY = bytes(16)
 _WEB = re.compile(r"https?://[^\s\x00-\x1f\x7f-\x9f]+", re.IGNORECASE)
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -61,13 +62,18 @@ class MessageRef(NamedTuple):
         return cls(UUID(bytes=mailing), seq, None if subscriber == _NOBODY else UUID(bytes=subscriber))
 
 
-@dataclass(frozen=True, slots=True)
-class Click:
+class Click(NamedTuple):
     """Who followed which link."""
 
-    message: MessageRef
+    packed: bytes
+    """The message, as `MessageRef.pack` writes it: to unpack it takes as long as to prove the token, and who
+    follows a link waits for the one alone."""
     url: str
     """As the mail had it, in ASCII: ready for a ``Location`` header."""
+
+    @property
+    def message(self) -> MessageRef:
+        return MessageRef.unpack(self.packed)
 
 
 class Links:
@@ -143,14 +149,14 @@ class Links:
     def read_view(self, token: str) -> MessageRef:
         return MessageRef.unpack(self._family.verify(Purpose.view, token))
 
-    def read_opened(self, token: str) -> MessageRef:
-        """The message whose pixel ``/o/{token}`` is."""
-        return MessageRef.unpack(self._family.verify(Purpose.open, token))
+    def read_opened(self, token: str) -> bytes:
+        """The message whose pixel ``/o/{token}`` is, as `MessageRef.pack` writes it."""
+        return self._family.verify(Purpose.open, token)
 
     def read_click(self, recipient: str, link: str) -> Click:
         """What ``/c/{recipient}/{link}`` stands for."""
-        message = MessageRef.unpack(self._family.verify(Purpose.click, recipient))
-        return Click(message, self._location(link, message.mailing_id.bytes))
+        packed = self._family.verify(Purpose.click, recipient)
+        return Click(packed, self._location(link, packed[_MAILING]))
 
     def _read_location(self, link: str, mailing_id: bytes) -> str:
         return self._signer.verify("link", link, bound_to=mailing_id).decode("ascii")

