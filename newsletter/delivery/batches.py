@@ -71,6 +71,16 @@ _CLAIM = (
     .returning(Batch, db_now())
     .execution_options(synchronize_session=False)
 )
+# Without its content, of which `newsletter.delivery.letters` keeps what was made.
+_MAILING = select(Mailing).where(Mailing.id == bindparam("mailing_id")).options(defer(Mailing.content))
+_FINISH = (
+    # With the fence of `ledger.fence` in it.
+    update(Batch)
+    .where(Batch.id == bindparam("batch_id"), Batch.token == bindparam("held"))
+    .values(status=BatchStatus.done, lease_until=None, renewed_at=db_now())
+    .returning(Batch.id)
+    .execution_options(**ledger.UNSEEN)
+)
 _IN_RANGE = (Message.mailing_id == bindparam("mailing_id")) & Message.seq.between(
     bindparam("first"), bindparam("last")
 )
@@ -105,8 +115,7 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
         batch, now = claimed
         if batch.token == 1 and not db.is_sqlite:
             await rolls.write_out(session, batch.mailing_id, batch.first_seq, batch.last_seq)
-        # Without its content, of which `newsletter.delivery.letters` keeps what was made.
-        mailing = await session.get_one(Mailing, batch.mailing_id, options=[defer(Mailing.content)])
+        mailing = (await session.execute(_MAILING, {"mailing_id": batch.mailing_id})).scalar_one()
         books = Books(
             mailing.project_id,
             mailing.id,
@@ -173,11 +182,10 @@ async def release(session: AsyncSession, books: Books, *, due_in: float | None, 
 
 
 async def finish(session: AsyncSession, books: Books) -> None:
-    """Ends the batch, and its mailing with the last one."""
-    await ledger.fence(session, books)
-    await session.execute(
-        update(Batch).where(Batch.id == books.batch_id).values(status=BatchStatus.done, lease_until=None)
-    )
+    """Ends the batch, and its mailing with the last one. Raises `LostBatch`."""
+    mine = {"batch_id": books.batch_id, "held": books.token}
+    if (await session.execute(_FINISH, mine)).first() is None:
+        raise LostBatch(str(books.batch_id))
     # Whoever ends one of those that wait asks again. So the row of the mailing, which all its
     # workers would queue for, is locked by the last few alone. (Where that one ends before this
     # commit, the sweeper closes the mailing.)

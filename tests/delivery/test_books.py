@@ -79,6 +79,17 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(launch: Launch) -> No
     assert set((await sent.outcomes()).values()) == {Outcome.pending}
 
 
+async def test_a_worker_that_lost_its_lease_ends_no_batch(launch: Launch) -> None:
+    sent = await launch(5)
+    slow = await claim(sent)
+    await sent.let_time_pass()
+    await claim(sent)
+    with pytest.raises(LostBatch):
+        async with sent.runtime.db.unit_of_work() as session:
+            await batches.finish(session, slow.books)
+    assert (await sent.batches())[0].status is BatchStatus.leased
+
+
 async def test_just_after_a_start_of_the_database_nobody_takes_over_what_ran_out_meanwhile(
     launch: Launch, runtime: Runtime, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
