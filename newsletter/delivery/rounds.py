@@ -217,7 +217,20 @@ _WANTED = f"""m.mailing_id = $4 AND m.seq BETWEEN $15 AND $16
         AND EXISTS (SELECT FROM mine)
         AND (SELECT status FROM mailing) = '{MailingStatus.running}'"""  # noqa: S608
 
-_ROUND = f"""
+_NOTED = f"""
+noted AS (
+    INSERT INTO message_attempts (mailing_id, seq, attempt, at, server_id, outcome, code, enhanced, reason)
+    SELECT $4, t.seq, t.attempt, clock_timestamp(), t.server_id, t.outcome, t.code, t.enhanced, t.reason
+    FROM told t
+    -- As an array: as a join it was three quarters of the statement, though nearly nothing is refused.
+    WHERE t.attempt IS NOT NULL AND t.outcome IN ({_REFUSED}) AND t.seq = ANY (ARRAY(SELECT seq FROM written))
+    ON CONFLICT DO NOTHING
+),
+"""  # noqa: S608
+
+
+def _round_sql(noted: str) -> str:
+    return f"""
 WITH mine AS (
     -- The fence. The row stays locked until the commit, so nobody can take the batch before.
     SELECT id FROM batches WHERE id = $1 AND token = $2 FOR NO KEY UPDATE
@@ -245,14 +258,7 @@ written AS (
         AND {_may_follow("t.outcome")}
     RETURNING m.seq, m.outcome, m.server_id
 ),
-noted AS (
-    INSERT INTO message_attempts (mailing_id, seq, attempt, at, server_id, outcome, code, enhanced, reason)
-    SELECT $4, t.seq, t.attempt, clock_timestamp(), t.server_id, t.outcome, t.code, t.enhanced, t.reason
-    FROM told t
-    -- As an array: as a join it was three quarters of the statement, though nearly nothing is refused.
-    WHERE t.attempt IS NOT NULL AND t.outcome IN ({_REFUSED}) AND t.seq = ANY (ARRAY(SELECT seq FROM written))
-    ON CONFLICT DO NOTHING
-),
+{noted}
 judged AS (
     SELECT m.seq, CASE
         WHEN {suppressions.suppressed_sql("m.address_key", _AMONG_SCOPES, "$11")} THEN
@@ -311,13 +317,18 @@ SELECT (SELECT id FROM mine), (SELECT status FROM mailing), (SELECT array_agg(se
 """  # noqa: S608 - built from words of the code, at import
 
 
+# Nearly nothing is refused, and to get ready for what is took a tenth of the statement.
+_ROUND, _ROUND_WITH_REFUSED = _round_sql(""), _round_sql(_NOTED)
+
+
 async def _in_one_statement(
     direct: Direct, books: Books, gate: Gate, decisions: Sequence[Decision], wanted: Sequence[int]
 ) -> Round:
     is_marketing = gate.purpose is Purpose.marketing
     told = [each.seq for each in decisions]
+    is_any_refused = any(each.outcome in ledger.REFUSED for each in decisions)
     is_ours, status, opened = await direct.row(
-        _ROUND,
+        _ROUND_WITH_REFUSED if is_any_refused else _ROUND,
         books.batch_id,
         books.token,
         books.lease,
