@@ -3,14 +3,17 @@
 import asyncio
 import socket
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Any, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from newsletter.providers.base import Envelope, Receipt, Result, never
 from newsletter.providers.smtp.call import Call
 from newsletter.providers.smtp.config import Limits, SMTPServer, Timeouts
+from newsletter.providers.smtp.desk import Desk
 from newsletter.providers.smtp.pipeline import Pipeline
 from newsletter.providers.smtp.session import Session
 from newsletter.providers.smtp.wire import Wire
@@ -38,6 +41,17 @@ ODD = st.sampled_from(
         b"",
     ]
 )
+
+
+class Event(Enum):
+    """What happens between two reads."""
+
+    room = "the kernel takes what it had left"
+    first_left = "nobody waits for the first call any more"
+    second_left = "nor for the second"
+
+
+Read = bytes | Event
 
 
 class ReplyByReply(Pipeline):
@@ -95,10 +109,16 @@ class Kernel(asyncio.Transport):
         self._other.close()
 
 
-def envelopes() -> list[Envelope]:
-    content = b"Subject: hi\r\n\r\nHello\r\n"
+async def nobody() -> None:
+    """Works at the desk."""
+
+
+def envelopes(first: int = 0, end: int = MESSAGES) -> list[Envelope]:
     return [
-        Envelope(f"msg_{n}", "news@example.com", f"reader{n}@example.com", content) for n in range(MESSAGES)
+        Envelope(
+            f"msg_{n}", "news@example.com", f"reader{n}@example.com", b"Subject: %d\r\n\r\nHello\r\n" % n
+        )
+        for n in range(first, end)
     ]
 
 
@@ -111,37 +131,58 @@ def told(results: Sequence[tuple[int, Result]]) -> Iterator[tuple[object, ...]]:
 
 
 async def after_each(
-    mode: type[Pipeline], reads: Sequence[bytes | None], kept: Sequence[int]
+    mode: type[Pipeline], reads: Sequence[Read], kept: Sequence[int], first_call: int = MESSAGES
 ) -> list[tuple[object, ...]]:
-    """All that can be seen of a transfer after each read; in the place of None the kernel takes what it
-    had left. The connection ends behind the last."""
+    """All that can be seen of a transfer after each read. The connection ends behind the last. The messages
+    are of two calls, ``first_call`` of them of the first.
+
+    Each message has one result, and none is written once nobody waits for it.
+    """
     kernel = Kernel(kept)
     session = Session(
         SMTPServer("mail.example.com", 25), kernel.wire, Timeouts(), Limits(messages=MESSAGES - 1)
     )
-    call = Call(envelopes(), never)
-    transfer = mode(session, kernel.wire, call, Timeouts())
+    mails = [envelopes(0, first_call), envelopes(first_call)]
+    left: dict[Call, list[bytes]] = {}
+    told_of: list[list[int]] = [[], []]
+    desk = Desk(nobody, 0)
+    calls = [Call(each, never) for each in mails]
+    for call in calls:
+        desk.open(call, MESSAGES)
+    transfer = mode(session, kernel.wire, desk, Timeouts())
     running = asyncio.create_task(transfer.run())
     await asyncio.sleep(0)
     seen: list[tuple[object, ...]] = []
 
     def look() -> None:
-        results = tuple(told(call.settled()))
+        results = tuple(tuple(told(call.settled())) for call in calls)
+        for indexes, some in zip(told_of, results, strict=True):
+            indexes += [cast(int, one[0]) for one in some]
         wire = kernel.wire
         seen.append(
             (results, kernel.written, wire.written, wire.unfit, session.is_in_transaction, session.went_stale)
         )
 
     for read in reads:
-        if read is None:
+        if read is Event.room:
             kernel.go_on()
+        elif isinstance(read, Event):
+            which = read is Event.second_left
+            if calls[which] not in left:
+                unwritten = [mail.content for mail in mails[which] if mail.content not in kernel.written]
+                left[calls[which]] = unwritten
+                await desk.close(calls[which])
         elif not wire_is_over(kernel.wire):
             kernel.wire.data_received(read)
         look()
     kernel.end()
     await running
     look()
-    seen.append((transfer.down and transfer.down.text, *told(list(call.left()))))
+    untried = tuple(tuple(told(list(call.left()))) for call in calls)
+    seen.append((transfer.down and transfer.down.text, untried))
+    for indexes, some, of_call in zip(told_of, untried, mails, strict=True):
+        assert sorted([*indexes, *(cast(int, one[0]) for one in some)]) == list(range(len(of_call)))
+    assert not [content for unwritten in left.values() for content in unwritten if content in kernel.written]
     return seen
 
 
@@ -150,13 +191,13 @@ def wire_is_over(wire: Wire) -> bool:
 
 
 @st.composite
-def conversations(draw: st.DrawFn) -> list[bytes | None]:
+def conversations(draw: st.DrawFn) -> list[Read]:
     """Round trips, in most of which all goes well, in reads that mostly hold just one."""
     said = [[MAIL, RCPT, DATA], *(list(ROUND) for _ in range(MESSAGES))]
     for _ in range(draw(st.integers(0, 3))):
         replies = said[draw(st.integers(0, MESSAGES))]
         replies[draw(st.integers(0, len(replies) - 1))] = draw(ODD)
-    reads: list[bytes | None] = [b"".join(replies) for replies in said]
+    reads: list[Read] = [b"".join(replies) for replies in said]
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(reads) - 1))
         read = cast(bytes, reads[at])
@@ -166,16 +207,21 @@ def conversations(draw: st.DrawFn) -> list[bytes | None]:
             cut = draw(st.integers(0, len(read)))
             reads[at : at + 1] = [read[:cut], read[cut:]]
     for _ in range(draw(st.integers(0, 3))):
-        reads.insert(draw(st.integers(0, len(reads))), None)
+        reads.insert(draw(st.integers(0, len(reads))), draw(st.sampled_from(Event)))
     return reads
 
 
 @settings(max_examples=300, deadline=None)
-@given(conversations(), st.lists(st.sampled_from([0, 0, 0, 1, 60, 90, 10**6]), max_size=MESSAGES + 1))
+@given(
+    conversations(),
+    st.lists(st.sampled_from([0, 0, 0, 1, 60, 90, 10**6]), max_size=MESSAGES + 1),
+    st.integers(1, MESSAGES),
+)
 async def test_a_round_trip_in_one_step_is_its_four_replies(
-    reads: list[bytes | None], kept: list[int]
+    reads: list[Read], kept: list[int], first_call: int
 ) -> None:
-    assert await after_each(Pipeline, reads, kept) == await after_each(ReplyByReply, reads, kept)
+    in_one_step = await after_each(Pipeline, reads, kept, first_call)
+    assert in_one_step == await after_each(ReplyByReply, reads, kept, first_call)
 
 
 async def test_where_all_goes_well_each_round_trip_is_one_step() -> None:
@@ -193,5 +239,33 @@ async def test_where_all_goes_well_each_round_trip_is_one_step() -> None:
     assert steps == MESSAGES - 2
     assert seen == await after_each(ReplyByReply, reads, ())
     assert (
-        sum(isinstance(item[1], Receipt) for look in seen[:-1] for item in cast(Any, look[0])) == MESSAGES - 1
+        sum(isinstance(item[1], Receipt) for look in seen[:-1] for item in cast(Any, look[0])[0])
+        == MESSAGES - 1
     )
+
+
+OPENING = b"".join(ROUND[1:])
+
+
+async def test_the_next_call_begins_behind_the_last_message_of_the_one_before() -> None:
+    seen = await after_each(Pipeline, [OPENING], (), first_call=1)
+    assert cast(bytes, seen[0][1]).endswith(
+        b"Subject: 0\r\n\r\nHello\r\n.\r\nMAIL FROM:<news@example.com>\r\n"
+        b"RCPT TO:<reader1@example.com>\r\nDATA\r\n"
+    )
+
+
+@pytest.mark.parametrize("mode", [Pipeline, ReplyByReply])
+async def test_a_message_that_nobody_waits_for_is_not_written_and_disturbs_no_other(
+    mode: type[Pipeline],
+) -> None:
+    seen = await after_each(mode, [OPENING, Event.second_left, b"".join(ROUND)], (), first_call=1)
+    (first, _), written, *_ = cast(Any, seen[2])
+    assert first == ((0, Receipt("250 2.0.0 Ok: queued as 4fXk2")),)
+    assert b"Subject: 0" in written
+    assert b"Subject: 1" not in written
+
+
+async def test_where_nothing_else_is_on_the_way_a_message_that_nobody_waits_for_ends_the_connection() -> None:
+    seen = await after_each(Pipeline, [OPENING, Event.first_left], ())
+    assert [look[3] for look in seen[:2]] == [None, "the connection was dropped"]

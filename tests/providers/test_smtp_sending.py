@@ -284,6 +284,28 @@ async def test_leaving_the_results_early_leaves_nothing_open() -> None:
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "smtp"]
 
 
+async def test_a_call_that_is_left_disturbs_no_other(smtp_sink: Sink) -> None:
+    async with provider(smtp_sink.port, connections=2) as smtp:
+        async with aclosing(smtp.send_many(many(50))) as results:
+            other = asyncio.create_task(send(smtp, *[envelope("other@example.com")] * 20))
+            await anext(results)
+        assert {type(result) for result in await other} == {Receipt}
+    assert smtp_sink.recipients.count("other@example.com") == 20
+
+
+async def test_the_error_of_one_caller_reaches_no_other(smtp_sink: Sink) -> None:
+    def should_stop() -> bool:
+        raise RuntimeError("the caller's own")
+
+    async with provider(smtp_sink.port, connections=2) as smtp:
+        other = asyncio.create_task(send(smtp, *many(20)))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="the caller's own"):
+            await anext(smtp.send_many(many(3), should_stop))
+        assert {type(result) for result in await other} == {Receipt}
+    assert len(smtp_sink.received) == 20
+
+
 async def test_a_lost_process_of_the_server_settles_every_message(smtp_sink: Sink) -> None:
     smtp_sink.delay = 0.05
     async with provider(smtp_sink.port, connections=2) as smtp:

@@ -7,7 +7,7 @@ import re
 
 from newsletter.providers.base import Receipt, ServerDown
 from newsletter.providers.smtp.transaction import Step, Transaction
-from newsletter.providers.smtp.transfer import RSET, Transfer
+from newsletter.providers.smtp.transfer import LEFT, RSET, Transfer
 from newsletter.providers.smtp.wire import Reply
 
 _DOT, _DATA_LINE = b".\r\n", b"DATA\r\n"
@@ -41,11 +41,12 @@ class Pipeline(Transfer):
             return False
         self._since = self._loop.time()
         in_flight = self._in_flight
-        self._call.settle(in_flight.popleft().index, Receipt(_on_one_line(replies[1])))
+        taken = in_flight.popleft()
+        taken.call.settle(taken.index, Receipt(_on_one_line(replies[1])))
         sent = in_flight[0]
         wire = self._wire
         sent.sender_is_taken = sent.recipient_is_taken = sent.content_is_asked_for = True
-        if not wire.is_plain or len(sent.content) > _JOINED:
+        if not wire.is_plain or len(sent.content) > _JOINED or sent.call.is_left:
             expected.clear()
             self._send(sent)
             return True
@@ -92,6 +93,9 @@ class Pipeline(Transfer):
         return reset + transaction.commands + _DATA_LINE
 
     def _send(self, transaction: Transaction) -> None:
+        if transaction.call.is_left:
+            self._drop(_DATA, LEFT)
+            return
         self._expected.append(_MESSAGE)
         # The dot ends the transaction, so the next one needs no RSET.
         self._session.is_in_transaction = False

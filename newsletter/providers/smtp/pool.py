@@ -1,9 +1,8 @@
-"""Keeps signed-in connections for the next message, and never more than allowed."""
+"""Keeps signed-in connections for the next message."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from newsletter.providers.smtp.session import Session
@@ -19,23 +18,16 @@ class _Idle:
 
 
 class Pool:
-    """At most ``size`` connections, made when needed, the one used last taken first."""
+    """Connections are made when needed, the one used last is taken first."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Session]], size: int) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Session]]) -> None:
         self._connect = connect
-        self._slots = asyncio.Semaphore(size)
         self._idle: list[_Idle] = []
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """The right to hold one connection; waiting callers are served in turn."""
-        async with self._slots:
-            yield
-
     async def take(self) -> Session:
-        """A ready connection; inside a `slot` only. Raises `ServerDown`."""
+        """A ready connection. Raises `ServerDown`."""
         while self._idle:
             session = self._idle.pop().session
             if session.is_ready:

@@ -11,8 +11,9 @@ from newsletter.kit.egress import EgressFailed, EgressRefused, Guard
 from newsletter.providers.base import Envelope, Result, ServerDown, never
 from newsletter.providers.smtp.call import Call
 from newsletter.providers.smtp.config import TLS, Limits, SMTPServer, Timeouts
+from newsletter.providers.smtp.desk import Desk
 from newsletter.providers.smtp.pool import Pool
-from newsletter.providers.smtp.session import Session, tls_context
+from newsletter.providers.smtp.session import GOODBYE, Session, tls_context
 from newsletter.settings import SMTPSettings
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,8 @@ class SMTPProvider:
         self._timeouts = timeouts or Timeouts()
         self._local_hostname = local_hostname
         self._guard = guard
-        self._pool = Pool(self._connect, self._limits.connections)
+        self._pool = Pool(self._connect)
+        self._desk = Desk(self._work, self._limits.connections)
         self._context: ssl.SSLContext | None = None
 
     @classmethod
@@ -67,24 +69,15 @@ class SMTPProvider:
         that were not tried are `ServerDown`.
         """
         call = Call(envelopes, should_stop)
-        workers = [
-            asyncio.create_task(self._work(call), name="smtp")
-            for _ in range(min(self._limits.connections, len(envelopes)))
-        ]
-        for worker in workers:
-            call.hire(worker)
+        self._desk.open(call, len(envelopes))
         try:
             while await call.wait():
                 for item in call.settled():
                     yield item
-            for worker in workers:
-                worker.result()
             for item in call.left():
                 yield item
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            await self._desk.close(call)
 
     async def check(self) -> str:
         session = await self._connect()
@@ -93,6 +86,7 @@ class SMTPProvider:
         return session.description
 
     async def aclose(self) -> None:
+        await self._desk.stop(GOODBYE)
         await self._pool.aclose()
 
     async def _connect(self) -> Session:
@@ -129,29 +123,24 @@ class SMTPProvider:
             raise ServerDown(str(error)) from error
         return [str(address) for address in found]
 
-    async def _work(self, call: Call) -> None:
-        while call.has_more():
-            async with self._pool.slot():
-                if not call.has_more():
-                    return
-                try:
-                    session = await self._pool.take()
-                except ServerDown as down:
-                    # Other workers of this call may have connections; the last one's end
-                    # settles what is left.
-                    call.down = down
-                    return
-                try:
-                    found_down = await session.transfer(call)
-                    if session.went_stale:
-                        # What was kept beside it is likely to be dead as well, and might take the
-                        # whole command timeout to show it.
-                        self._pool.drop_idle()
-                    if found_down is not None:
-                        session.abort()
-                        call.down = found_down
-                        return
-                    await self._pool.give_back(session)
-                except BaseException:
+    async def _work(self) -> ServerDown | None:
+        while self._desk.has_more():
+            try:
+                session = await self._pool.take()
+            except ServerDown as unreachable:
+                # Others may have connections; the last one's end settles what is left.
+                return unreachable
+            try:
+                down = await session.transfer(self._desk)
+                if session.went_stale:
+                    # What was kept beside it is likely to be dead as well, and might take the
+                    # whole command timeout to show it.
+                    self._pool.drop_idle()
+                if down is not None:
                     session.abort()
-                    raise
+                    return down
+                await self._pool.give_back(session)
+            except BaseException:
+                session.abort()
+                raise
+        return None

@@ -15,13 +15,15 @@ from newsletter.providers.smtp.addresses import checked, dot_stuffed, path
 from newsletter.providers.smtp.call import Call
 from newsletter.providers.smtp.chunks import Chunks
 from newsletter.providers.smtp.config import TLS, Limits, SMTPServer, Timeouts
+from newsletter.providers.smtp.desk import Desk
 from newsletter.providers.smtp.lockstep import LockStep
 from newsletter.providers.smtp.pipeline import Pipeline
 from newsletter.providers.smtp.transaction import Transaction
 from newsletter.providers.smtp.transfer import Transfer
 from newsletter.providers.smtp.wire import Lost, Reply, Wire
 
-_GOODBYE = 2.0
+GOODBYE = 2.0
+"""Seconds that the end of connections may take."""
 
 
 def tls_context(ca_file: pathlib.Path | None) -> ssl.SSLContext:
@@ -89,17 +91,17 @@ class Session:
         who = f"signed in as {self._server.username}" if self._server.username else "without signing in"
         return f"Connected to {self._server.host}:{self._server.port} {tls}, {who}."
 
-    async def transfer(self, call: Call) -> ServerDown | None:
-        """Sends messages of the call until it has no more, or the connection is of no further use.
+    async def transfer(self, desk: Desk) -> ServerDown | None:
+        """Sends messages until no call has more, or the connection is of no further use.
 
         Returns why the server is there for nobody, if that is what it found. When cancelled,
         the connection must be dropped.
         """
-        transfer = self._mode(self, self._wire, call, self._timeouts)
+        transfer = self._mode(self, self._wire, desk, self._timeouts)
         await transfer.run()
         return transfer.down
 
-    def prepare(self, index: int, envelope: Envelope) -> Transaction:
+    def prepare(self, call: Call, index: int, envelope: Envelope) -> Transaction:
         """Raises `Permanent` for what no server takes, or this one does not."""
         return_path = envelope.return_path
         if return_path != self._return_path:
@@ -113,7 +115,7 @@ class Session:
             content = checked(content) if self._mode is Chunks else dot_stuffed(checked(content))
         is_first, self._is_fresh = self._is_fresh, False
         self.carries -= 1
-        return Transaction(index, commands, content, is_first)
+        return Transaction(call, index, commands, content, is_first)
 
     async def reset(self) -> None:
         """Ends a transaction that was refused midway, so that the next message can use the connection."""
@@ -134,7 +136,7 @@ class Session:
         self._wire.abort()
 
     async def wait_closed(self) -> None:
-        await self._wire.wait_closed(_GOODBYE)
+        await self._wire.wait_closed(GOODBYE)
 
     # Beginning
 

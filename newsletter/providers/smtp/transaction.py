@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from newsletter.providers.base import Permanent, Receipt, Refusal, Result, ServerDown, Temporary, Unknown
+from newsletter.providers.smtp.call import Call
 from newsletter.providers.smtp.wire import Reply
 
 # These answers to MAIL speak of the connection, not of the message (RFC 4954 §6, RFC 3207).
@@ -36,7 +37,9 @@ _DATA = Step.data
 
 @dataclass(slots=True, eq=False)
 class Transaction:
+    call: Call
     index: int
+    """Its place in the call."""
     commands: bytes
     """MAIL and RCPT."""
     content: bytes

@@ -1,4 +1,4 @@
-"""Messages of one call on one connection: what was sent, which reply answers it, what became of it.
+"""Messages on one connection: what was sent, which reply answers it, what became of it.
 
 Three modes differ in what they write before which reply is in: `lockstep`, `pipeline`, `chunks`.
 The wire calls in here with each reply; nothing awaits.
@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 from newsletter.providers.base import Envelope, Permanent, Receipt, Result, ServerDown, Unknown
 from newsletter.providers.smtp.call import Call
 from newsletter.providers.smtp.config import Timeouts
+from newsletter.providers.smtp.desk import Desk
 from newsletter.providers.smtp.transaction import Step, Transaction, is_out_of_step
 from newsletter.providers.smtp.wire import Reply, Wire
 
@@ -19,6 +20,7 @@ RSET = b"RSET\r\n"
 # Looked up once: a member of an enumeration costs 0.1 µs each time that it is named (Python 3.11).
 _RESET, _MAIL, _RCPT, _MESSAGE, _NOTHING = Step.reset, Step.mail, Step.rcpt, Step.message, Step.nothing
 _BEFORE_ANY_ANSWER = (Step.reset, Step.mail)
+LEFT = "nobody waits for the result any more"
 _GOODBYE = 5.0
 """Seconds that a server has to close the connection after it said 421."""
 
@@ -36,17 +38,17 @@ class Carrier(Protocol):
     window: int
     """Messages that may wait for their answers at the same time, where BDAT is used."""
 
-    def prepare(self, index: int, envelope: Envelope) -> Transaction:
+    def prepare(self, call: Call, index: int, envelope: Envelope) -> Transaction:
         """Raises `Permanent` for what cannot be sent here."""
 
 
 class Transfer(ABC):
     """Made for one `run`."""
 
-    def __init__(self, session: Carrier, wire: Wire, call: Call, timeouts: Timeouts) -> None:
+    def __init__(self, session: Carrier, wire: Wire, desk: Desk, timeouts: Timeouts) -> None:
         self._session = session
         self._wire = wire
-        self._call = call
+        self._desk = desk
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._expected: deque[Step] = deque()
@@ -62,9 +64,10 @@ class Transfer(ABC):
         """The server turned out not to be there for anyone."""
 
     async def run(self) -> None:
-        """Until the call has no more, or the connection is of no further use; then every message
-        it took is settled or given back. When cancelled, the connection is dropped."""
+        """Until no call has more, or the connection is of no further use; then every message it took is
+        settled or given back. When cancelled, the connection is dropped."""
         self._wire.listener = self
+        self._desk.carriages.add(self)
         try:
             self._begin()
             if not self._expected:
@@ -76,6 +79,7 @@ class Transfer(ABC):
             await self._over
         finally:
             self._wire.listener = None
+            self._desk.carriages.discard(self)
             if self._timer is not None:
                 self._timer.cancel()
 
@@ -100,17 +104,17 @@ class Transfer(ABC):
     # What modes are made of
 
     def _take(self) -> Transaction | None:
-        """The next message of the call that can be sent at all, on this connection."""
+        """The next message that can be sent at all, on this connection."""
         session = self._session
         while not self._is_over and self.down is None and not self._wire.is_lost and session.carries:
-            taken = self._call.take()
+            taken = self._desk.take()
             if taken is None:
                 return None
-            index, envelope = taken
+            call, index, envelope = taken
             try:
-                transaction = session.prepare(index, envelope)
+                transaction = session.prepare(call, index, envelope)
             except Permanent as refusal:
-                self._call.settle(index, refusal)
+                call.settle(index, refusal)
                 continue
             self._in_flight.append(transaction)
             return transaction
@@ -140,9 +144,9 @@ class Transfer(ABC):
     def _hand_over(self, transaction: Transaction, result: Result) -> None:
         if isinstance(result, ServerDown):
             self.down = result
-            self._call.give_back(transaction.index)
+            transaction.call.give_back(transaction.index)
         else:
-            self._call.settle(transaction.index, result)
+            transaction.call.settle(transaction.index, result)
 
     def _drop(self, step: Step, reason: str) -> None:
         """Ends the connection while the reply to ``step`` of the first message in flight is missing."""
@@ -152,7 +156,7 @@ class Transfer(ABC):
             transaction = self._in_flight.pop()
             result = transaction.outcome_without(step, reason, has_left=self._has_left(transaction))
             if result is None:
-                self._call.give_back(transaction.index)
+                transaction.call.give_back(transaction.index)
             else:
                 self._hand_over(transaction, result)
         self._end()
@@ -166,6 +170,15 @@ class Transfer(ABC):
         self._wire.listener = None
         if not self._over.done():
             self._over.set_result(None)
+
+    # What the desk tells
+
+    def forget(self, call: Call) -> None:
+        """What is on the way for others is waited for; what was not written of this call is dropped with
+        the connection when its turn comes (`Pipeline`; the other modes have nothing else on the way then).
+        """
+        if not self._is_over and all(each.call is call for each in self._in_flight):
+            self.lost(LEFT)
 
     # What the wire tells
 
@@ -212,7 +225,7 @@ class Transfer(ABC):
         self._session.is_in_transaction = False
         self._in_flight.popleft()
         if type(result) is Receipt:
-            self._call.settle(transaction.index, result)
+            transaction.call.settle(transaction.index, result)
             return
         self._hand_over(transaction, result)
         if isinstance(result, Unknown) or not has_left:
@@ -254,7 +267,8 @@ class Transfer(ABC):
 
     def _give_all_back(self) -> None:
         while self._in_flight:
-            self._call.give_back(self._in_flight.pop().index)
+            transaction = self._in_flight.pop()
+            transaction.call.give_back(transaction.index)
         self._end()
 
     def heard(self) -> None:
