@@ -40,7 +40,12 @@ class Call:
 
     def take(self) -> "tuple[Call, int, Envelope] | None":
         """The next to begin; None when there is none, or it must not be begun any more."""
-        if not self._pending or not self.has_more():
+        try:
+            # `has_more` at length: a call less for each message.
+            if not self._pending or self._error is not None or self._should_stop():
+                return None
+        except Exception as error:
+            self.fail(error)
             return None
         index = self._pending.popleft()
         self.on_the_way += 1

@@ -7,10 +7,15 @@ cost a round trip, and a quarter of the processor time of a message in blocks of
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Protocol
+
+import structlog
 
 from newsletter.providers.base import Envelope, ServerDown
 from newsletter.providers.smtp.call import Call
+
+log = structlog.get_logger(__name__)
 
 Work = Callable[[], Coroutine[None, None, ServerDown | None]]
 """Works until no call has more; returns why the server is there for nobody, if that is what it found."""
@@ -46,14 +51,16 @@ class Desk:
         call.is_left = True
         for carriage in tuple(self.carriages):
             carriage.forget(call)
-        if not self._calls:
-            await self.stop()
+        await self.end_work(within=0)
 
-    async def stop(self, patience: float = 0) -> None:
-        """Ends all work; where no call is open, what is about to end has ``patience`` seconds for it."""
+    async def end_work(self, within: float) -> None:
+        """Unless a call is open, ends what does not end by itself within so many seconds."""
         workers = tuple(self._workers)
-        if workers and not self._calls:
-            await asyncio.wait(workers, timeout=patience)
+        if self._calls or not workers:
+            return
+        await asyncio.wait(workers, timeout=within)
+        if self._calls:  # Opened meanwhile.
+            return
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
@@ -70,23 +77,25 @@ class Desk:
 
     def _hire(self, messages: int) -> None:
         for _ in range(min(messages, self._size - len(self._workers))):
-            worker = asyncio.create_task(self._work(), name="smtp")
+            # In a context of its own: what is logged is about no single call.
+            worker = asyncio.create_task(self._work(), name="smtp", context=Context())
             self._workers.add(worker)
             worker.add_done_callback(self._leave)
 
     def _leave(self, worker: "asyncio.Task[ServerDown | None]") -> None:
         self._workers.remove(worker)
-        if worker.cancelled():
-            return
-        error, calls = worker.exception(), tuple(self._calls)
-        down = worker.result() if error is None else None
+        calls = tuple(self._calls)
+        error = None if worker.cancelled() else worker.exception()
+        down = None if worker.cancelled() or error is not None else worker.result()
+        if error is not None and not calls:
+            log.error("a connection failed that nobody waited for", exc_info=error)
         for call in calls:
             if error is not None:
                 call.fail(error)
             elif down is not None:
                 call.down = down
         if down is None and self.has_more():
-            # It came after this one had looked.
+            # It came after this one had looked, or had been told to end.
             self._hire(1)
         for call in calls:
             call.look(is_attended=bool(self._workers))

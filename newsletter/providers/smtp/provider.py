@@ -86,7 +86,7 @@ class SMTPProvider:
         return session.description
 
     async def aclose(self) -> None:
-        await self._desk.stop(GOODBYE)
+        await self._desk.end_work(within=GOODBYE)
         await self._pool.aclose()
 
     async def _connect(self) -> Session:

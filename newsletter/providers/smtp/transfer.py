@@ -177,8 +177,9 @@ class Transfer(ABC):
         """What is on the way for others is waited for; what was not written of this call is dropped with
         the connection when its turn comes (`Pipeline`; the other modes have nothing else on the way then).
         """
-        if not self._is_over and all(each.call is call for each in self._in_flight):
-            self.lost(LEFT)
+        in_flight = self._in_flight
+        if in_flight and not self._is_over and all(each.call is call for each in in_flight):
+            self._drop(self._expected[0] if self._expected else _MESSAGE, LEFT)
 
     # What the wire tells
 
