@@ -16,12 +16,15 @@ import uvicorn
 import uvloop
 
 from newsletter import migrations
+from newsletter.accounts.keys import KeyRing
 from newsletter.kit import idempotency, memory
 from newsletter.kit.broker import Broker, BrokerBell, make_broker
+from newsletter.kit.idempotency import Claims
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
-from newsletter.smtpd.listener import MailListener
+from newsletter.smtpd.listener import MailListener, SubmissionListener
 from newsletter.smtpd.mailroom import Mailroom
+from newsletter.smtpd.submissions import Submissions
 from workers.main import Workers
 
 T = TypeVar("T")
@@ -161,7 +164,7 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
                 workers.append(await asyncio.to_thread(_start_workers, settings, broker))
             log.info("listening", url=url_of(listener), with_workers=with_workers)
             async with contextlib.AsyncExitStack() as beside:
-                if settings.smtpd.listen and not settings.is_distributed:
+                if not settings.is_distributed:
                     await beside.enter_async_context(mail_intake(runtime))
                 yield
         finally:
@@ -198,7 +201,7 @@ async def work(settings: Settings) -> None:
 
 
 async def take_mail(settings: Settings) -> None:
-    """Takes returned mail in, without API and workers, until SIGTERM or SIGINT."""
+    """Takes mail in, returned and to send, without API and workers, until SIGTERM or SIGINT."""
     await prepare(settings)
     async with ending() as ended:
         broker = make_broker(settings.broker_url)
@@ -215,12 +218,30 @@ async def take_mail(settings: Settings) -> None:
 
 @asynccontextmanager
 async def mail_intake(runtime: Runtime) -> AsyncIterator[None]:
-    """The listener of returned mail, for the length of the block. Raises `CannotStart`."""
+    """The listeners that there are to be, for the length of the block. Raises `CannotStart`."""
     settings = runtime.settings
-    mailroom = Mailroom(runtime.db, runtime.return_paths, settings.return_path)
-    with listen(*settings.smtpd.place) as listening:
-        async with MailListener(listening, mailroom, settings.smtpd):
-            yield
+    async with contextlib.AsyncExitStack() as open_:
+        if settings.smtpd.listen:
+            mailroom = Mailroom(runtime.db, runtime.return_paths, settings.return_path)
+            listening = open_.enter_context(listen(*settings.smtpd.place))
+            await open_.enter_async_context(MailListener(listening, mailroom, settings.smtpd))
+        if settings.submission.listen:
+            listening = open_.enter_context(listen(*settings.submission.place))
+            try:
+                submissions = SubmissionListener(listening, submissions_of(runtime), settings)
+            except OSError as error:
+                raise CannotStart(
+                    f"Cannot read NEWSLETTER_SUBMISSION_TLS_CERTIFICATE and its key: {_reason(error)}."
+                ) from error
+            await open_.enter_async_context(submissions)
+        yield
+
+
+def submissions_of(runtime: Runtime) -> Submissions:
+    """What takes mail to send, on this runtime."""
+    db, vault = runtime.db, runtime.vault
+    keys, claims = KeyRing(db, vault, runtime.plans), Claims(db, vault)
+    return Submissions(db, vault, keys, runtime.limiter, runtime.postbox, claims, runtime.settings)
 
 
 def _start_workers(settings: Settings, broker: Broker) -> Workers:

@@ -37,6 +37,7 @@ TITLES = {
     "dns": "Looking up sending domains",
     "return_path": "Return path",
     "smtpd": "Taking mail in",
+    "submission": "Sending by SMTP, for your programs",
     "imap": "Reading a mailbox",
     "bounces": "Bounces",
     "retention": "Retention",

@@ -51,6 +51,9 @@ SCOPES = (
     "send",
     "servers:read",
     "servers:write",
+    "smtp",
+    "smtp_credentials:read",
+    "smtp_credentials:write",
     "subscribers:read",
     "subscribers:write",
     "suppressions:read",
@@ -62,7 +65,8 @@ SCOPES = (
     "webhooks:read",
     "webhooks:write",
 )
-"""Every scope a route may ask for; ``*`` stands for all of them."""
+"""Every scope a route may ask for; ``*`` stands for all of them. No route asks for ``smtp``: it signs in to
+send by SMTP, and with it alone that is all that a key can do."""
 
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY, _CHECK = 43, 6
@@ -79,6 +83,7 @@ class _Found(NamedTuple):
     list_ids: list[str]
     from_domains: list[str]
     last_used_at: datetime | None
+    revoked_at: datetime | None
     project_id: UUID
     account_id: UUID
     is_test: bool
@@ -89,17 +94,28 @@ class _Found(NamedTuple):
 _KEYS = (
     select(
         *(APIKey.digest, APIKey.id, APIKey.scopes, APIKey.list_ids, APIKey.from_domains, APIKey.last_used_at),
-        *(APIKey.project_id, ProjectRow.account_id, ProjectRow.is_test, ProjectRow.resubscribe, Account.plan),
+        *(APIKey.revoked_at, APIKey.project_id, ProjectRow.account_id, ProjectRow.is_test),
+        *(ProjectRow.resubscribe, Account.plan),
     )
     .join(ProjectRow, ProjectRow.id == APIKey.project_id)
     .join(Account, Account.id == ProjectRow.account_id)
-    .where(APIKey.revoked_at.is_(None))
 )
 _BY_DIGEST = _KEYS.where(APIKey.digest.in_(bindparam("digests", expanding=True)))
 _BY_DIGEST_DIRECT = spelled(
     _KEYS.where(APIKey.digest == any_(bindparam("digests", type_=ARRAY(LargeBinary))))
 )
 """The same for `Database.direct`: one parameter, so that any number of keys is one statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who makes or ends a key, for the audit log: the key and address of a call, or an operator."""
+
+    key_id: UUID | None = None
+    ip: str | None = None
+
+
+OPERATOR = By()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,7 @@ async def create(
     scopes: tuple[str, ...] = ("*",),
     list_ids: tuple[UUID, ...] = (),
     from_domains: tuple[str, ...] = (),
+    by: By = OPERATOR,
 ) -> NewKey:
     """Makes a key of the project. Raises `ValidationFailed` for an unknown scope."""
     if unknown := [scope for scope in scopes if scope != "*" and scope not in SCOPES]:
@@ -141,7 +158,8 @@ async def create(
     )
     session.add(row)
     details: JSONObject = {"name": name, "prefix": row.prefix, "scopes": list(scopes)}
-    await audit.note(session, project.id, "key.created", ids.public("key", row.id), details=details)
+    subject = ids.public("key", row.id)
+    await audit.note(session, project.id, "key.created", subject, key_id=by.key_id, ip=by.ip, details=details)
     return NewKey(row.id, secret, row.prefix)
 
 
@@ -197,7 +215,8 @@ async def authenticate(
 ) -> Mapping[str, Principal]:
     """The principals of these keys; those that are unknown or revoked are missing."""
     asked = {digest: secret for secret in set(secrets) for digest in vault.digests(_PURPOSE, secret.encode())}
-    used_before = clock.now() - _USED_EVERY
+    now = clock.now()
+    used_before = now - _USED_EVERY
     return {
         asked[row.digest]: Principal(
             project=Project(row.project_id, row.account_id, row.is_test),
@@ -209,16 +228,17 @@ async def authenticate(
             resubscribe=Resubscribe(row.resubscribe),
             is_use_due=row.last_used_at is None or row.last_used_at < used_before,
         )
-        for row in await _living(db, list(asked))
+        for row in await _found(db, list(asked))
+        if row.revoked_at is None or row.revoked_at > now
     }
 
 
-async def _living(db: Database, digests: list[bytes]) -> list[_Found]:
-    """The keys with these digests that are not revoked. The look-up stands before every call."""
+async def _found(db: Database, digests: list[bytes]) -> list[_Found]:
+    """The keys with these digests, revoked ones too. The look-up stands before every call."""
     if db.direct is not None:
-        return [_Found(*row) for row in await db.direct.rows(_BY_DIGEST_DIRECT, digests)]
+        return [_Found._make(row) for row in await db.direct.rows(_BY_DIGEST_DIRECT, digests)]
     async with db.look_up() as connection:
-        return [_Found(*row) for row in await connection.execute(_BY_DIGEST, {"digests": digests})]
+        return [_Found._make(row) for row in await connection.execute(_BY_DIGEST, {"digests": digests})]
 
 
 async def note_use(session: AsyncSession, key_id: UUID) -> None:
@@ -239,18 +259,24 @@ async def listed(session: AsyncSession, project: Project) -> list[APIKey]:
     return list(rows)
 
 
-async def revoke(session: AsyncSession, key_id: UUID) -> bool:
-    """Revokes at once; False when there is no such living key."""
+async def revoke(
+    session: AsyncSession, key_id: UUID, *, after: timedelta = timedelta(), by: By = OPERATOR
+) -> bool:
+    """Revokes at once, or so long from now; False when there is no such living key. One that is to end
+    sooner already ends then."""
+    now = clock.now()
     statement = (
         update(APIKey)
-        .where(APIKey.id == key_id, APIKey.revoked_at.is_(None))
-        .values(revoked_at=clock.now())
+        .where(APIKey.id == key_id, APIKey.revoked_at.is_(None) | (APIKey.revoked_at > now + after))
+        .values(revoked_at=now + after)
         .returning(APIKey.project_id)
     )
     project_id = (await session.scalars(statement)).one_or_none()
     if project_id is None:
         return False
-    await audit.note(session, project_id, "key.revoked", ids.public("key", key_id))
+    details: JSONObject = {"after_hours": after // timedelta(hours=1)} if after else {}
+    subject = ids.public("key", key_id)
+    await audit.note(session, project_id, "key.revoked", subject, key_id=by.key_id, ip=by.ip, details=details)
     return True
 
 

@@ -75,6 +75,7 @@ class APIKey(Base):
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    """From then on it is refused: a moment to come while its successor takes over."""
 
 
 class AuditEntry(Base):

@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field
 
 from newsletter.accounts.models import Resubscribe
-from newsletter.kit.address import SenderAddress
+from newsletter.kit.address import DomainName, SenderAddress
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Line, Schema, Switch, Time
 
@@ -208,3 +208,35 @@ class AuditEntryOut(Schema):
     """Where the call came from."""
     details: dict[str, Any]
     created_at: Time
+
+
+class SMTPCredentialCreate(Body):
+    name: Annotated[Name, Field(examples=["shop server"])]
+    """What it is for: one for each program makes each easy to replace."""
+    from_domains: Annotated[list[DomainName], Field(max_length=100)] = []  # noqa: RUF012 - pydantic copies it.
+    """Sender domains that it is restricted to; empty: those of the caller's key."""
+
+
+class SMTPCredentialRotate(Body):
+    overlap_hours: Annotated[int, Field(ge=0, le=720)] = 24
+    """Hours for which the former password is taken besides the new one; 0: it ends now."""
+
+
+class SMTPCredentialOut(Schema):
+    id: KeyId
+    name: str
+    username: str
+    """The project's id."""
+    prefix: str
+    """How the password begins."""
+    from_domains: list[str]
+    created_at: Time
+    last_used_at: Time | None
+    """To the minute."""
+    expires_at: Time | None
+    """When it ends, as it is being replaced; null: not by itself."""
+
+
+class SMTPCredentialCreated(SMTPCredentialOut):
+    password: str
+    """Shown this once."""

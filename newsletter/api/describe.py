@@ -45,6 +45,7 @@ _PREFIXES: Final = {
     "template_id": "tpl",
     "subscriber_id": "sub",
     "message_id": "msg",
+    "credential_id": "key",
     "delivery_id": "whd",
     "webhooks/{id}": "whe",
     "suppressions/{id}": "sup",

@@ -13,6 +13,16 @@ _RECIPIENT: Final[JSON] = {
     "role": "to",
     "status": "queued",
 }
+_CREDENTIAL: Final[JSON] = {
+    "id": "key_01k9x3v7m8e5tbn2c4r6p0qzaw",
+    "name": "shop server",
+    "username": "prj_01k9x3v7m8e5tbn2c4r6p0qzaw",
+    "prefix": "nl_live_4Tq8bX",
+    "from_domains": ["example.com"],
+    "created_at": "2026-11-21T09:30:00Z",
+    "last_used_at": None,
+    "expires_at": None,
+}
 _BAD_ADDRESS: Final = "is not a valid e-mail address: An email address must have an @-sign."
 
 
@@ -53,10 +63,20 @@ REQUESTS: Final[dict[str, JSON]] = {
             ],
         )
     },
+    "create_smtp_credential": {
+        "one": _call("For one program, from one domain", name="shop server", from_domains=["example.com"])
+    },
+    "rotate_smtp_credential": {"overlap": _call("Both are taken for two days", overlap_hours=48)},
 }
 
 ANSWERS: Final[dict[str, JSON]] = {
     "send_mail": {"data": {"id": _MESSAGE, "status": "queued", "messages": [_RECIPIENT]}},
+    "create_smtp_credential": {"data": _CREDENTIAL | {"password": "nl_live_4Tq8bX…"}},
+    "rotate_smtp_credential": {"data": _CREDENTIAL | {"password": "nl_live_4Tq8bX…"}},
+    "list_smtp_credentials": {
+        "data": [_CREDENTIAL],
+        "meta": {"current_page": 1, "per_page": 20, "last_page": 1, "total": 1},
+    },
     "send_mails": {
         "data": {
             "total": 2,

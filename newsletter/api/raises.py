@@ -7,6 +7,7 @@ error which no operation names here is noticed.
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
+from newsletter.accounts.smtp_credentials import SMTPCredentialLimitReached
 from newsletter.analytics.history import EventHistoryNotAvailable
 from newsletter.audience.lists import ListInUse
 from newsletter.audience.quota import SubscriberLimitReached
@@ -112,6 +113,7 @@ OWN: Final[Mapping[str, Errors]] = {
     "create_sending_domain": (DomainKnown, DomainLimitReached),
     "update_sending_domain": (TrackingHostTaken, TrackingHostNotProven),
     "create_routing_rule": (RuleLimitReached,),
+    "create_smtp_credential": (SMTPCredentialLimitReached,),
     "create_webhook": (EndpointLimitReached,),
     "replay_webhook_delivery": (DeliveryPending, EndpointInactive),
     "replay_webhook_deliveries": (EndpointInactive,),

@@ -4,7 +4,12 @@ from litestar import Controller, Router
 from litestar.handlers import HTTPRouteHandler
 
 from newsletter.accounts.keys import SCOPES
-from newsletter.accounts.routes import AccountController, AuditController, ProjectController
+from newsletter.accounts.routes import (
+    AccountController,
+    AuditController,
+    ProjectController,
+    SMTPCredentialController,
+)
 from newsletter.analytics.routes import AnalyticsController, ReportController, StatsController
 from newsletter.api.docs import docs, static
 from newsletter.api.health import expose, healthz, readyz
@@ -51,6 +56,7 @@ V1: tuple[type[Controller], ...] = (
     SendingServerController,
     RoutingController,
     MessageController,
+    SMTPCredentialController,
     SuppressionController,
     SuppressionSheetController,
     UnsubscribeResourceController,

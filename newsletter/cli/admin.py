@@ -11,7 +11,7 @@ from newsletter.accounts import queries, service
 from newsletter.accounts.project import Project
 from newsletter.accounts.schemas import ProjectUpdate
 from newsletter.cli.console import private_id, run, show
-from newsletter.kit import address, ids
+from newsletter.kit import address, clock, ids
 from newsletter.kit.wording import plain
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -168,7 +168,7 @@ def list_keys(settings: Settings, project_id: str, as_json: bool) -> None:
                 "name": row.name,
                 "scopes": " ".join(row.scopes),
                 "last_used_at": str(row.last_used_at or "never"),
-                "status": "revoked" if row.revoked_at else "active",
+                "status": "revoked" if row.revoked_at and row.revoked_at <= clock.now() else "active",
             }
             for row in rows
         ]

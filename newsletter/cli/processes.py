@@ -43,9 +43,12 @@ def worker(settings: Settings) -> None:
 @click.command()
 @click.pass_obj
 def smtpd(settings: Settings) -> None:
-    """Take in mail that comes back, by LMTP or SMTP; one process is enough, several share the work."""
-    if not settings.smtpd.listen:
-        raise click.ClickException("Set NEWSLETTER_SMTPD_LISTEN to an address such as lmtp://127.0.0.1:2424.")
+    """Take in mail that comes back, and mail to send; one process is enough, several share the work."""
+    if not (settings.smtpd.listen or settings.submission.listen):
+        raise click.ClickException(
+            "Set NEWSLETTER_SMTPD_LISTEN to an address such as lmtp://127.0.0.1:2424, for mail that comes "
+            "back, or NEWSLETTER_SUBMISSION_LISTEN to one such as smtp://0.0.0.0:587, for mail to send."
+        )
     if not settings.is_distributed:
         raise click.ClickException("'newsletter serve' already listens there in this mode.")
     plainly(serving.take_mail(settings))

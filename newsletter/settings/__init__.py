@@ -29,6 +29,7 @@ from newsletter.settings.sending import (
     RoutingSettings,
     SMTPSettings,
 )
+from newsletter.settings.submitting import SubmissionSettings
 from newsletter.settings.telling import EventSettings, WebhookSettings
 from newsletter.settings.writing import AISettings
 
@@ -49,6 +50,7 @@ __all__ = [
     "SMTPDSettings",
     "SMTPSettings",
     "Settings",
+    "SubmissionSettings",
     "WebhookSettings",
     "explain",
 ]
@@ -109,6 +111,7 @@ class Settings(BaseSettings):
     dns: DNSSettings = Field(default_factory=DNSSettings)
     return_path: ReturnPathSettings = Field(default_factory=ReturnPathSettings)
     smtpd: SMTPDSettings = Field(default_factory=SMTPDSettings)
+    submission: SubmissionSettings = Field(default_factory=SubmissionSettings)
     imap: IMAPSettings = Field(default_factory=IMAPSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     bounces: BounceSettings = Field(default_factory=BounceSettings)

@@ -1,1 +1,1 @@
-"""Takes mail in by LMTP or SMTP: the mail that comes back, and no other."""
+"""Takes mail in by LMTP or SMTP: what comes back, and what customers' programs send."""

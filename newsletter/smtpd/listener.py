@@ -1,15 +1,20 @@
-"""The socket that returned mail arrives at."""
+"""The sockets that mail arrives at."""
 
 import asyncio
 import contextlib
 import socket
+from typing import Self
 
 import structlog
 
-from newsletter.settings import SMTPDSettings
+from newsletter.settings import Settings, SMTPDSettings
+from newsletter.smtpd.certificate import HANDSHAKE_SECONDS, Certificate
+from newsletter.smtpd.conversation import Conversation
 from newsletter.smtpd.dialogue import Dialogue
 from newsletter.smtpd.mailroom import Mailroom
 from newsletter.smtpd.stream import CHUNK
+from newsletter.smtpd.submission import Submission
+from newsletter.smtpd.submissions import Submissions
 
 log = structlog.get_logger(__name__)
 
@@ -17,19 +22,31 @@ CLOSE_SECONDS = 2.0
 """What dialogues in flight get to end; a client that got no answer sends its mail again."""
 
 
-class MailListener:
-    """``async with MailListener(…)``: takes mail for the length of the block."""
+class Listener:
+    """``async with Listener(…)``: takes mail for the length of the block."""
 
-    def __init__(self, listening: socket.socket, mailroom: Mailroom, settings: SMTPDSettings) -> None:
-        self._socket, self._mailroom, self._settings = listening, mailroom, settings
-        self._name = mailroom.return_paths.domain or socket.gethostname()
+    def __init__(self, listening: socket.socket, *, connections: int) -> None:
+        self.socket, self._connections = listening, connections
         self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> "MailListener":
-        self._server = await asyncio.start_server(self._serve, sock=self._socket, limit=CHUNK)
-        host, port = self._socket.getsockname()[:2]
-        log.info("takes returned mail", protocol=self._settings.protocol, host=host, port=port)
+    def conversation(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Conversation:
+        """What is spoken on a new connection."""
+        raise NotImplementedError
+
+    def tls(self) -> Certificate | None:
+        """What connections begin with, where they begin with TLS."""
+        return None
+
+    async def __aenter__(self) -> Self:
+        tls = self.tls()
+        self._server = await asyncio.start_server(
+            self._serve,
+            sock=self.socket,
+            limit=CHUNK,
+            ssl=tls and tls.context(),
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+        )
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -45,12 +62,56 @@ class MailListener:
         task = asyncio.current_task()
         assert task is not None
         try:
-            if len(self._open) >= self._settings.connections:
+            if len(self._open) >= self._connections:
                 writer.write(b"421 4.3.2 too many connections, try again later\r\n")
                 return
             self._open.add(task)
-            await Dialogue(reader, writer, self._mailroom, self._settings, self._name).run()
+            await self.conversation(reader, writer).run()
         finally:
             self._open.discard(task)
             with contextlib.suppress(ConnectionError):
                 writer.close()
+
+
+class MailListener(Listener):
+    """For mail that comes back."""
+
+    def __init__(self, listening: socket.socket, mailroom: Mailroom, settings: SMTPDSettings) -> None:
+        super().__init__(listening, connections=settings.connections)
+        self._mailroom, self._settings = mailroom, settings
+        self._name = mailroom.return_paths.domain or socket.gethostname()
+
+    def conversation(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Dialogue:
+        return Dialogue(reader, writer, self._mailroom, self._settings, self._name)
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        host, port = self.socket.getsockname()[:2]
+        log.info("takes returned mail", protocol=self._settings.protocol, host=host, port=port)
+        return self
+
+
+class SubmissionListener(Listener):
+    """For mail that customers' programs send."""
+
+    def __init__(self, listening: socket.socket, submissions: Submissions, settings: Settings) -> None:
+        """Raises `OSError` for a certificate that cannot be read."""
+        own = settings.submission
+        super().__init__(listening, connections=own.connections)
+        self._submissions, self._settings = submissions, settings
+        self._name = own.hostname or socket.gethostname()
+        self._certificate = Certificate(own.tls_certificate, own.tls_key) if own.tls_certificate else None
+
+    def tls(self) -> Certificate | None:
+        return self._certificate if self._settings.submission.is_implicit else None
+
+    def conversation(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Submission:
+        if (certificate := self.tls()) is not None:
+            certificate.context()  # A renewed one is read into it, for the connections after this one.
+        return Submission(reader, writer, self._submissions, self._certificate, self._settings, self._name)
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        host, port = self.socket.getsockname()[:2]
+        log.info("takes mail to send", host=host, port=port, is_encrypted=self._certificate is not None)
+        return self

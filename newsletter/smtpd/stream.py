@@ -13,6 +13,10 @@ class LineTooLong(Exception):
     """Nothing more is read after it."""
 
 
+class BareLineEnd(Exception):
+    """A command ended with a bare LF, where a mail of somebody else may have been meant to go on."""
+
+
 class Gone(Exception):
     """The client closed the connection."""
 
@@ -28,12 +32,18 @@ class Body:
 class Incoming:
     """What a client sends. It may send several commands at once (RFC 2920)."""
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: asyncio.StreamReader, *, is_strict: bool = False) -> None:
+        """``is_strict``: each command must end with CRLF (RFC 5321 §2.3.8)."""
+        self._reader, self._is_strict = reader, is_strict
         self._held = bytearray()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the client waits for an answer: nothing came that was not read yet."""
+        return not self._held and not self._reader._buffer  # type: ignore[attr-defined]
+
     async def line(self) -> str:
-        """The next command, without its end. Raises `LineTooLong` and `Gone`."""
+        """The next command, without its end. Raises `LineTooLong`, `BareLineEnd` and `Gone`."""
         while (end := self._held.find(b"\n")) < 0:
             if len(self._held) > MAX_LINE:
                 raise LineTooLong
@@ -41,6 +51,8 @@ class Incoming:
         if end > MAX_LINE:
             raise LineTooLong
         line = bytes(self._held[:end])
+        if self._is_strict and not line.endswith(b"\r"):
+            raise BareLineEnd
         del self._held[: end + 1]
         return line.decode("utf-8", errors="replace").rstrip("\r")
 

@@ -138,10 +138,16 @@ def _variables(values: dict[str, Scalar]) -> dict[str, Scalar]:
     return values
 
 
+def is_settable(name: str) -> bool:
+    """Whether a mail may have a header of this name from its author, or it is refused for what it would do
+    elsewhere; all others are for the service to write."""
+    return name.lower() in _SAFE_HEADERS or name.lower().startswith("x-")
+
+
 def _headers(fields: dict[str, str]) -> dict[str, str]:
     for name, value in fields.items():
         kind = name.lower()
-        if kind not in _SAFE_HEADERS and (not kind.startswith("x-") or kind.startswith(_STEERING)):
+        if not is_settable(kind) or kind.startswith(_STEERING):
             raise ValueError(f"'{name}' cannot be set; 'X-…', In-Reply-To and References can")
         try:
             headers.custom(name, value)

@@ -201,6 +201,7 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
     domain = await client.data(
         "POST", "/sending-domains", 201, json={"domain": "example.com", "mode": "relay"}
     )
+    credential = await client.data("POST", "/smtp-credentials", 201, json={"name": "shop server"})
     async with runtime.db.unit_of_work() as session:
         await session.execute(update(SendingDomain).values(status=DomainStatus.verified))
     body = {"list_id": list_id, "subject": "S", "html": "<p>Hello</p>"}
@@ -212,6 +213,7 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
             path = each.path.removeprefix("/api/v1").replace("{campaign_id}", draft["id"])
             path = path.replace("/webhooks/{id}", f"/webhooks/{hook['id']}")
             path = path.replace("/sending-domains/{id}", f"/sending-domains/{domain['id']}")
+            path = path.replace("{credential_id}", credential["id"])
             own = {"list_id": list_id, "server_id": server["id"], "template_id": template["id"]}
             sent = variant["value"] | {name: own[name] for name in own if name in variant["value"]}
             response = await client.request(each.method, path, json=sent)

@@ -1,0 +1,71 @@
+"""Mail that customers' programs hand over by SMTP."""
+
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings
+
+from newsletter.settings.base import config
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class SubmissionSettings(BaseSettings):
+    """The listener for mail that is sent by SMTP (RFC 6409); ``docs/smtp-submission.md`` explains it."""
+
+    model_config = config("SUBMISSION_")
+
+    listen: str | None = None
+    """``smtp://0.0.0.0:587``, where a client asks for TLS (STARTTLS), or ``smtps://0.0.0.0:465``, where it
+    begins with it (RFC 8314). ``newsletter serve`` listens in the embedded mode, ``newsletter smtpd`` in the
+    distributed one."""
+    tls_certificate: Path | None = None
+    """The certificate and its chain as PEM. It is read again when the file changes. Without one nobody signs
+    in but from this machine itself."""
+    tls_key: Path | None = None
+    """The key of the certificate as PEM; default: in the file of the certificate."""
+    hostname: str = ""
+    """What the server calls itself; default: the machine's name."""
+    connections: int = Field(100, ge=1, le=10_000)
+    """Connections at the same time; each holds a mail while it comes. 421 beyond that."""
+    max_bytes: int = Field(20_000_000, ge=10_000, le=100_000_000)
+    """The largest mail that is taken, as it is on the wire; 552 above it."""
+    auth_failures: int = Field(20, ge=1)
+    """Failed sign-ins of a minute and an address, after which its connections are ended."""
+    command_seconds: float = Field(300, gt=0, le=600)
+    """Seconds for the next command, and for a client to take an answer (RFC 5321 §4.5.3.2.7: 300)."""
+    data_seconds: float = Field(600, gt=0, le=3600)
+    """Seconds for a whole mail."""
+    session_seconds: float = Field(3600, gt=0, le=86_400)
+    """Seconds for a whole connection."""
+
+    @field_validator("listen")
+    @classmethod
+    def _known_scheme(cls, url: str | None) -> str | None:
+        if url:
+            parts = urlsplit(url)
+            if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.port is None:
+                raise ValueError("must look like smtp://0.0.0.0:587 or smtps://0.0.0.0:465")
+        return url or None
+
+    @model_validator(mode="after")
+    def _can_be_signed_in_to(self) -> Self:
+        if self.listen and self.tls_certificate is None:
+            if self.is_implicit:
+                raise ValueError("TLS_CERTIFICATE is missing: smtps:// begins with it")
+            if self.place[0] not in _LOOPBACK:
+                raise ValueError("TLS_CERTIFICATE is missing: without TLS only this machine may sign in")
+        return self
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether TLS begins before the first word."""
+        return urlsplit(self.listen or "").scheme == "smtps"
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        parts = urlsplit(self.listen or "")
+        return parts.hostname or "127.0.0.1", parts.port or 0

@@ -1,0 +1,38 @@
+"""The certificate of a listener, which may be renewed while it runs."""
+
+import ssl
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+HANDSHAKE_SECONDS = 30.0
+"""What a client gets to agree on TLS."""
+
+
+class Certificate:
+    """Reads the files again when one of them has changed, whenever `context` is asked for."""
+
+    def __init__(self, certificate: Path, key: Path | None) -> None:
+        """Raises `OSError` for files that are no certificate and its key."""
+        self._paths = (certificate, key)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context.load_cert_chain(certificate, key)
+        self._read = self._changed_at()
+
+    def context(self) -> ssl.SSLContext:
+        """Files that are gone or broken leave the former certificate in force."""
+        try:
+            changed_at = self._changed_at()
+            if changed_at != self._read:
+                self._context.load_cert_chain(*self._paths)
+                self._read = changed_at
+                log.info("read a renewed certificate")
+        except OSError as error:
+            log.warning("the certificate cannot be read; the former one stays", reason=str(error))
+        return self._context
+
+    def _changed_at(self) -> list[int]:
+        return [path.stat().st_mtime_ns for path in self._paths if path is not None]
