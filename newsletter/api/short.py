@@ -41,13 +41,12 @@ class ShortWays:
         if way is None or size is None or size > MOST_BYTES:
             await next_app(scope, receive, send)
             return
-        request: AnyRequest = Request(scope, receive, send)
         claim: Claim | None = scope.get(SCOPE_KEY)  # type: ignore[assignment]
         came: list[HTTPReceiveMessage] = []
         answer: tuple[int, bytes] | None = None
         try:
             if claim is not None:  # Its body was read for the key, and is kept for who asks again.
-                body = await request.body()
+                body = await Request(scope, receive, send).body()
             else:
                 came = await _all_of(receive) if size else []
                 body = b"".join(part["body"] for part in came if part["type"] == "http.request")
@@ -56,6 +55,7 @@ class ShortWays:
                 path = cast(Mapping[str, str], scope["path_params"])
                 answer = await way(scope["user"], path, body, Once(self._vault, claim))
         except Exception as error:
+            request: AnyRequest = Request(scope, receive, send)
             said = answer_to(request, error)
             await said.to_asgi_response(app=None, request=request)(scope, receive, send)
             return

@@ -29,7 +29,7 @@ programs and proxies cut what is longer than 2,083."""
 
 _LAYOUT = struct.Struct(">16s16sI")
 _MAILING = slice(16, 32)
-"""Where that stands in what is packed."""
+"""Where `MessageRef.pack` puts it."""
 _NOBODY = bytes(16)
 _WEB = re.compile(r"https?://[^\s\x00-\x1f\x7f-\x9f]+", re.IGNORECASE)
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -70,10 +70,6 @@ class Click(NamedTuple):
     follows a link waits for the one alone."""
     url: str
     """As the mail had it, in ASCII: ready for a ``Location`` header."""
-
-    @property
-    def message(self) -> MessageRef:
-        return MessageRef.unpack(self.packed)
 
 
 class Links:

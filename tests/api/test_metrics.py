@@ -1,9 +1,10 @@
 """``/metrics``: what Prometheus reads."""
 
 import pytest
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 
 from newsletter import __version__
+from newsletter.api.metrics import BUCKETS, Requests
 from newsletter.kit import heartbeat, ids
 from newsletter.providers.base import ServerDown
 from newsletter.routing import breaker, meter, throttle
@@ -33,6 +34,26 @@ async def test_requests_are_counted_by_the_pattern_of_their_route(client: Client
     assert samples[f"newsletter_http_request_seconds_count{{{pattern}}}"] == 2
     assert samples['newsletter_http_requests_total{method="GET",route="/api/v1/lists",status="200"}'] == 1
     assert not [name for name in samples if "lst_1" in name]
+
+
+def test_requests_are_told_as_the_library_would_tell_them() -> None:
+    requests, ours, library = Requests(), CollectorRegistry(), CollectorRegistry()
+    ours.register(requests)
+    labels = ["method", "route"]
+    counts = Counter("newsletter_http_requests", "Requests", [*labels, "status"], registry=library)
+    times = Histogram("newsletter_http_request_seconds", "Time", labels, buckets=BUCKETS, registry=library)
+
+    for seconds in (0.0, 0.005, 0.0050001, 0.3, 0.3, 150.0, 151.5):
+        requests.observe("GET", "/a", 200, seconds)
+        counts.labels("GET", "/a", "200").inc()
+        times.labels("GET", "/a").observe(seconds)
+
+    told, expected = (
+        sorted(line for line in generate_latest(each).decode().splitlines() if line[0] != "#")
+        for each in (ours, library)
+    )
+    assert told == [line for line in expected if "_created" not in line]
+    assert len(told) == len(BUCKETS) + 4
 
 
 async def test_invented_paths_and_methods_make_no_new_series(client: Client) -> None:

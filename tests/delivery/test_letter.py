@@ -308,7 +308,7 @@ def test_each_link_to_the_web_is_tracked_and_no_other() -> None:
         "https://example.org/x",
         "https://www.example.org/A%20%26%20B",
     ]
-    assert {click.message for click in clicks} == {copy_for().ref}
+    assert {click.packed for click in clicks} == {copy_for().ref.pack()}
     rest = [link for link in found if not link.startswith("https://t.example.com/")]
     assert rest[:2] == ["mailto:me@example.org", "tel:+49"]
     assert all(link.startswith("https://news.example.com/") for link in rest[2:])

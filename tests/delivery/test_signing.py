@@ -7,6 +7,7 @@ import dkim
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Project
 from newsletter.delivery.letters import Letters
+from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import Outcome
 from newsletter.kit.address import domain_of
 from newsletter.kit.crypto import Vault
@@ -99,7 +100,7 @@ async def test_a_campaign_keeps_the_tracking_that_it_started_with(
         (opened,) = re.findall(r'src="http://news\.test/o/([^"/]+)"', page)
         assert runtime.links.read_click(*click).url == "https://www.example.org/a"
         assert runtime.links.read_click(*click).packed == runtime.links.read_opened(opened)
-        assert runtime.links.read_click(*click).message.mailing_id == mailing.id
+        assert MessageRef.unpack(runtime.links.read_opened(opened)).mailing_id == mailing.id
 
     smtp_sink.clear()
     await launch(1, html=html)
