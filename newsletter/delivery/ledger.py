@@ -100,6 +100,11 @@ def before(outcome: Outcome) -> list[Outcome]:
     return [earlier for earlier, later in AFTER.items() if outcome in later]
 
 
+def quoted(outcomes: Collection[Outcome]) -> str:
+    """As a list for a statement written by hand."""
+    return ", ".join(f"'{outcome}'" for outcome in sorted(outcomes))
+
+
 class Decision(NamedTuple):
     """What became of one message. ``retry_after`` (seconds) goes with ``deferred`` and ``pending``,
     ``is_bad_address`` with ``failed``: the recipient's server knows no such address.

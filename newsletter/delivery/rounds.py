@@ -178,11 +178,7 @@ async def _in_one_visit(
     return await visits.transaction(steps)
 
 
-def _quoted(outcomes: Collection[Outcome]) -> str:
-    return ", ".join(f"'{outcome}'" for outcome in sorted(outcomes))
-
-
-_OPEN, _REFUSED = _quoted(ledger.OPEN), _quoted(ledger.REFUSED)
+_OPEN, _REFUSED = ledger.quoted(ledger.OPEN), ledger.quoted(ledger.REFUSED)
 
 
 def _may_follow(later: str) -> str:
@@ -192,7 +188,7 @@ def _may_follow(later: str) -> str:
     the whole mailing for rows of which one half of a pair holds, and judged each recipient 16 times.
     """
     cases = " ".join(
-        f"WHEN '{one}' THEN ARRAY[{_quoted(after)}]" for one, after in ledger.AFTER.items() if after
+        f"WHEN '{one}' THEN ARRAY[{ledger.quoted(after)}]" for one, after in ledger.AFTER.items() if after
     )
     return f"{later} = ANY (CASE m.outcome {cases} ELSE ARRAY[]::text[] END)"
 
@@ -287,14 +283,14 @@ opened AS (
     SET outcome = 'sending', next_attempt_at = NULL, attempts = m.attempts + (m.outcome <> 'sending')::int
     WHERE {_WANTED} AND m.seq NOT IN (SELECT seq FROM barred)
         -- ``sending`` already: from a commit of this very worker whose answer was lost.
-        AND m.outcome IN ({_quoted([*ledger.before(Outcome.sending), Outcome.sending])})
+        AND m.outcome IN ({ledger.quoted([*ledger.before(Outcome.sending), Outcome.sending])})
     RETURNING m.seq
 ),
 changed AS MATERIALIZED (
     SELECT outcome, server_id, count(*) AS number
     -- Who must not be mailed met no server this time.
     FROM (SELECT outcome, server_id FROM written UNION ALL SELECT outcome, NULL FROM stopped) AS one
-    WHERE outcome IN ({_quoted(ledger.COUNTED)}) GROUP BY outcome, server_id
+    WHERE outcome IN ({ledger.quoted(ledger.COUNTED)}) GROUP BY outcome, server_id
 ),
 tallied AS (
     INSERT INTO tallies (project_id, mailing_id, server_id, quarter, metric, number)

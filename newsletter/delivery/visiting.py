@@ -12,7 +12,7 @@ each row that comes back hands the interpreter from one thread to the other and 
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -27,10 +27,6 @@ from newsletter.plans.catalogue import Resource
 from newsletter.suppressions import queries as suppressions
 
 Values = Mapping[str, Any]
-
-
-def _any_of(outcomes: Collection[Outcome]) -> str:
-    return ", ".join(f"'{outcome}'" for outcome in sorted(outcomes))
 
 
 _FENCE = "SELECT 1 FROM batches WHERE id = :batch AND token = :token"
@@ -51,7 +47,7 @@ def _write_sql(outcome: Outcome) -> str:
     UPDATE messages AS m
     SET outcome = '{outcome}', reason = :reason, server_id = :server, attempts = {untried},
         next_attempt_at = {sqlite_in(":retry_after")}, decided_at = {decided_at}
-    WHERE {_NUMBERED} AND m.outcome IN ({_any_of(ledger.before(outcome))})
+    WHERE {_NUMBERED} AND m.outcome IN ({ledger.quoted(ledger.before(outcome))})
     {"RETURNING seq" if outcome in ledger.REFUSED else ""}
     """  # noqa: S608 - built from words of the code, at import
 
@@ -83,7 +79,7 @@ WHERE reason IS NOT NULL
 _OPEN = f"""
 UPDATE messages AS m
 SET outcome = 'sending', attempts = m.attempts + (m.outcome <> 'sending'), next_attempt_at = NULL
-WHERE {_NUMBERED} AND m.outcome IN ({_any_of([*ledger.before(Outcome.sending), Outcome.sending])})
+WHERE {_NUMBERED} AND m.outcome IN ({ledger.quoted([*ledger.before(Outcome.sending), Outcome.sending])})
 """  # noqa: S608
 _OPENED = f"SELECT seq FROM messages AS m WHERE {_NUMBERED} AND m.outcome = 'sending'"  # noqa: S608
 
@@ -114,7 +110,7 @@ class Visit:
     tallies."""
 
     def __init__(self, connection: sqlite3.Connection, books: Books, words: Values, quarter: int) -> None:
-        self._connection = connection
+        self._connection, self._books = connection, books
         self._changed = Counter[tuple[Outcome, UUID | None]]()
         self._values = {
             **words,
@@ -132,7 +128,7 @@ class Visit:
     def fence(self) -> None:
         """Raises `LostBatch`."""
         if self._execute(_FENCE).fetchone() is None:
-            raise LostBatch()
+            raise LostBatch(str(self._books.batch_id))
 
     def status(self) -> MailingStatus:
         [status] = self._execute(_STATUS).fetchone()

@@ -54,7 +54,11 @@ class Visits:
     async def _opened(self) -> OneVisit:
         connection = connect(*self._arguments, isolation_level=None, **self._options)
         await connection
-        await connection.visit(self._set_up)
+        try:
+            await connection.visit(self._set_up)
+        except BaseException:
+            await connection.close()  # And with it its thread: whoever insists comes again and again.
+            raise
         return connection
 
 

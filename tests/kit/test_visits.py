@@ -2,7 +2,9 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,20 @@ async def test_its_connection_is_set_up_as_all_are(db: Database) -> None:
         usual = [(await session.execute(text(f"PRAGMA {pragma}"))).scalar_one() for pragma in pragmas]
     assert usual[2:] == [1, 30_000]
     assert await visits(db).transaction(asked) == usual
+
+
+async def test_a_connection_that_cannot_be_set_up_leaves_no_thread_behind(db: Database) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    broken = Visits(db.engine, nullcontext, fail)
+    before = set(threading.enumerate())
+    for _ in range(3):
+        with pytest.raises(DBAPIError):
+            await broken.transaction(lambda connection: add(connection, "Ada"))
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)  # It was told to end, and may still be at it.
+        assert not thread.is_alive()
 
 
 async def test_it_waits_for_its_turn_among_the_writers_of_the_process(db: Database) -> None:
