@@ -1,5 +1,6 @@
 """Reads endpoints, deliveries and attempts."""
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +18,8 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    values,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -26,6 +27,7 @@ from newsletter.accounts.project import Project
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids
 from newsletter.kit.bulk import among, each_of
+from newsletter.kit.db import is_postgresql
 from newsletter.kit.errors import NotFound
 from newsletter.kit.prepared import Among, Column, Prepared, Statement
 from newsletter.webhooks.models import Attempt, DeliveryStatus, Endpoint, WebhookDelivery
@@ -230,24 +232,43 @@ async def whose_turn_came(
     return (await session.scalars(statement)).all()
 
 
+def _newest(asked: Select[str]) -> Prepared:
+    """Of each message that is asked for, the newest event with a delivery to each of the endpoints."""
+    messages, row = asked.cte("asked"), WebhookDelivery
+    last = (
+        select(row.event_id)
+        .where(row.endpoint_id == Endpoint.id, row.message_id == messages.c.message_id)
+        .order_by(row.event_id.desc())
+        .limit(1)
+    )
+    each = select(messages.c.message_id, last.scalar_subquery()).join_from(messages, Endpoint, true())
+    return Prepared(lambda among: each.where(among(Endpoint.id, "endpoint_ids")))
+
+
+_MESSAGE_ID = WebhookDelivery.message_id.type
+_IN_ARRAY = func.unnest(bindparam("message_ids", type_=ARRAY(_MESSAGE_ID)), type_=_MESSAGE_ID)
+_IN_JSON = func.json_each(bindparam("message_ids")).table_valued(column("value", _MESSAGE_ID))
+_NEWEST = _newest(select(_IN_ARRAY.label("message_id")))
+_NEWEST_ON_SQLITE = _newest(select(_IN_JSON.c.value.label("message_id")))
+_KNOWN = Prepared(
+    lambda among: select(WebhookDelivery.endpoint_id, WebhookDelivery.event_id).where(
+        among(WebhookDelivery.endpoint_id, "endpoint_ids"), among(WebhookDelivery.event_id, "event_ids")
+    )
+)
+
+
 async def newest(
     session: AsyncSession, endpoint_ids: Collection[UUID], message_ids: Collection[str]
 ) -> dict[str, UUID]:
     """Of each message the newest event that has a delivery to any of these endpoints; one look into the
     index for each message and endpoint, however many events there were."""
-    messages = values(column("message_id", WebhookDelivery.message_id.type), name="messages")
-    asked = messages.data([(message_id,) for message_id in message_ids]).cte("asked")
-    row = WebhookDelivery
-    last = (
-        select(row.event_id)
-        .where(row.endpoint_id == Endpoint.id, row.message_id == asked.c.message_id)
-        .order_by(row.event_id.desc())
-        .limit(1)
-    )
-    each = select(asked.c.message_id, last.scalar_subquery()).join_from(asked, Endpoint, true())
-    statement = each.where(among(session, Endpoint.id, endpoint_ids))
+    asked, ids_ = list(message_ids), list(endpoint_ids)
+    if is_postgresql(session):
+        rows = await _NEWEST.rows(session, message_ids=asked, endpoint_ids=ids_)
+    else:
+        rows = await _NEWEST_ON_SQLITE.rows(session, message_ids=json.dumps(asked), endpoint_ids=ids_)
     found: dict[str, UUID] = {}
-    for message_id, event_id in await session.execute(statement):
+    for message_id, event_id in rows:
         if event_id is not None:
             found[message_id] = max(event_id, found.get(message_id, event_id))
     return found
@@ -259,8 +280,5 @@ async def known(
     """Which of these events have a delivery to which of these endpoints."""
     if not event_ids:
         return set()
-    statement = select(WebhookDelivery.endpoint_id, WebhookDelivery.event_id).where(
-        among(session, WebhookDelivery.endpoint_id, endpoint_ids),
-        among(session, WebhookDelivery.event_id, event_ids),
-    )
-    return {(row[0], row[1]) for row in await session.execute(statement)}
+    rows = await _KNOWN.rows(session, endpoint_ids=list(endpoint_ids), event_ids=list(event_ids))
+    return {(row[0], row[1]) for row in rows}
