@@ -110,7 +110,7 @@ class Impatient(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._forget_head()
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings and codings != [b"chunked"]:
             # Its body would be taken for what it is once the other coding is off (RFC 9112 §6.1).
             self._refused = UnknownCoding()

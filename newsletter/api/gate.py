@@ -83,7 +83,9 @@ class Gate:
             return RateLimited(retry_after=verdict.reset)
         if principal is None:
             return Unauthenticated()
-        if any(name == b"x-project-id" and value != _own(principal) for name, value in scope["headers"]):
+        if any(
+            name == b"x-project-id" and value.strip() != _own(principal) for name, value in scope["headers"]
+        ):
             return Forbidden("This key belongs to another project than the one that X-Project-Id names.")
         media = str(handler.opt.get("accepts", _JSON))
         if scope.get("method") in _WITH_BODY and not _is_taken(scope, media):

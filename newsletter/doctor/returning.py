@@ -74,4 +74,5 @@ async def _led(resolver: Resolver, domain: str, listen: str | None) -> Finding:
 def _is_of_one_machine(address: str) -> bool:
     """Whether it means something else, or nothing, on any other machine."""
     ip = ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
     return ip.is_loopback or ip.is_unspecified or ip.is_link_local

@@ -89,7 +89,7 @@ async def test_a_body_in_a_coding_that_is_not_known_is_refused_and_read_no_furth
 
 
 async def test_chunks_are_known_however_they_are_spelled() -> None:
-    post = b"POST / HTTP/1.1\r\nHost: news.test\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    post = b"POST / HTTP/1.1\r\nHost: news.test\r\nTransfer-Encoding:\tChunked \r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     wire, app = await _heard(post)
     assert b"".join(wire.written).startswith(b"HTTP/1.1 204 ")
     assert len(app.heard) == 1

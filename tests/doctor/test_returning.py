@@ -91,13 +91,13 @@ async def test_a_domain_that_takes_no_mail_is_broken(installed: Settings, name_s
     assert "null MX" in finding.text
 
 
-@pytest.mark.parametrize("address", [None, "127.0.0.1", "0.0.0.0", "169.254.1.1"])
+@pytest.mark.parametrize("address", [None, "127.0.0.1", "0.0.0.0", "169.254.1.1", "::1", "::ffff:127.0.0.1"])
 async def test_an_mx_that_leads_nowhere_is_broken(
     installed: Settings, name_server: NameServer, address: str | None
 ) -> None:
     name_server.zone[NAME, "MX"] = [["10 mx.example.com."]]
     if address:
-        name_server.zone["mx.example.com", "A"] = [[address]]
+        name_server.zone["mx.example.com", "AAAA" if ":" in address else "A"] = [[address]]
     finding = await led(installed)
     assert finding.level is Level.broken
     assert f"mx.example.com ({address or 'no address'}), where no other server reaches it" in finding.text
