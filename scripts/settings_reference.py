@@ -32,6 +32,7 @@ TITLES = {
     "delivery": "Delivery",
     "routing": "Routing",
     "campaigns": "Schedules",
+    "automations": "Automations",
     "webhooks": "Webhooks",
     "events": "Event log",
     "dns": "Looking up sending domains",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from newsletter.automations import starting
 from newsletter.copywriting import service as copywriting
 from newsletter.delivery import batches
 from newsletter.delivery import queries as delivery
@@ -53,6 +54,7 @@ class Sweeper:
             Chore("ring due jobs", 0.5, self._ring),
             Chore("beat", 5, self._beat),
             Chore("fold counts", 2, self._fold),
+            Chore("let runs go on", 2, self._automate),
             Chore("close forgotten mailings", 15, self._close),
             Chore("release lapsed generations", 30, self._release),
             Chore("prune idempotency keys", 600, self._prune),
@@ -96,6 +98,9 @@ class Sweeper:
     async def _beat(self) -> None:
         async with self._runtime.db.unit_of_work() as session:
             await heartbeat.beat(session, HEARTBEAT)
+
+    async def _automate(self) -> None:
+        await starting.enqueue_due(self._runtime.db)
 
     async def _close(self) -> None:
         await batches.close_forgotten(self._runtime.db)

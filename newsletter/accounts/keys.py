@@ -34,6 +34,8 @@ SCOPES = (
     "account:read",
     "analytics:read",
     "audit:read",
+    "automations:read",
+    "automations:write",
     "campaigns:read",
     "campaigns:write",
     "domains:read",

@@ -41,6 +41,8 @@ _TEXTS: Final = {200: "Done.", 201: "Created.", 202: "Accepted for later.", 204:
 _REF: Final = "#/components/schemas/{model}"
 _PREFIXES: Final = {
     "campaign_id": "cmp",
+    "automation_id": "aut",
+    "run_id": "run",
     "list_id": "lst",
     "template_id": "tpl",
     "subscriber_id": "sub",

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from newsletter.api import analytics_examples as analytics
+from newsletter.api import automation_examples as automations
 from newsletter.api import mail_examples as mails
 
 JSON = dict[str, Any]
@@ -100,6 +101,7 @@ REQUESTS: Final[dict[str, JSON]] = {
         "draft": _call("Not at a time any more", scheduled_at=None),
     },
     "send_campaign": {"now": _call("Now"), "later": _call("At a time", scheduled_at=_LATER)},
+    **automations.REQUESTS,
     **mails.REQUESTS,
     "test_campaign": {"me": _call("To yourself", emails=["me@example.com"])},
     "create_template": {
@@ -255,6 +257,7 @@ _PAUSED: Final[JSON] = _SENDING | {
 }
 
 ANSWERS: Final[dict[str, JSON]] = {
+    **automations.ANSWERS,
     **mails.ANSWERS,
     **analytics.ANSWERS,
     "list_audit_entries": {

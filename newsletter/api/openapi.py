@@ -21,6 +21,7 @@ _INTRODUCTION = Path(__file__).with_name("introduction.md")
 
 TAGS = (
     Tag("Campaigns", "Write them from a topic or from HTML, preview, test, send, schedule, cancel."),
+    Tag("Automations", "Steps that subscribers take by themselves: mails, waits, branches, tags."),
     Tag("Subscribers", "Addresses on lists: one by one or many at once, with their consent on record."),
     Tag("Lists", "Who gets what. A subscriber is one address on one list."),
     Tag("Brand voice", "How your newsletters sound; every generation names the version that it used."),

@@ -11,6 +11,7 @@ from newsletter.accounts.smtp_credentials import SMTPCredentialLimitReached
 from newsletter.analytics.history import EventHistoryNotAvailable
 from newsletter.audience.lists import ListInUse
 from newsletter.audience.quota import SubscriberLimitReached
+from newsletter.automations import errors as automations
 from newsletter.campaigns import errors as campaigns
 from newsletter.copywriting.service import AINotAvailable, AIQuotaExceeded
 from newsletter.copywriting.writer import AIFailed, AINotConfigured
@@ -52,13 +53,13 @@ WITH_BODY: Final[Errors] = (MalformedJSON, TooLarge, UnsupportedMedia)
 ON_POST: Final[Errors] = (InProgress, KeyReused, ValidationFailed, TooLarge, UnsupportedMedia)
 """Of the header ``Idempotency-Key``, which covers a body that the operation does not ask for, too."""
 
-_SENDER: Final[Errors] = (
+_LACKING: Final[Errors] = (
     senders.SenderMissing,
     senders.PostalAddressMissing,
     senders.SendingServerMissing,
     senders.DomainNotVerified,
-    QuotaExceeded,
 )
+_SENDER: Final[Errors] = (*_LACKING, QuotaExceeded)
 _CAMPAIGN: Final[Errors] = (*_SENDER, campaigns.SubjectMissing)
 _SEND: Final[Errors] = (
     *_CAMPAIGN,
@@ -117,6 +118,21 @@ OWN: Final[Mapping[str, Errors]] = {
     "create_webhook": (EndpointLimitReached,),
     "replay_webhook_delivery": (DeliveryPending, EndpointInactive),
     "replay_webhook_deliveries": (EndpointInactive,),
+    "create_automation": (automations.AutomationLimitReached,),
+    "update_automation": (automations.AutomationActive, automations.AutomationArchived),
+    "activate_automation": (
+        automations.AutomationArchived,
+        automations.StartIsPast,
+        campaigns.ListGone,
+        *_LACKING,
+    ),
+    "pause_automation": (automations.AutomationNotActive,),
+    "trigger_automation": (
+        automations.AutomationNotActive,
+        automations.SubscriberNotActive,
+        automations.RunOpen,
+        automations.AlreadyRan,
+    ),
     "list_sandbox_messages": (NotATestProject,),
     "get_sandbox_message": (NotATestProject,),
     "clear_sandbox": (NotATestProject,),

@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.accounts.project import Project
 from newsletter.audience.models import Consent, CustomField, MailingList, Status, Subscriber
+from newsletter.kit.address import Address
 from newsletter.kit.bulk import each_of
 from newsletter.kit.db import Instant, is_postgresql
 
@@ -126,13 +127,14 @@ def subscribers(session: AsyncSession, project: Project, filters: Filters) -> Se
     if filters.status is not None:
         statement = statement.where(Subscriber.status == filters.status)
     if filters.tag is not None:
-        statement = statement.where(_has_tag(session, filters.tag))
+        statement = statement.where(has_tag(session, filters.tag))
     if filters.search:
         statement = statement.where(_mentions(filters.search))
     return statement.order_by(Subscriber.id.desc())
 
 
-def _has_tag(session: AsyncSession, tag: str) -> ColumnElement[bool]:
+def has_tag(session: AsyncSession, tag: str) -> ColumnElement[bool]:
+    """A condition for a ``WHERE`` over subscribers."""
     if is_postgresql(session):
         return cast(Subscriber.tags, JSONB).contains([tag])
     each = func.json_each(Subscriber.tags).table_valued("value")
@@ -150,6 +152,22 @@ def _mentions(text: str) -> ColumnElement[bool]:
 async def find_subscriber(session: AsyncSession, project: Project, subscriber_id: UUID) -> Subscriber | None:
     statement = select(Subscriber).where(Subscriber.project_id == project.id, Subscriber.id == subscriber_id)
     return (await session.scalars(statement)).one_or_none()
+
+
+async def on_list(
+    session: AsyncSession,
+    project: Project,
+    list_id: UUID,
+    *,
+    subscriber_id: UUID | None = None,
+    email: Address | None = None,
+) -> UUID | None:
+    """The id of the list's subscriber that is named by one of the two; None where there is none."""
+    statement = select(Subscriber.id).where(
+        Subscriber.project_id == project.id, Subscriber.list_id == list_id
+    )
+    is_theirs = Subscriber.address_key == email.key if email else Subscriber.id == subscriber_id
+    return (await session.scalars(statement.where(is_theirs))).one_or_none()
 
 
 def consents(project: Project, subscriber_id: UUID) -> Select[Consent]:

@@ -41,7 +41,7 @@ _CLOCK_SKEW = timedelta(minutes=5)
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
 
 
-def _field_name(name: str) -> str:
+def field_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", name):
         raise ValueError("must be a name of lower-case letters, digits and _, such as favourite_colour")
     if name in BUILT_IN_FIELDS:
@@ -90,7 +90,7 @@ def _single(opt_in: str) -> str:
 
 PersonName = Annotated[Line, Field(max_length=200, examples=["Alice"])]
 Tag = Annotated[Line, Field(min_length=1, max_length=100)]
-FieldName = Annotated[str, AfterValidator(_field_name)]
+FieldName = Annotated[str, AfterValidator(field_name)]
 CustomFields = dict[FieldName, Annotated[Scalar, WrapValidator(_one_of_them), AfterValidator(_scalar)]]
 OptIn = Annotated[
     str, AfterValidator(_single), Field(json_schema_extra={"enum": ["single"], "examples": ["single"]})

@@ -55,7 +55,7 @@ FROM (
         ({plans.taken_sql(owner="$3", resource=Resource.subscribers)}) AS taken,
         (SELECT json_agg(name) FROM custom_fields WHERE project_id = $1) AS field_names,
         ({suppressed.project_reasons_sql(scope="$4", spelled=unfolded("$5", "text"))}) AS reasons,
-        {listening.is_listened_sql(EventType.subscriber_created, project="$1")} AS is_listened
+        ({listening.listeners_sql(EventType.subscriber_created, project="$1")}) AS listeners
 ) AS shared
 LEFT JOIN LATERAL (
     -- One look-up for each address. As one condition or as a join the list was read once for each of
@@ -94,7 +94,7 @@ WITH new AS (
         COALESCE(status, '{Status.active}') AS status, first_name, last_name,
         COALESCE(tags, '[]') AS tags, COALESCE(custom_fields, '{{}}') AS custom_fields, locale, timezone,
         COALESCE(source, 'api') AS source, ip, text, COALESCE(at, $4) AS at
-    FROM {_rows_sql(_NEW, 10)}
+    FROM {_rows_sql(_NEW, 9)}
 ),
 added AS (
     INSERT INTO subscribers (id, project_id, list_id, email, address_key, first_name, last_name, tags,
@@ -110,12 +110,8 @@ agreed AS (
     SELECT id, $1, $2, id, address_key, CASE status {_FIRST_ACTION} END, source, ip, text, $3, at
     FROM new
 ),
-{
-    events.record_sql(
-        EventType.subscriber_created, project="$1", now="$4", rows="$5", job_id="$6", payload="$7"
-    )
-},
-counted AS ({plans.use_sql(units="$8::int", owner="$9", resource=Resource.subscribers)} AND $8::int > 0)
+{events.record_sql(EventType.subscriber_created, project="$1", now="$4", rows="$5", wanted="$6")},
+counted AS ({plans.use_sql(units="$7::int", owner="$8", resource=Resource.subscribers)} AND $7::int > 0)
 SELECT
 """  # noqa: S608 - as above
 
@@ -152,13 +148,13 @@ async def subscribe_all(
             state = await _read(transaction, target, keys, stored, names)
             if state is None:
                 return None
-            work, is_listened = state
+            work, listeners = state
             results = carry_out(work, target, entries)
             if _is_rare(work):
                 return None
             # As each was when it was added; a later entry of the same address may have changed it.
             told = [described(each.row) for each in results if each and each.is_new]
-            recording = Recording.of(told, is_listened=is_listened)
+            recording = Recording.of(told, listeners=listeners)
             await _write(transaction, target, work, recording)
     except Unfoldable:
         return None
@@ -199,7 +195,7 @@ async def import_sheet(db: Database, vault: Vault, target: Target, sheet: Sheet)
     return sheet.counted(results)
 
 
-_UNTOLD = Recording.of([], is_listened=False)
+_UNTOLD = Recording.of([], listeners=())
 
 
 def _lock(target: Target) -> str:
@@ -212,8 +208,8 @@ async def _read(
     keys: Sequence[str],
     stored: dict[str, str],
     wanted: Collection[str],
-) -> tuple[Work, bool] | None:
-    """What is known, and whether anybody is to be told of new subscribers. None where the counter or
+) -> tuple[Work, list[str]] | None:
+    """What is known, and who is to be told of new subscribers. None where the counter or
     the list is missing, or one of the ``wanted`` custom fields is new."""
     if transaction.begun != "SELECT 1":
         return None
@@ -223,7 +219,7 @@ async def _read(
         *(project.id, target.list_id, project.quota_owner_id, suppressed.project_scope(project.id)),
         *(fold(list(stored)), fold(keys)),
     )
-    has_list, taken, field_names, reasons, is_listened = rows[0][:_SHARED]
+    has_list, taken, field_names, reasons, listeners = rows[0][:_SHARED]
     if not has_list or not set(wanted).issubset(field_names or ()):
         return None
     work = Work(
@@ -232,7 +228,7 @@ async def _read(
         places=places_left(target, taken),
         now=clock.now(),
     )
-    return work, is_listened
+    return work, listeners or []
 
 
 def _row(record: asyncpg.Record) -> Row:
@@ -268,7 +264,7 @@ async def _add(
     await transaction.rows(
         _ADD,
         *(project.id, target.list_id, target.key_id, work.now),
-        *(recording.rows, recording.job_id, recording.payload),
+        *(recording.rows, recording.jobs),
         *(work.counted, project.quota_owner_id),
         *new,
     )

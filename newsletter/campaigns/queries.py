@@ -91,6 +91,14 @@ async def count_by_status(session: AsyncSession, project: Project) -> Mapping[Ca
     return dict((await session.execute(counted.group_by(Campaign.status))).all())
 
 
+async def mailings(
+    session: AsyncSession, project: Project, campaign_ids: Collection[UUID]
+) -> Mapping[UUID, UUID | None]:
+    """Of those that are there; None for one that was not launched."""
+    mine = select(Campaign.id, Campaign.mailing_id).where(Campaign.project_id == project.id)
+    return dict((await session.execute(mine.where(among(session, Campaign.id, campaign_ids)))).all())
+
+
 async def names(
     session: AsyncSession, project: Project, campaign_ids: Collection[UUID]
 ) -> Mapping[UUID, str]:

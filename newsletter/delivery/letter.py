@@ -302,8 +302,9 @@ def _list_id(public_url: str, list_id: UUID | None) -> str | None:
 
 
 def _feedback_id(mailing: Mailing) -> str:
-    """Campaign and project are what Gmail adds complaints up by, single mails of a project all together;
-    the message is for the reports that keep this field and not the Message-ID."""
+    """Campaign or automation and project are what Gmail adds complaints up by, single mails of a project all
+    together; the message is for the reports that keep this field and not the Message-ID."""
     is_single = mailing.kind is MailingKind.transactional
-    source = mailing.purpose.value if is_single else ids.public("cmp", mailing.source_id)
+    prefix = "aut" if mailing.kind is MailingKind.automation else "cmp"
+    source = mailing.purpose.value if is_single else ids.public(prefix, mailing.source_id)
     return f"{source}:{ids.public('prj', mailing.project_id)}:{_SEALED}:newsletter"

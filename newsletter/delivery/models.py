@@ -18,6 +18,7 @@ class MailingKind(StrEnum):
     campaign = "campaign"
     test = "test"
     transactional = "transactional"
+    automation = "automation"
 
 
 class Role(StrEnum):
@@ -83,7 +84,7 @@ class Mailing(Base):
     kind: Mapped[MailingKind] = mapped_column(status_type(MailingKind, "kind"))
     purpose: Mapped[Purpose] = mapped_column(status_type(Purpose, "purpose"))
     source_id: Mapped[UUID] = mapped_column(index=True)
-    """What it was made for: the campaign; of a single mail, the mailing itself."""
+    """What it was made for: the campaign or automation; of a single mail, the mailing itself."""
     list_id: Mapped[UUID | None]
     status: Mapped[MailingStatus] = mapped_column(status_type(MailingStatus, "status"))
     policy: Mapped[UnknownPolicy] = mapped_column(status_type(UnknownPolicy, "policy"))

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, func, select, union_all
+from sqlalchemy import ColumnElement, Select, case, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.delivery import ledger, rolls
 from newsletter.delivery.links import MessageRef
@@ -181,6 +182,13 @@ async def single_marketing(session: AsyncSession, ref: MessageRef) -> FoundMessa
         return None
     message = await by_key(session, ref.mailing_id, ref.seq)
     return None if message is None or is_erased(message.address) else message
+
+
+def seq_of(mailing_id: UUID, address_key: InstrumentedAttribute[str]) -> ColumnElement[int]:
+    """The number that the address in this column has in a mailing, for use inside a statement; NULL for who
+    got nothing of it."""
+    mine = Message.mailing_id == mailing_id, Message.address_key == address_key
+    return select(Message.seq).where(*mine).scalar_subquery()
 
 
 @dataclass(frozen=True, slots=True)

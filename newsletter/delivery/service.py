@@ -139,22 +139,37 @@ async def start_to(
     settings: DeliverySettings,
 ) -> Started:
     """Like `start`, to addresses that need not be on any list: a test send."""
-    mailing = await _insert_mailing(session, project, order, settings)
     unique: dict[str, Address] = {}
     for address in addresses:
         unique.setdefault(address.key, address)
+    people = [(None, address.spelling, address.key) for address in unique.values()]
+    return await start_with(session, project, order, people, mail_limit=mail_limit, settings=settings)
+
+
+async def start_with(
+    session: AsyncSession,
+    project: Project,
+    order: Order,
+    people: Sequence[tuple[UUID | None, str, str]],
+    *,
+    mail_limit: int | None,
+    settings: DeliverySettings,
+) -> Started:
+    """Like `start`, to some hundreds whom the caller read, one for each address; the first is number 1."""
+    mailing = await _insert_mailing(session, project, order, settings)
     rows = [
         {
             "mailing_id": mailing.id,
             "seq": number,
-            "address": address.spelling,
-            "address_key": address.key,
+            "subscriber_id": subscriber_id,
+            "address": address,
+            "address_key": address_key,
             "outcome": Outcome.pending,
             "attempts": 0,
         }
-        for number, address in enumerate(unique.values(), start=1)
+        for number, (subscriber_id, address, address_key) in enumerate(people, start=1)
     ]
-    await session.execute(insert(Message), rows)
+    await bulk.insert_rows(session, Message, rows)
     return await _launch(session, mailing, [Wave(1, len(rows))], mail_limit, settings)
 
 

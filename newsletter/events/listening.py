@@ -1,11 +1,11 @@
 """Who listens to which events of a project.
 
-Those who are told of events live above this slice: the customer's webhook endpoints. They keep
-here what they listen to, so that what nobody listens to need not be written for them, and
+Those who are told of events live above this slice: the customer's webhook endpoints, and automations.
+They keep here what they listen to, so that what nobody listens to need not be written for them, and
 sending, which would write the most, can ask without knowing who they are.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 from uuid import UUID
 
@@ -19,6 +19,9 @@ from newsletter.kit.prepared import Prepared
 
 EVERYTHING: Final = "*"
 """Stands for each type there is, those of a later release included."""
+WEBHOOKS, AUTOMATIONS = "webhooks", "automations"
+JOBS: Final[Mapping[str, str]] = {WEBHOOKS: "webhooks.fan_out", AUTOMATIONS: "automations.on_events"}
+"""By who listens: the job that is told the ids of events."""
 
 
 async def listen(
@@ -37,8 +40,16 @@ async def listen(
 
 
 _LISTENED = Prepared(
-    lambda _: select(EventListener.type).where(EventListener.project_id == bindparam("project_id"))
+    lambda _: select(EventListener.type, EventListener.listener).where(
+        EventListener.project_id == bindparam("project_id")
+    )
 )
+
+
+async def listeners(session: AsyncSession, project_id: UUID, kind: EventType) -> list[str]:
+    """Who listens to this kind, in one order."""
+    rows = await _LISTENED.rows(session, project_id=project_id)
+    return sorted({listener for type_, listener in rows if type_ in (kind.value, EVERYTHING)})
 
 
 async def listened(session: AsyncSession, project_id: UUID) -> frozenset[EventType]:
@@ -49,9 +60,9 @@ async def listened(session: AsyncSession, project_id: UUID) -> frozenset[EventTy
     return frozenset(EventType(kind) for kind in types)
 
 
-def is_listened_sql(kind: EventType, *, project: str) -> str:
-    """Whether anybody listens to this kind, as text for a statement written by hand."""
+def listeners_sql(kind: EventType, *, project: str) -> str:
+    """`listeners` as text, for a statement written by hand: an array in JSON, or NULL for nobody."""
     return (
-        f"EXISTS (SELECT FROM event_listeners WHERE project_id = {project} "
-        f"AND type IN ('{kind.value}', '{EVERYTHING}'))"
+        f"SELECT json_agg(DISTINCT listener) FROM event_listeners WHERE project_id = {project} "  # noqa: S608
+        f"AND type IN ('{kind.value}', '{EVERYTHING}')"
     )

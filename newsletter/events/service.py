@@ -16,7 +16,6 @@ from newsletter.kit import bulk, clock, ids, jobs
 from newsletter.kit.db import JSONObject
 from newsletter.kit.jobs import Ring
 
-FAN_OUT = "webhooks.fan_out"
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -92,8 +91,9 @@ async def record_many(
 async def _tell(
     session: AsyncSession, project_id: UUID, kind: EventType, event_ids: Sequence[object]
 ) -> None:
-    if kind in await listening.listened(session, project_id):
-        await jobs.enqueue(session, FAN_OUT, {"event_ids": [str(each) for each in event_ids]})
+    for listener in await listening.listeners(session, project_id, kind):
+        payload = {"event_ids": [str(each) for each in event_ids]}
+        await jobs.enqueue(session, listening.JOBS[listener], payload)
 
 
 def _subject(data: JSONObject) -> dict[str, object]:
@@ -107,39 +107,35 @@ def _subject(data: JSONObject) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What `record_sql` takes as parameters, and the job that is to be rung after the commit."""
+    """What `record_sql` takes as parameters, and the jobs that are to be rung after the commit."""
 
     rows: str | None
-    job_id: UUID | None
-    payload: str | None
+    jobs: str | None
+    rings: Sequence[Ring] = ()
 
     @classmethod
-    def of(cls, rows: Sequence[JSONObject], *, is_listened: bool) -> "Recording":
-        """Of the ``data`` of each event, as `record_many` takes it; `listening.is_listened_sql` told
-        whether they are to be fanned out."""
+    def of(cls, rows: Sequence[JSONObject], *, listeners: Collection[str]) -> "Recording":
+        """Of the ``data`` of each event, as `record_many` takes it; `listening.listeners_sql` told who
+        listens to them."""
         if not rows:
-            return cls(None, None, None)
+            return cls(None, None)
         events = [(str(ids.uuid7()), row) for row in rows]
-        if not is_listened:
-            return cls(_JSON.encode(events), None, None)
         payload = {"event_ids": [event_id for event_id, _ in events]}
-        return cls(_JSON.encode(events), ids.uuid7(), _JSON.encode(payload))
-
-    @property
-    def rings(self) -> list[Ring]:
-        return [] if self.job_id is None else [Ring(self.job_id, FAN_OUT)]
+        rings = [Ring(ids.uuid7(), listening.JOBS[listener]) for listener in sorted(listeners)]
+        wanted = [(str(ring.job_id), ring.name, payload) for ring in rings]
+        return cls(_JSON.encode(events), _JSON.encode(wanted) if wanted else None, rings)
 
 
-def record_sql(kind: EventType, *, project: str, now: str, rows: str, job_id: str, payload: str) -> str:
+def record_sql(kind: EventType, *, project: str, now: str, rows: str, wanted: str) -> str:
     """`record_many` of events that are about no message, as two parts of a WITH for a statement
-    written by hand; the arguments are its parameters, the last three those of a `Recording`."""
+    written by hand; the arguments are its parameters, the last two those of a `Recording`."""
     return f"""
 recorded AS (
     INSERT INTO events (id, project_id, type, data, created_at)
     SELECT (e ->> 0)::uuid, {project}, '{kind.value}', (e -> 1)::jsonb, {now}
     FROM json_array_elements({rows}::text::json) AS e
 ),
-fanned AS ({jobs.enqueue_sql(id_=f"{job_id}::uuid", name=FAN_OUT, payload=f"{payload}::text::jsonb")})
+told AS ({jobs.enqueue_sql(wanted)})
 """  # noqa: S608 - built from words of the code, at import
 
 

@@ -20,6 +20,7 @@ class EventType(StrEnum):
     subscriber_unsubscribed = "subscriber.unsubscribed"
     subscriber_bounced = "subscriber.bounced"
     subscriber_complained = "subscriber.complained"
+    automation_triggered = "automation.triggered"
 
 
 class Trace(StrEnum):

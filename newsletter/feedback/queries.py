@@ -3,12 +3,15 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.delivery.queries import MessageKey
 from newsletter.feedback.models import MessageEngagement
+from newsletter.kit.db import db_in
 from newsletter.kit.prepared import Among, Prepared, Statement, pairs
 
 
@@ -54,3 +57,17 @@ async def engaged(session: AsyncSession, keys: Collection[MessageKey]) -> Mappin
         return {}
     rows = await _ENGAGED.rows(session, **pairs("keys", keys))
     return {(mailing_id, seq): Engaged(*rest) for mailing_id, seq, *rest in rows}
+
+
+def has_engaged(
+    mailing_id: UUID | InstrumentedAttribute[UUID | None],
+    seq: ColumnElement[int] | InstrumentedAttribute[int | None],
+    is_click: bool,
+    days: int | None,
+) -> ColumnElement[bool]:
+    """A condition for a ``WHERE``: a person opened this message, or clicked in it, within so many days (None:
+    ever)."""
+    row = MessageEngagement
+    count, last = (row.clicks, row.last_clicked_at) if is_click else (row.opens, row.last_opened_at)
+    did = exists().where(row.mailing_id == mailing_id, row.seq == seq, count > 0)
+    return did if days is None else did.where(last >= db_in(-86_400.0 * days))

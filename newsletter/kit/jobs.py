@@ -149,13 +149,13 @@ async def enqueue(
         _ring_after_commit(session, [Ring(written, name)])
 
 
-def enqueue_sql(*, id_: str, name: str, payload: str) -> str:
-    """`enqueue` as text, for a statement written by hand: due now, and without a key. No row is
-    written where the id is NULL. After the commit its job is to be rung: `ring`."""
+def enqueue_sql(wanted: str) -> str:
+    """`enqueue` as text, for a statement written by hand: due now, and without a key. The parameter is an
+    array in JSON of ``[id, name, payload]``, or NULL. After the commit they are to be rung: `ring`."""
     return (
-        "INSERT INTO jobs (id, name, payload, status, run_at, rung_at, created_at, token, attempts) "
-        f"SELECT {id_}, '{name}', {payload}, '{JobStatus.queued}', clock_timestamp(), clock_timestamp(), "
-        f"clock_timestamp(), 0, 0 WHERE {id_} IS NOT NULL"
+        "INSERT INTO jobs (id, name, payload, status, run_at, rung_at, created_at, token, attempts) "  # noqa: S608
+        f"SELECT (j ->> 0)::uuid, j ->> 1, (j -> 2)::jsonb, '{JobStatus.queued}', clock_timestamp(), "
+        f"clock_timestamp(), clock_timestamp(), 0, 0 FROM json_array_elements({wanted}::text::json) AS j"
     )
 
 

@@ -2,9 +2,17 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+)
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 from newsletter.kit.clock import rfc3339
@@ -119,6 +127,12 @@ class Body(BaseModel):
     def sent(self, field: str) -> bool:
         """Whether the caller wrote this field at all: PATCH tells null from absent."""
         return field in self.model_fields_set
+
+
+def absent() -> Any:
+    """The default of a member of which a body has one in the place of others: null when it is not there, and
+    left out again where the body is shown."""
+    return Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Envelope(Schema):

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import newsletter.accounts.models
 import newsletter.audience.models
+import newsletter.automations.models
 import newsletter.campaigns.models
 import newsletter.copywriting.models
 import newsletter.delivery.models

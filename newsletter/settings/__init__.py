@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsError
 
 from newsletter.kit.wording import plain
+from newsletter.settings.automating import AutomationSettings
 from newsletter.settings.base import PREFIX, config
 from newsletter.settings.domains import DNSSettings
 from newsletter.settings.keeping import RetentionSettings
@@ -36,6 +37,7 @@ from newsletter.settings.writing import AISettings
 __all__ = [
     "PREFIX",
     "AISettings",
+    "AutomationSettings",
     "BounceSettings",
     "CampaignSettings",
     "DNSSettings",
@@ -107,6 +109,7 @@ class Settings(BaseSettings):
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     campaigns: CampaignSettings = Field(default_factory=CampaignSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    automations: AutomationSettings = Field(default_factory=AutomationSettings)
     events: EventSettings = Field(default_factory=EventSettings)
     dns: DNSSettings = Field(default_factory=DNSSettings)
     return_path: ReturnPathSettings = Field(default_factory=ReturnPathSettings)

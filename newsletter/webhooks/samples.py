@@ -17,8 +17,25 @@ def data(kind: EventType) -> JSONObject:
         return {"campaign": _campaign(kind)}
     if kind in _MESSAGES:
         return {"message": _message(kind), **_MESSAGES[kind]}
+    if kind is EventType.automation_triggered:
+        return _AUTOMATION
     return {"subscriber": _subscriber(kind)}
 
+
+_AUTOMATION: JSONObject = {
+    "automation": {
+        "id": ids.public("aut", _NOBODY),
+        "name": "A test call",
+        "list_id": ids.public("lst", _NOBODY),
+    },
+    "run": {
+        "id": ids.public("run", _NOBODY),
+        "subscriber_id": ids.public("sub", _NOBODY),
+        "cause": "trigger",
+        "event_id": None,
+        "started_at": "2026-11-21T09:30:00Z",
+    },
+}
 
 _CAMPAIGNS = {
     EventType.campaign_sent: None,

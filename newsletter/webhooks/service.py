@@ -69,10 +69,7 @@ async def listen(session: AsyncSession, project: Project) -> None:
     await accounts.lock_project(session, project)
     wanted = [endpoint.events for endpoint in await queries.active(session, project.id)]
     kinds = None if [] in wanted else {EventType(kind) for events in wanted for kind in events}
-    await listening.listen(session, project.id, _LISTENER, kinds)
-
-
-_LISTENER = "webhooks"
+    await listening.listen(session, project.id, listening.WEBHOOKS, kinds)
 
 
 def open_secret(vault: Vault, endpoint_id: UUID, sealed: bytes) -> str:

@@ -204,6 +204,11 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
     credential = await client.data("POST", "/smtp-credentials", 201, json={"name": "shop server"})
     async with runtime.db.unit_of_work() as session:
         await session.execute(update(SendingDomain).values(status=DomainStatus.verified))
+    steps = [{"tag": {"add": ["seen"]}}]
+    automation = await client.data(
+        "POST", "/automations", 201, json={"name": "Own", "list_id": list_id, "steps": steps}
+    )
+    await client.data("POST", f"/automations/{automation['id']}/activate")
     body = {"list_id": list_id, "subject": "S", "html": "<p>Hello</p>"}
     done = set()
     for name, variants in examples.REQUESTS.items():
@@ -211,6 +216,7 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
         for variant in variants.values():
             draft = await client.data("POST", "/campaigns", 201, json=body)
             path = each.path.removeprefix("/api/v1").replace("{campaign_id}", draft["id"])
+            path = path.replace("{automation_id}", automation["id"])
             path = path.replace("/webhooks/{id}", f"/webhooks/{hook['id']}")
             path = path.replace("/sending-domains/{id}", f"/sending-domains/{domain['id']}")
             path = path.replace("{credential_id}", credential["id"])

@@ -249,7 +249,9 @@ async def test_each_step_that_somebody_listens_to_has_one_job(
 ) -> None:
     one = await make_audience()
     async with runtime.db.unit_of_work() as session:
-        await listening.listen(session, one.target.project.id, "test", [EventType.subscriber_created])
+        await listening.listen(
+            session, one.target.project.id, listening.WEBHOOKS, [EventType.subscriber_created]
+        )
     rings.clear()
 
     await one.straight(PLAIN)

@@ -98,6 +98,25 @@ async def test_subscriber_unsubscribed(client: Client, told: Told, list_id: str)
     )
 
 
+async def test_automation_triggered(client: Client, told: Told, list_id: str) -> None:
+    steps = [{"tag": {"add": ["welcome"]}}]
+    body = {"name": "Welcome", "list_id": list_id, "steps": steps}
+    made = await client.data("POST", "/automations", 201, json=body)
+    await client.data("POST", f"/automations/{made['id']}/activate")
+    run = await client.data(
+        "POST", f"/automations/{made['id']}/trigger", 202, json={"email": "ada@example.com"}
+    )
+    event = (await told.all())[-1]
+    assert (event["type"], event["data"]["automation"]["id"]) == ("automation.triggered", made["id"])
+    assert event["data"]["run"] == {
+        "id": run["id"],
+        "subscriber_id": run["subscriber_id"],
+        "cause": "trigger",
+        "event_id": None,
+        "started_at": run["started_at"],
+    }
+
+
 async def test_events_of_a_message_come_in_its_order_and_in_one_shape(
     client: Client, told: Told, list_id: str
 ) -> None:

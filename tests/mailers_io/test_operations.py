@@ -70,6 +70,32 @@ async def test_post_campaigns_id_launch_and_get_campaigns_id_report(
     assert (await client.data("GET", f"/campaigns/{made['id']}"))["emails_sent"] == 2
 
 
+async def test_post_automations_and_post_automations_id_trigger_and_get_automations_id_runs(
+    client: Client, runtime: Runtime, list_id: str
+) -> None:
+    """An event, time, or condition-based automation; one subscriber; runs and outcomes."""
+    mail = {"send": {"subject": "Welcome", "html": "<p>Hello {{ first_name }}</p>"}}
+    steps = [mail, {"wait": {"days": 1}}]
+    starts = [
+        {"event": {"name": "subscriber.created"}},
+        {"time": {"at": "2036-01-01T09:00:00Z"}},
+        {"condition": {"when": {"tag": "vip"}}},
+    ]
+    body = {"name": "Welcome", "list_id": list_id, "steps": steps}
+    made = [await client.data("POST", "/automations", 201, json=body | {"start": start}) for start in starts]
+    assert [each["start"] for each in made] == starts
+    path = f"/automations/{made[0]['id']}"
+    await client.data("POST", f"{path}/activate")
+    run = await client.data("POST", f"{path}/trigger", 202, json={"email": "ada@example.com"})
+    await run_due(runtime)
+    [listed] = await client.data("GET", f"{path}/runs", params={"status": "running"})
+    assert (listed["id"], listed["cause"]) == (run["id"], "trigger")
+    shown = await client.data("GET", f"{path}/runs/{run['id']}")
+    assert [step["outcome"] for step in shown["steps"]] == ["sent", "waited"]
+    [mail_out] = await client.data("GET", "/sandbox/messages")
+    assert (mail_out["to_email"], mail_out["subject"]) == ("ada@example.com", "Welcome")
+
+
 async def test_get_templates_and_post_templates_and_post_templates_id_render(client: Client) -> None:
     assert await client.data("GET", "/templates", params={"is_system": True})
     slot = "<mj-section><mj-column><mj-text>{{ content }}</mj-text></mj-column></mj-section>"

@@ -7,6 +7,8 @@ import pytest
 from newsletter.audience.announce import described
 from newsletter.audience.models import Status
 from newsletter.audience.rows import Row
+from newsletter.automations import starting
+from newsletter.automations.models import Automation, Cause, Run
 from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.events.vocabulary import EventType
@@ -20,6 +22,10 @@ def real(kind: EventType) -> Any:
         status = CampaignStatus(kind.value.partition(".")[2])
         campaign = Campaign(id=ids.uuid7(), list_id=ids.uuid7(), status=status)
         return {"campaign": campaigns.described(campaign)}
+    if kind is EventType.automation_triggered:
+        automation = Automation(id=ids.uuid7(), name="Welcome", list_id=ids.uuid7())
+        run = Run(id=ids.uuid7(), subscriber_id=ids.uuid7(), cause=Cause.trigger, started_at=now)
+        return starting.described(automation, run)
     row = Row(
         id=ids.uuid7(),
         project_id=ids.uuid7(),

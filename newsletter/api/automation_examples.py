@@ -1,0 +1,98 @@
+"""Examples of automations, for `newsletter.api.examples`."""
+
+from typing import Any, Final
+
+JSON = dict[str, Any]
+
+_LIST: Final = "lst_01k9x3v7m8e5tbn2c4r6p0qzaw"
+_AT: Final = "2026-11-21T09:30:00Z"
+_ENDS: Final = "2026-11-24T09:30:00Z"
+
+
+def _call(summary: str, **body: Any) -> JSON:
+    return {"summary": summary, "value": body}
+
+
+REQUESTS: Final[dict[str, JSON]] = {
+    "create_automation": {
+        "welcome": _call(
+            "A welcome, and a reminder for who did not open it",
+            name="Welcome",
+            list_id=_LIST,
+            start={"event": {"name": "subscriber.created"}},
+            steps=[
+                {
+                    "id": "welcome",
+                    "send": {
+                        "subject": "Welcome!",
+                        "html": '<p>Hello {{ first_name | default: "there" }}, good to have you here.</p>',
+                    },
+                },
+                {"id": "three-days", "wait": {"days": 3}},
+                {
+                    "id": "opened",
+                    "branch": {
+                        "when": {"opened": {"step": "welcome"}},
+                        "yes": [{"id": "engaged", "tag": {"add": ["engaged"]}}],
+                        "no": [
+                            {
+                                "id": "reminder",
+                                "send": {"subject": "Did you see this?", "html": "<p>Welcome, again.</p>"},
+                            }
+                        ],
+                    },
+                },
+            ],
+        ),
+        "members": _call(
+            "Whoever comes to be a member",
+            name="New members",
+            list_id=_LIST,
+            start={"condition": {"when": {"all": [{"tag": "member"}, {"none": [{"tag": "staff"}]}]}}},
+            steps=[{"send": {"subject": "You are in", "html": "<p>Thank you.</p>"}}],
+        ),
+    },
+    "update_automation": {"name": _call("Another name", name="Welcome, at length")},
+    "trigger_automation": {"reader": _call("By address", email="ada@example.com")},
+}
+
+_RUN: Final[JSON] = {
+    "id": "run_01k9x3v7m8e5tbn2c4r6p0qzaw",
+    "automation_id": "aut_01k9x3v7m8e5tbn2c4r6p0qzaw",
+    "subscriber_id": "sub_01k9x3v7m8e5tbn2c4r6p0qzaw",
+    "cause": "event",
+    "event_id": "evt_01k9x3v7m8e5tbn2c4r6p0qzaw",
+    "status": "running",
+    "reason": None,
+    "step_id": "opened",
+    "due_at": _ENDS,
+    "started_at": _AT,
+    "ended_at": None,
+}
+
+ANSWERS: Final[dict[str, JSON]] = {
+    "list_automation_runs": {"data": [_RUN], "meta": {"per_page": 20, "next_cursor": None}},
+    "get_automation_run": {
+        "data": _RUN
+        | {
+            "steps": [
+                {
+                    "step_id": "welcome",
+                    "outcome": "sent",
+                    "reason": None,
+                    "message_id": "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001",
+                    "until": None,
+                    "at": _AT,
+                },
+                {
+                    "step_id": "three-days",
+                    "outcome": "waited",
+                    "reason": None,
+                    "message_id": None,
+                    "until": _ENDS,
+                    "at": _AT,
+                },
+            ]
+        }
+    },
+}
