@@ -15,6 +15,8 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from litestar import Litestar
 from litestar.types import ASGIApp
 from pydantic import SecretStr
@@ -41,6 +43,10 @@ SIZE = os.environ.get("NEWSLETTER_TEST_SIZE", "embedded")
 SECRET_KEY = "a-secret-key-for-tests-only-0123456789abcdef"
 
 configure("warning", "console")
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
 
 
 PROCESSES = {"cli", "doctor", "faults"}

@@ -70,7 +70,6 @@ def written(operation: Any, mode: GenerationMode) -> list[Case[Any]]:
         max_examples=CALLS,
         derandomize=True,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

@@ -314,7 +314,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_PIECES, max_size=25), st.lists(_PIECES, max_size=10))
 def test_no_mixture_of_pieces_gets_through(body: list[str], subject: list[str]) -> None:
     try:

@@ -227,7 +227,6 @@ async def live_through(campaign: Campaign, story: Sequence[tuple[object, ...]], 
 
 @settings(
     max_examples=8,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(story=st.lists(steps, min_size=3, max_size=12), cancels=st.booleans())

@@ -192,7 +192,7 @@ BLOCKS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     blocks=BLOCKS,
     name=st.none() | WORDS,
@@ -230,7 +230,7 @@ def test_any_address_is_written_as_the_plain_twin_writes_it(address: str) -> Non
     assert_same_mail(letter_of("<p>Hello</p>"), copy_for(address=address))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(name=WORDS, company=WORDS, sender=WORDS, reply=st.booleans())
 @example(name="x" * 200, company="." * 90, sender="Jürgen, 日本", reply=True)
 def test_another_implementation_verifies_each_signature(

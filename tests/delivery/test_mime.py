@@ -138,7 +138,7 @@ def test_a_date_is_written_in_utc_and_needs_a_zone() -> None:
         build(replace(MAIL, date=datetime(2026, 1, 1)))  # noqa: DTZ001 - that is the point.
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(subject=NASTY, name=NASTY)
 @example(subject="=?utf-8?q?a=0D=0ABcc:_x@example.com?=", name='"Eve" <eve@example.com>,')
 @example(subject="Bonjour\r\nBcc: victim@example.com", name="Name\r\n\r\nbody")
@@ -161,7 +161,7 @@ def test_subjects_and_names_come_back_and_add_no_header(subject: str, name: str)
 
 
 @given(subject=NASTY, name=NASTY)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_header_lines_are_short_and_encoded_words_whole(subject: str, name: str) -> None:
     head = build(replace(MAIL, subject=subject, from_name=name)).partition(b"\r\n\r\n")[0].decode("ascii")
     for line in head.split("\r\n"):
@@ -201,7 +201,7 @@ def test_control_and_direction_characters_are_taken_out_of_subjects_and_names() 
     assert mailbox(message, "From").display_name == "Pay Pal"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=NASTY, html=NASTY)
 @example(text="--=_x\n.\n..\nFrom here", html="=" * 200)
 @example(text="a" * 5000, html="é" * 5000)

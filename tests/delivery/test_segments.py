@@ -28,7 +28,7 @@ def decoded(encoded: bytes) -> str:
     return quopri.decodestring(encoded).decode().replace("\r\n", "\n")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5), values=st.lists(TEXTS, min_size=4, max_size=4))
 @example(texts=["a" * 76, "." * 80, ""], values=["", ".", "..", "="])
 @example(texts=["\n.", ".\n.\n", " \n"], values=["é" * 40, "x" * 76, "x" * 75, " "])
@@ -42,7 +42,7 @@ def test_segments_decode_to_the_texts_and_values_in_turn(texts: list[str], value
     assert decoded(b"".join(parts)) == expected + "\n"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=TEXTS)
 @example(text="." * 200)
 @example(text=".\n..\n...")

@@ -66,7 +66,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("kind", REPORTING)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(value=JSON)
 def test_any_report_makes_sound_events_or_is_said_to_be_malformed(kind: ServerType, value: object) -> None:
     # SES has its report as a text inside another one.
@@ -75,7 +75,7 @@ def test_any_report_makes_sound_events_or_is_said_to_be_malformed(kind: ServerTy
 
 
 @pytest.mark.parametrize("kind", REPORTING)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(raw=st.binary(max_size=200) | st.text(string.printable, max_size=100).map(str.encode))
 def test_any_bytes_make_no_events(kind: ServerType, raw: bytes) -> None:
     _check(feed_of(kind), raw)
@@ -98,7 +98,7 @@ def _check(reports: Feed, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", REPORTING)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     value=JSON, headers=st.dictionaries(st.sampled_from(["authorization", "svix-id"]), st.text(max_size=20))
 )

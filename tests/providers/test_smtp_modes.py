@@ -108,7 +108,7 @@ def meaning(answer: str) -> type[Result]:
     return {"2": Receipt, "4": Temporary, "5": Permanent}[answer[0]]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(VERDICTS, max_size=12))
 async def test_each_mode_gives_each_message_what_the_server_says(verdicts: list[tuple[str, str]]) -> None:
     for mode in OFFERS:

@@ -211,7 +211,7 @@ def conversations(draw: st.DrawFn) -> list[Read]:
     return reads
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     conversations(),
     st.lists(st.sampled_from([0, 0, 0, 1, 60, 90, 10**6]), max_size=MESSAGES + 1),

@@ -48,7 +48,7 @@ async def in_pieces(sent: bytes, sizes: list[int], keep: int) -> tuple[bytes, in
 
 @given(pieces, st.lists(st.integers(1, 5), max_size=30), st.integers(0, 30))
 @example([b"\r\n", b".", b"\r\n"], [1] * 9, 10)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_pieces_make_the_same_body(sent: list[bytes], sizes: list[int], keep: int) -> None:
     raw = b"".join(sent)
     assert asyncio.run(in_pieces(raw, sizes, keep)) == plainly(raw, keep)

@@ -277,7 +277,7 @@ def assert_inert(mail: Compiled, value: str) -> None:
         text.encode()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(value=st.text(max_size=80))
 def test_no_value_changes_the_mail_around_it(everywhere: Compiled, value: str) -> None:
     assert_inert(everywhere, value)

@@ -210,7 +210,7 @@ JSON = st.recursive(
 def test_javascript_gives_every_body_back_as_it_is() -> None:
     bodies: list[str] = []
 
-    @settings(max_examples=150, database=None, deadline=None)
+    @settings(max_examples=150, database=None)
     @given(st.dictionaries(KEYS, JSON, max_size=6))
     def collect(data: dict[str, Any]) -> None:
         bodies.append(base64.b64encode(payload(data)).decode())

@@ -97,7 +97,7 @@ def check(report: Report) -> None:
 
 
 @given(st.binary(max_size=3_000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_octets_raise(raw: bytes) -> None:
     check(read(raw))
 
@@ -123,7 +123,7 @@ def test_a_field_that_python_would_not_write_is_read() -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_mail_with_holes_cuts_and_repeats_raises_nothing(data: st.DataObject) -> None:
     raw = data.draw(
         st.sampled_from([samples.dsn(), samples.arf("abuse"), samples.QMAIL, samples.EXIM, samples.SNS])
