@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from newsletter.analytics import scoring
 from newsletter.automations import starting
 from newsletter.copywriting import service as copywriting
 from newsletter.delivery import batches
@@ -62,6 +63,7 @@ class Sweeper:
             Chore("keep the event log in parts", 3600, self._divide),
             Chore("end what is old", 60, self._end_old),
             Chore("look at domains", 600, self._verify),
+            Chore("score the health of projects", 60, self._score),
             Chore("look into the mailbox", runtime.settings.imap.poll_seconds / 2, self._look),
         ]
 
@@ -129,6 +131,9 @@ class Sweeper:
 
     async def _verify(self) -> None:
         await verifying.enqueue_due(self._runtime.db, self._runtime.settings.dns)
+
+    async def _score(self) -> None:
+        await scoring.enqueue_due(self._runtime.db)
 
     async def _look(self) -> None:
         settings = self._runtime.settings.imap

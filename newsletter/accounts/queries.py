@@ -1,11 +1,11 @@
 """Reads accounts and projects."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.models import Account, AuditEntry, ProjectRow
@@ -60,6 +60,15 @@ async def kinds_of_projects(session: AsyncSession) -> tuple[bool, bool]:
 def live_ids() -> Select[UUID]:
     """The ids of all live projects, for use inside another statement."""
     return select(ProjectRow.id).where(ProjectRow.is_test.is_(False))
+
+
+async def ids_where(
+    session: AsyncSession, *asked: Callable[[ColumnElement[UUID]], ColumnElement[bool]], limit: int
+) -> Sequence[UUID]:
+    """The ids of up to ``limit`` projects of which all this is true; each is asked with the column of ids,
+    for a condition inside the statement."""
+    statement = select(ProjectRow.id).where(*(each(ProjectRow.id.expression) for each in asked))
+    return (await session.scalars(statement.order_by(ProjectRow.id).limit(limit))).all()
 
 
 @dataclass(frozen=True, slots=True)

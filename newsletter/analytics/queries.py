@@ -1,7 +1,7 @@
 """Reads what was counted. No question here looks at the log or at messages."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import UUID
@@ -78,11 +78,11 @@ async def summary(
     dimension = _DIMENSIONS.get(group_by)
     if dimension is None:
         rows = await _by_period(session, project, days, group_by, part)
-        total = _sum(rows.values())
+        total = tallies.summed(rows.values())
         shown = [SummaryRow.of(numbers, key=key, name=None) for key, numbers in rows.items()]
     else:
         found = await tallies.counted(session, project.id, Dimension.total, days.spans, delivery.abouts)
-        total = _sum(found.values())
+        total = tallies.summed(found.values())
         shown = await _by_value(session, project, days, dimension, most)
     return Summary(
         since=days.since,
@@ -95,7 +95,7 @@ async def summary(
 
 
 async def delivery_stats(session: AsyncSession, project: Project, days: Days) -> DeliveryStats:
-    rows = await _by_day(session, project, days, Part())
+    rows = await by_day(session, project, days, Part())
     stats = [
         DayStats(
             day=day,
@@ -116,13 +116,13 @@ async def report(
 ) -> Report:
     """The outcomes are those of the campaign's books, what came back is what was counted."""
     zone = await zone_of(session, project)
-    by_day: dict[date, Counter[Metric]] = {}
+    found: dict[date, Counter[Metric]] = {}
     if shown.started_at is not None:
         first = shown.started_at.astimezone(zone).date()
         last = min(clock.now().astimezone(zone).date(), first + timedelta(days=_REPORT_DAYS - 1))
         part = Part(Dimension.campaign, shown.id.hex)
-        by_day = await _by_day(session, project, Days(first, max(first, last), zone), part)
-    counted_on = [day for day, numbers in by_day.items() if numbers.total()]
+        found = await by_day(session, project, Days(first, max(first, last), zone), part)
+    counted_on = [day for day, numbers in found.items() if numbers.total()]
     books = {
         Metric.sent: shown.emails_sent,
         Metric.failed: shown.emails_failed,
@@ -144,7 +144,7 @@ async def report(
         time_zone=zone.key,
         days=[
             ReportDay.of(numbers, day=day)
-            for day, numbers in by_day.items()
+            for day, numbers in found.items()
             if counted_on and counted_on[0] <= day <= counted_on[-1]
         ],
     )
@@ -166,9 +166,10 @@ async def stats(session: AsyncSession, project: Project) -> Stats:
     )
 
 
-async def _by_day(
+async def by_day(
     session: AsyncSession, project: Project, days: Days, part: Part
 ) -> dict[date, Counter[Metric]]:
+    """What was counted of this part of the mail, each day of them."""
     parts = days.spans
     found = await tallies.counted(
         session, project.id, part.dimension, parts, delivery.abouts, step=Step.day, value=part.value
@@ -189,7 +190,7 @@ async def _by_period(
             for hour in labels(parts, Step.hour)
         }
     rows: dict[str, Counter[Metric]] = {}
-    for day, numbers in (await _by_day(session, project, days, part)).items():
+    for day, numbers in (await by_day(session, project, days, part)).items():
         key = day.isoformat() if group_by is Grouping.day else f"{day:%Y-%m}"
         rows.setdefault(key, Counter()).update(numbers)
     return rows
@@ -226,10 +227,3 @@ async def _names(
 
 
 _NAMES = {Dimension.campaign: campaigns.names, Dimension.server: routing.names}
-
-
-def _sum(many: Iterable[Counter[Metric]]) -> Counter[Metric]:
-    total: Counter[Metric] = Counter()
-    for each in many:
-        total.update(each)
-    return total

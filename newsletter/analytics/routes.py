@@ -1,22 +1,34 @@
-"""``/analytics/…``, ``/stats`` and ``/campaigns/{id}/report``."""
+"""``/analytics/…``, ``/stats``, ``/health-score`` and ``/campaigns/{id}/report``."""
 
 from datetime import date
 
-from litestar import Controller, Response, get
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from newsletter.accounts.project import Principal
-from newsletter.analytics import export, history, queries, scope
+from newsletter.analytics import export, history, queries, scope, scoring
 from newsletter.analytics.history import Asked
-from newsletter.analytics.schemas import DeliveryStats, EventOut, Grouping, Report, Stats, Summary
+from newsletter.analytics.schemas import (
+    DeliveryStats,
+    EventOut,
+    Grouping,
+    HealthDay,
+    HealthHistory,
+    HealthOut,
+    Report,
+    Stats,
+    Summary,
+)
 from newsletter.analytics.scope import Sought
 from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.access import campaign_of_path
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import paging, sheets
 from newsletter.kit.db import Database
+from newsletter.kit.errors import ValidationFailed
+from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import CursorMeta, CursorPage, Data
 from newsletter.kit.sheets import JSON_LINES
 from newsletter.settings import Settings
@@ -204,6 +216,66 @@ class StatsController(Controller):
         scope.allow_everything(principal)
         async with db.read() as session:
             return Data(data=await queries.stats(session, principal.project))
+
+
+class HealthController(Controller):
+    path = "/health-score"
+    tags = ("Analytics",)
+
+    @get(
+        operation_id="get_health_score",
+        summary="How well the project sends, from 0 to 100",
+        opt={"scope": "analytics:read"},
+    )
+    async def read(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        settings: NamedDependency[Settings],
+    ) -> Data[HealthOut]:
+        """As it was calculated last, which is done each day; of the last 30 days."""
+        scope.allow_everything(principal)
+        async with db.read() as session:
+            return Data(data=HealthOut.of(await scoring.newest(session, principal.project, settings)))
+
+    @get(
+        "/history",
+        operation_id="get_health_history",
+        summary="The health scores of the last days",
+        opt={"scope": "analytics:read"},
+    )
+    async def history(
+        self, db: NamedDependency[Database], principal: NamedDependency[Principal], days: FromQuery[int] = 30
+    ) -> Data[HealthHistory]:
+        scope.allow_everything(principal)
+        if not 1 <= days <= scoring.KEEP_DAYS:
+            raise ValidationFailed.of("days", f"must be between 1 and {scoring.KEEP_DAYS}")
+        async with db.read() as session:
+            rows = await scoring.history(session, principal.project, days)
+        shown = [HealthDay.of(row) for row in rows]
+        return Data(data=HealthHistory(period_days=days, history=shown))
+
+    @post(
+        "/refresh",
+        operation_id="refresh_health_score",
+        summary="Calculate today's health score anew",
+        opt={"scope": "analytics:read"},
+        status_code=200,
+    )
+    async def refresh(
+        self,
+        db: NamedDependency[Database],
+        principal: NamedDependency[Principal],
+        settings: NamedDependency[Settings],
+        once: NamedDependency[Once],
+    ) -> Data[HealthOut]:
+        """With what has been counted up to now. It takes the place of today's in the history."""
+        scope.allow_everything(principal)
+        async with db.unit_of_work() as session:
+            row = await scoring.refresh(session, principal.project, settings)
+            out = Data[HealthOut](data=HealthOut.of(row))
+            await once.keep(session, 200, out)
+        return out
 
 
 class ReportController(Controller):

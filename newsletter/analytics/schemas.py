@@ -5,6 +5,8 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
 
+from newsletter.analytics.health import Judged, Level
+from newsletter.analytics.models import HealthScore
 from newsletter.campaigns.models import CampaignStatus
 from newsletter.delivery.schemas import CampaignId
 from newsletter.events.vocabulary import EventType
@@ -179,3 +181,64 @@ class Stats(Schema):
     """As the plan counts them, in the month of UTC; of the same projects as ``contacts``."""
     domains: int
     """Sending domains of this project."""
+
+
+class InsightOut(Schema):
+    """One thing that was judged, and what to do about it."""
+
+    judged: Judged
+    level: Level
+    """``good``: full points; ``bad``: none, or a threshold of the mailbox providers is reached."""
+    value: float
+    """A share, as ``0.003`` is 0.3 %; of ``steadiness`` how many times the median day the largest had."""
+    weight: int
+    """The most points that it may bring."""
+    points: float
+    advice: str | None
+    """Null where all is well."""
+
+
+class HealthDay(Schema):
+    day: date
+    """Of UTC."""
+    score: int | None
+    """0 to 100; null where too little was sent to judge."""
+    grade: str | None
+    """``A+``, ``A``, ``B``, ``C``, ``D`` or ``F``."""
+    sent: int
+    """In the 30 days that the score is of, as are the rates."""
+    bounce_rate: float | None
+    complaint_rate: float | None
+    unsubscribe_rate: float | None
+    open_rate: float | None
+    click_rate: float | None
+    calculated_at: Time
+
+    @classmethod
+    def of(cls, row: HealthScore) -> Self:
+        return cls.model_validate(_of_day(row))
+
+
+class HealthOut(HealthDay):
+    insights: list[InsightOut]
+    """What was judged, the heaviest first."""
+
+    @classmethod
+    def of(cls, row: HealthScore) -> Self:
+        return cls.model_validate({**_of_day(row), "insights": row.insights})
+
+
+class HealthHistory(Schema):
+    period_days: int
+    history: list[HealthDay]
+    """Oldest first; days without a score are left out."""
+
+
+def _of_day(row: HealthScore) -> dict[str, Any]:
+    return {
+        "day": row.day,
+        "score": row.score,
+        "grade": row.grade,
+        "calculated_at": row.calculated_at,
+        **row.rates,
+    }

@@ -31,7 +31,31 @@ _COUNTS: Final[JSON] = {
     "unsubscribe_rate": 0.0021,
 }
 
+_HEALTH: Final[JSON] = {
+    "day": "2026-11-21",
+    "score": 91,
+    "grade": "A",
+    "sent": 12_000,
+    "bounce_rate": 0.01,
+    "complaint_rate": 0.0013,
+    "unsubscribe_rate": 0.0021,
+    "open_rate": 0.3667,
+    "click_rate": 0.07,
+    "calculated_at": _AT,
+}
+_COMPLAINTS: Final[JSON] = {
+    "judged": "complaints",
+    "level": "warning",
+    "value": 0.0013,
+    "weight": 30,
+    "points": 25.5,
+    "advice": "Mail only who asked for it, and make leaving as easy as the spam button.",
+}
+
 ANSWERS: Final[dict[str, JSON]] = {
+    "get_health_score": {"data": _HEALTH | {"insights": [_COMPLAINTS]}},
+    "refresh_health_score": {"data": _HEALTH | {"insights": [_COMPLAINTS]}},
+    "get_health_history": {"data": {"period_days": 30, "history": [_HEALTH]}},
     "get_summary": {
         "data": {
             "since": "2026-11-01",

@@ -69,6 +69,7 @@ _PARAMETERS: Final = {
     "campaign_id": "Only what belongs to this campaign.",
     "type": "Only events of this type; several times for several.",
     "message_id": "Only what is about this message.",
+    "days": "Of so many days, today among them, 1 to 365.",
     "group_by": "What each row is of.",
     "domain": "Only mail whose From address has this domain.",
     "sending_server_id": "Only mail by this sending server (`srv_…`); `default` is the operator's own.",

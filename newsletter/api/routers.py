@@ -10,7 +10,12 @@ from newsletter.accounts.routes import (
     ProjectController,
     SMTPCredentialController,
 )
-from newsletter.analytics.routes import AnalyticsController, ReportController, StatsController
+from newsletter.analytics.routes import (
+    AnalyticsController,
+    HealthController,
+    ReportController,
+    StatsController,
+)
 from newsletter.api.docs import docs, static
 from newsletter.api.health import expose, healthz, readyz
 from newsletter.audience.routes.lists import ListController
@@ -54,6 +59,7 @@ V1: tuple[type[Controller], ...] = (
     ReportController,
     AnalyticsController,
     StatsController,
+    HealthController,
     SendingDomainController,
     SendingServerController,
     RoutingController,

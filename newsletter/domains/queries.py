@@ -1,6 +1,7 @@
 """Reads sending domains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Project
 from newsletter.domains import records
 from newsletter.domains.models import DomainStatus, SendingDomain
-from newsletter.domains.records import RecordStatus, Standing
+from newsletter.domains.records import RecordPurpose, RecordStatus, Standing
 from newsletter.kit import ids
 from newsletter.kit.errors import NotFound
 from newsletter.settings import Settings
@@ -43,6 +44,26 @@ async def by_name(session: AsyncSession, project_id: UUID, name: str) -> Sending
     """``name`` as A-label, in lower case."""
     mine = SendingDomain.project_id == project_id, SendingDomain.domain == name
     return (await session.scalars(select(SendingDomain).where(*mine))).one_or_none()
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the DNS last said for a domain."""
+
+    is_verified: bool
+    has_dmarc: bool
+
+
+async def proofs(session: AsyncSession, project: Project, settings: Settings) -> Mapping[str, Proof]:
+    """Of each domain of the project, by its name as A-label."""
+    found = {}
+    for row in await session.scalars(domains(project)):
+        has_dmarc = any(
+            record.purpose is RecordPurpose.dmarc and seen.status is RecordStatus.found
+            for record, seen in records.kept(row, settings).items()
+        )
+        found[row.domain] = Proof(row.status is DomainStatus.verified, has_dmarc)
+    return found
 
 
 async def standing(session: AsyncSession, project: Project, name: str, settings: Settings) -> Standing:

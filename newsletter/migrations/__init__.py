@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import newsletter.accounts.models
+import newsletter.analytics.models
 import newsletter.audience.models
 import newsletter.automations.models
 import newsletter.campaigns.models

@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal,
     select,
@@ -105,6 +106,21 @@ async def counted(
         if kind is dimension and value in (None, named):
             found.setdefault((named, _label(parts, quarter, step)), Counter()).update(counter)
     return found
+
+
+def was_counted(project_id: ColumnElement[UUID], since: int) -> ColumnElement[bool]:
+    """Whether anything was counted of a project from this quarter on, for use inside another statement. What
+    is not folded yet is so in seconds."""
+    return exists().where(
+        Rollup.project_id == project_id, Rollup.dimension == Dimension.total, Rollup.quarter >= since
+    )
+
+
+def summed(many: Iterable[Counter[Metric]]) -> Counter[Metric]:
+    total: Counter[Metric] = Counter()
+    for each in many:
+        total.update(each)
+    return total
 
 
 _FOLDED = "folded"
