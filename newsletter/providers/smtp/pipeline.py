@@ -30,8 +30,9 @@ class Pipeline(Transfer):
     def takes(self, data: bytes) -> bool:
         """The round trip in which all went well, as nearly all are, in one step.
 
-        Does what `replied` does for its four replies one by one, in a quarter of the processor time
-        (measured without sockets); `tests/providers/test_smtp_rounds.py` holds the two together.
+        Does what `replied` does for its four replies one by one, in less than half of the processor time
+        (4.4 µs a message instead of 10, measured without sockets); `tests/providers/test_smtp_rounds.py`
+        holds the two together.
         """
         expected = self._expected
         if len(expected) != 4 or expected[0] is not _MESSAGE or self._wire.is_paused:

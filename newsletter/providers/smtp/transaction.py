@@ -45,7 +45,7 @@ class Transaction:
     content: bytes
     is_first: bool
     """Nothing was sent on this connection before it."""
-    # What follows is not told to the constructor: that halves what making one costs (0.47 µs, measured).
+    # What follows is not told to the constructor: making one costs 0.3 µs then instead of 0.5 (measured).
     sender_is_taken: bool = field(default=False, init=False)
     recipient_is_taken: bool = field(default=False, init=False)
     content_is_asked_for: bool = field(default=False, init=False)
