@@ -65,7 +65,7 @@ class SMTPProvider:
         """Sends each envelope once, over as many connections as the pool has.
 
         A message that meets a connection which died while it was kept is tried at once on a
-        fresh one. Where no connection can be made, and none of this call works on, all
+        fresh one. Where no connection can be made, and none is left that works, all
         that were not tried are `ServerDown`.
         """
         call = Call(envelopes, should_stop)
