@@ -63,6 +63,13 @@ REQUESTS: Final[dict[str, JSON]] = {
             ],
         )
     },
+    "score_content": {
+        "mail": _call(
+            "A mail with two things to mend",
+            subject="Three things that changed!!",
+            html="<p>Read <a href='https://news.example.com/3'>www.example.org</a></p>",
+        )
+    },
     "create_smtp_credential": {
         "one": _call("For one program, from one domain", name="shop server", from_domains=["example.com"])
     },
@@ -71,6 +78,20 @@ REQUESTS: Final[dict[str, JSON]] = {
 
 ANSWERS: Final[dict[str, JSON]] = {
     "send_mail": {"data": {"id": _MESSAGE, "status": "queued", "messages": [_RECIPIENT]}},
+    "score_content": {
+        "data": {
+            "score": 95,
+            "findings": [
+                {
+                    "check": "subject_marks",
+                    "points": 5,
+                    "reason": "The subject has several exclamation or question marks.",
+                    "advice": "One mark is enough, none is better.",
+                    "examples": [],
+                }
+            ],
+        }
+    },
     "create_smtp_credential": {"data": _CREDENTIAL | {"password": "nl_live_4Tq8bX…"}},
     "rotate_smtp_credential": {"data": _CREDENTIAL | {"password": "nl_live_4Tq8bX…"}},
     "list_smtp_credentials": {

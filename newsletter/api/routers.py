@@ -36,7 +36,7 @@ from newsletter.feedback.routes.unsubscribes import UnsubscribeResourceControlle
 from newsletter.privacy.routes import PersonController
 from newsletter.routing.routes import RoutingController, SendingServerController
 from newsletter.sandbox.routes import SandboxController
-from newsletter.templates.routes import TemplateController
+from newsletter.templates.routes import ContentScoreController, TemplateController
 from newsletter.transactional.routes import MessageController, SendController
 from newsletter.webhooks.routes import WebhookController
 
@@ -51,6 +51,7 @@ V1: tuple[type[Controller], ...] = (
     SubscriberController,
     PersonController,
     TemplateController,
+    ContentScoreController,
     BrandVoiceController,
     CampaignController,
     SendingController,

@@ -1,4 +1,4 @@
-"""``/templates``: the shelf of a project, and previews of what is on it."""
+"""``/templates``: the shelf of a project, and previews of what is on it; ``/content-score``."""
 
 from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
@@ -13,6 +13,8 @@ from newsletter.settings import Settings
 from newsletter.templates import queries, service
 from newsletter.templates.queries import Shelf
 from newsletter.templates.schemas import (
+    ContentScoreCreate,
+    ContentScoreOut,
     Rendered,
     TemplateCreate,
     TemplateOut,
@@ -175,6 +177,32 @@ class TemplateController(Controller):
         mail = await service.render(frame, wanted, settings)
         subject = mail.subject if wanted.subject is not None else None
         out = Data[Rendered](data=Rendered(subject=subject, html=mail.html, text=mail.text))
+        async with db.unit_of_work() as session:
+            await once.keep(session, 200, out)
+        return out
+
+
+class ContentScoreController(Controller):
+    path = "/content-score"
+    tags = ("Templates",)
+
+    @post(
+        operation_id="score_content",
+        summary="Look for what may keep a mail from its readers",
+        status_code=200,
+        opt={"scope": "templates:read"},
+    )
+    async def create(
+        self,
+        db: NamedDependency[Database],
+        once: NamedDependency[Once],
+        settings: NamedDependency[Settings],
+        data: JSONBody[ContentScoreCreate],
+    ) -> Data[ContentScoreOut]:
+        """From 0 to 100, with a reason and what to do for each point that is lost. Nothing is fetched or
+        kept; the same mail has the same score."""
+        scored = await service.score(data, settings.limits)
+        out = Data[ContentScoreOut](data=ContentScoreOut.model_validate(scored))
         async with db.unit_of_work() as session:
             await once.keep(session, 200, out)
         return out

@@ -125,3 +125,36 @@ class Rendered(Schema):
     """None where the call gave none."""
     html: str
     text: str
+
+
+FileName = Annotated[Line, Field(min_length=1, max_length=200, examples=["invoice.pdf"])]
+
+
+class ContentScoreCreate(Body):
+    """A mail as its readers get it: `GET /campaigns/{id}/preview` and `POST /templates/{id}/render` show that
+    of a campaign or template."""
+
+    subject: Annotated[Line, Field(min_length=1, max_length=300, examples=["Three things that changed"])]
+    html: Annotated[str, Field(min_length=1, examples=["<p>Hello</p>"])] | None = None
+    text: Annotated[str, Field(min_length=1)] | None = None
+    """Looked at where there is no HTML."""
+    attachments: Annotated[list[FileName], Field(max_length=100)] = []  # noqa: RUF012 - pydantic copies it.
+    """The names of its files."""
+
+
+class FindingOut(Schema):
+    check: str
+    """A word for the check, such as ``link_mismatch``."""
+    points: int
+    """Lost by it."""
+    reason: str
+    advice: str
+    examples: tuple[str, ...]
+    """Where it was seen, up to five."""
+
+
+class ContentScoreOut(Schema):
+    score: int
+    """0 to 100: 100 less the points of the findings."""
+    findings: tuple[FindingOut, ...]
+    """The heaviest first."""

@@ -19,15 +19,22 @@ from newsletter.accounts.project import Profile, Project
 from newsletter.kit import clock, ids
 from newsletter.kit.errors import Conflict, NotFound, ValidationFailed
 from newsletter.settings import LimitSettings, Settings
-from newsletter.templates import lint, queries
+from newsletter.templates import content_score, extent, lint, queries
 from newsletter.templates.branding import Branding
 from newsletter.templates.compile import Compiled, Content, Merged, TemplateInvalid, compile_content
+from newsletter.templates.content_score import Scored
 from newsletter.templates.expressions import as_text
 from newsletter.templates.merge import BUILT_IN_FIELDS, MergeTagInvalid
 from newsletter.templates.models import Template
 from newsletter.templates.queries import Shelf, Source
 from newsletter.templates.remembered import Remembered
-from newsletter.templates.schemas import SampleSubscriber, TemplateCreate, TemplateRender, TemplateUpdate
+from newsletter.templates.schemas import (
+    ContentScoreCreate,
+    SampleSubscriber,
+    TemplateCreate,
+    TemplateRender,
+    TemplateUpdate,
+)
 from newsletter.templates.schemas import Variable as VariableBody
 from newsletter.templates.starters import Variable
 from newsletter.templates.whole import compile_text, compile_whole
@@ -179,6 +186,26 @@ def _compiled(make: Callable[[], Result], template_field: str = "template_id") -
         line = None if error.part in ("subject", "preheader") else error.line
         name = names.get(error.part or "", template_field)
         raise ValidationFailed.of(name, _at(line, error.message)) from None
+
+
+async def score(wanted: ContentScoreCreate, limits: LimitSettings) -> Scored:
+    """Raises `ValidationFailed` for what is larger than any mail may be."""
+    errors: dict[str, list[str]] = {}
+    for name, text in (("html", wanted.html), ("text", wanted.text)):
+        if text is not None and len(text.encode(errors="replace")) > limits.html_bytes:
+            errors[name] = [f"must have at most {limits.html_bytes:,} bytes"]
+    if wanted.html is None and wanted.text is None:
+        errors["html"] = ["is missing: send 'html' or 'text'"]
+    elif wanted.html is not None and extent.elements(wanted.html) > limits.html_elements:
+        errors.setdefault("html", []).append(f"must have at most {limits.html_elements:,} HTML elements")
+    if errors:
+        raise ValidationFailed(errors=errors)
+    try:
+        return await asyncio.to_thread(
+            content_score.score, wanted.subject, wanted.html, wanted.text, wanted.attachments
+        )
+    except MergeTagInvalid as error:
+        raise ValidationFailed.of("html", _at(error.line, error.message)) from None
 
 
 async def check(frame: Frame, limits: LimitSettings) -> None:
