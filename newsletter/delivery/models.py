@@ -199,7 +199,8 @@ class Message(Base):
     """Not before this moment: a retry, or the local hour of its reader."""
     decided_at: Mapped[datetime | None]
     server_id: Mapped[UUID | None]
-    """The sending server that had the last word, where there are several."""
+    """The sending server that had the last word, where there are several; None where none was asked, as of
+    a message that was suppressed after it was deferred."""
 
 
 _ADDRESSES = ARRAY(String(320)).with_variant(JSON(), "sqlite")

@@ -273,7 +273,8 @@ barred AS MATERIALIZED (
 ),
 stopped AS (
     UPDATE messages m
-    SET outcome = j.outcome, reason = j.reason, next_attempt_at = NULL, decided_at = clock_timestamp()
+    SET outcome = j.outcome, reason = j.reason, server_id = NULL, next_attempt_at = NULL,
+        decided_at = clock_timestamp()
     FROM (SELECT *, CASE reason WHEN '{LEFT}' THEN 'skipped' ELSE 'suppressed' END AS outcome FROM barred) j
     WHERE m.mailing_id = $4 AND m.seq = j.seq AND m.seq BETWEEN $15 AND $16 AND {_may_follow("j.outcome")}
     RETURNING m.outcome

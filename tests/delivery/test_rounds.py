@@ -1,6 +1,7 @@
 """The short way of a round, on either database, and its steps one by one leave the same books."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -21,13 +22,16 @@ from newsletter.delivery.models import (
     Outcome,
 )
 from newsletter.delivery.rounds import Gate, Round
+from newsletter.events.models import Event
+from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids
 from newsletter.plans.models import Counter
+from newsletter.providers.base import Purpose
 from newsletter.runtime import Runtime
 from newsletter.settings import DeliverySettings
 from newsletter.suppressions import queries as suppressions
 from newsletter.suppressions import service as suppressing
-from newsletter.suppressions.models import Reason
+from newsletter.suppressions.models import Reason, Suppression
 from newsletter.tallies.models import Metric, Tally
 from tests.delivery.conftest import Launch, Sent
 
@@ -43,6 +47,7 @@ ANSWERS = [
     Decision(4, Outcome.unknown, "lost after the dot", attempt=1),
     Decision(5, Outcome.pending, "server down", attempt=1),
     Decision(6, Outcome.pending, "throttled", retry_after=60, attempt=1),
+    Decision(7, Outcome.deferred, "421 busy", retry_after=300, attempt=1, code=421, server_id=SERVER),
     Decision(9, Outcome.skipped, rounds.LEFT),
     # Never opened, so nothing can have been sent: the books refuse it.
     Decision(20, Outcome.sent, attempt=1),
@@ -97,12 +102,15 @@ class Path:
         async with self.db.unit_of_work() as session:
             return await rounds._step_by_step(session, books, self.gate, decisions, wanted)
 
-    async def suppress(self, seq: int, reason: Reason = Reason.complaint) -> None:
+    async def suppress(
+        self, seq: int, reason: Reason = Reason.complaint, *, everywhere: bool = False
+    ) -> None:
+        of_list = suppressions.list_scope(ids.private("lst", self.sent.list_id))
         async with self.db.unit_of_work() as session:
             await suppressing.suppress(
                 session,
                 project_id=self.project.id,
-                scope=suppressions.list_scope(ids.private("lst", self.sent.list_id)),
+                scope=suppressions.project_scope(self.project.id) if everywhere else of_list,
                 address_keys=[(await self.sent.messages())[seq - 1].address_key],
                 reason=reason,
                 source="test",
@@ -146,8 +154,10 @@ async def story(path: Path) -> list[object]:
     told += [await path.round(ANSWERS, SECOND), await rows(path.sent)]
     # The answer to that commit was lost: the very same again.
     told += [await path.round(ANSWERS, SECOND), await rows(path.sent)]
-    # A deferred message is tried again and taken, then says no twice.
-    told += [await path.round((), [3]), await path.round([Decision(3, Outcome.sent, attempt=2)], [5])]
+    # A deferred message is tried again and taken; whoever was deferred by a server may be suppressed by now.
+    await path.suppress(7)
+    told += [await path.round((), [3, 7]), await rows(path.sent)]
+    told += [await path.round([Decision(3, Outcome.sent, attempt=2)], [5])]
     await path.set(Mailing, status=MailingStatus.paused)
     told += [await path.round([Decision(8, Outcome.sent, attempt=1)], [14, 15]), await rows(path.sent)]
     await path.set(Mailing, status=MailingStatus.cancelled)
@@ -191,25 +201,28 @@ async def test_the_steps_of_a_round_do_what_is_promised(make_path: Any) -> None:
     assert told[2] == Round(MailingStatus.running, frozenset({8, 13}))
     assert told[4] == told[2]
     assert told[5] == told[3]
-    assert told[8] == Round(MailingStatus.paused, frozenset())
+    assert told[6] == Round(MailingStatus.running, frozenset({3}))
+    assert told[9] == Round(MailingStatus.paused, frozenset())
     outcomes = [row["outcome"].value for row in (await rows(path.sent))["messages"]]
     assert outcomes[:15] == [
-        *("sent", "failed", "sent", "unknown", "sending", "pending", "sending", "sent", "skipped"),
+        *("sent", "failed", "sent", "unknown", "sending", "pending", "suppressed", "sent", "skipped"),
         *("suppressed", "suppressed", "skipped", "sending", "pending", "pending"),
     ]
+    # It met no server when it was suppressed; its tries still tell of the one that deferred it.
+    assert (await path.sent.messages())[6].server_id is None
     reasons = [row["reason"] for row in (await rows(path.sent))["messages"]]
     assert reasons[8:12] == [rounds.LEFT, rounds.SUPPRESSED, rounds.UNSUBSCRIBED, rounds.LEFT]
     [batch, _] = (await rows(path.sent))["batches"]
-    assert [batch[name] for name in ("sent", "failed", "suppressed", "skipped", "unknown")] == [3, 1, 2, 2, 1]
+    assert [batch[name] for name in ("sent", "failed", "suppressed", "skipped", "unknown")] == [3, 1, 3, 2, 1]
     [mails] = [row for row in (await rows(path.sent))["plan_counters"] if row["resource"] == "mails"]
-    assert (mails["used"], mails["reserved"]) == (4, 11)
+    assert (mails["used"], mails["reserved"]) == (4, 10)
     tallies = (await rows(path.sent))["tallies"]
     by_server = {(row["metric"], row["server_id"]): row["number"] for row in tallies}
     assert by_server == {
         (Metric.sent, SERVER): 1,
         (Metric.sent, None): 2,
         (Metric.failed, SERVER): 1,
-        (Metric.suppressed, None): 2,
+        (Metric.suppressed, None): 3,
         (Metric.skipped, None): 2,
         (Metric.unknown, None): 1,
     }
@@ -220,3 +233,92 @@ async def test_the_short_way_leaves_the_same_books_as_the_steps(make_path: Any) 
     steps = await story(await make_path(is_short=False))
     for one, other in zip(short, steps, strict=True):
         assert one == other
+
+
+def to_nobodys_list(gate: Gate) -> Gate:
+    return replace(gate, list_id=None)
+
+
+def transactional(gate: Gate) -> Gate:
+    return replace(gate, list_id=None, purpose=Purpose.transactional)
+
+
+def campaign(gate: Gate) -> Gate:
+    return gate
+
+
+LEFT_EVERYTHING, LEFT_BY_LINK, REFUSES_ALL, REFUSES_THE_LIST, ACTIVE = 1, 2, 3, 4, 5
+
+
+@pytest.mark.parametrize(
+    ("of", "barred"),
+    [
+        (
+            campaign,
+            {
+                LEFT_EVERYTHING: rounds.LEFT,
+                LEFT_BY_LINK: rounds.UNSUBSCRIBED,
+                REFUSES_ALL: rounds.SUPPRESSED,
+                REFUSES_THE_LIST: rounds.SUPPRESSED,
+            },
+        ),
+        (
+            to_nobodys_list,
+            {
+                LEFT_EVERYTHING: rounds.UNSUBSCRIBED,
+                LEFT_BY_LINK: rounds.UNSUBSCRIBED,
+                REFUSES_ALL: rounds.SUPPRESSED,
+            },
+        ),
+        (transactional, {REFUSES_ALL: rounds.SUPPRESSED}),
+    ],
+)
+@pytest.mark.parametrize("is_short", [True, False], ids=["short way", "steps"])
+async def test_who_is_barred_depends_on_what_the_mail_is_for_and_on_its_list(
+    make_path: Any, of: Callable[[Gate], Gate], barred: dict[int, str], is_short: bool
+) -> None:
+    path: Path = await make_path(is_short=is_short)
+    path.gate = of(path.gate)
+    await path.leave(LEFT_EVERYTHING)
+    await path.suppress(LEFT_BY_LINK, Reason.unsubscribe, everywhere=True)
+    await path.suppress(REFUSES_ALL, everywhere=True)
+    await path.suppress(REFUSES_THE_LIST)
+    wanted = [LEFT_EVERYTHING, LEFT_BY_LINK, REFUSES_ALL, REFUSES_THE_LIST, ACTIVE]
+    if path.gate.list_id is None:
+        # A single mail is to an address; no subscription of a list goes with it.
+        for seq in wanted:
+            await path.write_to_the_address(seq)
+
+    done = await path.round((), wanted)
+
+    assert done.opened == frozenset(wanted) - barred.keys()
+    assert {row.seq: row.reason for row in await path.sent.messages() if row.reason is not None} == barred
+
+
+async def test_a_bad_address_is_counted_and_suppressed_by_whichever_way(make_path: Any) -> None:
+    path: Path = await make_path(is_short=True)
+    await path.round((), [1, 2])
+    no_such = Decision(
+        1, Outcome.failed, "550 who?", is_bad_address=True, attempt=1, code=550, enhanced="5.1.1"
+    )
+
+    await path.round([no_such, Decision(2, Outcome.sent, attempt=1)], ())
+
+    [batch, _] = await path.sent.batches()
+    assert (batch.sent, batch.failed, batch.bounced) == (1, 1, 1)
+    [address_key, *_] = [row.address_key for row in await path.sent.messages()]
+    async with path.db.read() as session:
+        held = select(Suppression.reason).where(Suppression.address_key == address_key)
+        assert list(await session.scalars(held)) == [Reason.hard_bounce]
+
+
+async def test_what_is_listened_to_is_announced_by_whichever_way(make_path: Any) -> None:
+    path: Path = await make_path(is_short=True)
+    path.gate = replace(path.gate, listened=frozenset({EventType.message_accepted}))
+    await path.round((), [1, 2])
+
+    await path.round([Decision(1, Outcome.sent, attempt=1, server_id=SERVER)], ())
+
+    async with path.db.read() as session:
+        told = await session.scalars(select(Event.type).where(Event.project_id == path.project.id))
+        assert list(told).count(EventType.message_accepted) == 1
