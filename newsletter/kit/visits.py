@@ -63,6 +63,9 @@ class Visits:
 
 
 def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    if connection.in_transaction:
+        # Of the one before, whose own ROLLBACK failed: a pool would have given such a connection up.
+        connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
     try:
         done = work(connection)

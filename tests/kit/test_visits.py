@@ -106,3 +106,48 @@ async def test_it_waits_for_its_turn_among_the_writers_of_the_process(db: Databa
         await session.execute(text("INSERT INTO people (name) VALUES ('Bo')"))
     assert await waiting == 3
     assert await names(db) == ["Ada", "Bo", "Cy"]
+
+
+async def test_who_is_cancelled_holds_nobody_up_and_what_was_begun_is_ended(db: Database) -> None:
+    has_begun, may_go_on = threading.Event(), threading.Event()
+
+    def work(connection: sqlite3.Connection) -> int | None:
+        has_begun.set()
+        assert may_go_on.wait(60)
+        return add(connection, "Ada")
+
+    cancelled = asyncio.create_task(visits(db).transaction(work))
+    assert await asyncio.to_thread(has_begun.wait, 60)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+
+    # Its turn is over, though its thread is still at it: whoever comes next waits for that alone.
+    following = asyncio.create_task(visits(db).transaction(lambda connection: add(connection, "Bo")))
+    await asyncio.sleep(0)
+    may_go_on.set()
+    assert await following == 2
+    async with db.unit_of_work() as session:
+        await session.execute(text("INSERT INTO people (name) VALUES ('Cy')"))
+    assert await names(db) == ["Ada", "Bo", "Cy"]
+
+
+async def test_a_rollback_that_failed_is_made_up_for_by_the_next(db: Database) -> None:
+    failing = ["ROLLBACK"]
+
+    def fail_once(action: int, argument: str | None, *more: object) -> int:
+        if action == sqlite3.SQLITE_TRANSACTION and argument in failing:
+            failing.remove(argument)
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.set_authorizer(fail_once)
+        add(connection, "Ada")
+        raise Unhappy()
+
+    with pytest.raises(DBAPIError):
+        await visits(db).transaction(work)
+    assert not failing
+    assert await visits(db).transaction(lambda connection: add(connection, "Bo")) == 1
+    assert await names(db) == ["Bo"]
