@@ -10,15 +10,18 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
+from newsletter.accounts.models import Resubscribe
 from newsletter.accounts.project import Project
 from newsletter.audience import announce as announcing
-from newsletter.audience import single, straight
+from newsletter.audience import service, single, straight
 from newsletter.audience.intake import Intake
 from newsletter.audience.models import Consent, CustomField, Subscriber
 from newsletter.audience.rows import Row
-from newsletter.kit import address
+from newsletter.audience.upsert import Target
+from newsletter.kit import address, ids
 from newsletter.kit.db import Database
 from newsletter.kit.jobs import Job
+from newsletter.plans.models import Counter as PlanCounter
 from newsletter.runtime import Runtime
 from tests.audience.conftest import Events
 from tests.client import Client
@@ -228,6 +231,33 @@ async def test_two_processes_that_add_the_same_addresses_add_each_once(
     assert sum(result.is_new for result in results) == 30
     assert len({result.row.id for result in results}) == 30
     assert await counted() == 31
+
+
+async def test_two_processes_that_import_the_same_people_add_each_once(
+    client: Client, list_id: str, runtime: Runtime, project: Project, counted: Counted
+) -> None:
+    await client.data("POST", "/subscribers", 201, json={"list_id": list_id, "email": "first@example.com"})
+    target = Target(project, ids.private("lst", list_id), None, None, Resubscribe.allow)
+    rows = [{"email": f"u{n}@example.com"} for n in range(200)]
+    second = Runtime(runtime.settings, lambda rings: None)
+    try:
+        results = await asyncio.gather(
+            *(
+                intake.import_batch(target, service.read_batch(target, rows, runtime.settings.limits))
+                for intake in (runtime.intake, second.intake)
+                for _ in range(2)
+            )
+        )
+    finally:
+        await second.aclose()
+
+    assert sorted((result.created, result.updated) for result in results) == [(0, 200)] * 3 + [(200, 0)]
+    assert await counted() == 201
+    async with runtime.db.read() as session:
+        used = select(PlanCounter.used).where(
+            PlanCounter.owner_id == project.quota_owner_id, PlanCounter.resource == "subscribers"
+        )
+        assert await session.scalar(used) == 201
 
 
 async def test_nobody_is_told_before_it_is_on_disk(
