@@ -124,6 +124,21 @@ async def test_both_ways_say_and_note_the_same(said: bytes) -> None:
     assert one.state.total_requests == other.state.total_requests
 
 
+async def test_a_token_with_another_letter_leads_nowhere_and_is_not_counted() -> None:
+    noted = Noted()
+    tracking = Tracking(Behind(), LINKS, cast(Sightings, noted), Metrics())
+    found = [tracking.answer("GET", path, (), None) for path in (CLICK, PIXEL)]
+    assert [answer and answer.status for answer in found] == [302, 200]
+    assert len(noted.sightings) == 2
+    noted.sightings.clear()
+    for path in (CLICK, PIXEL):
+        for place in range(len("/c/"), len(path)):
+            changed = path[:place] + chr(ord(path[place]) ^ 1) + path[place + 1 :]
+            answer = tracking.answer("GET", changed, (), None)
+            assert answer is None if path is CLICK else answer and answer.status == 200, changed
+    assert noted.sightings == []
+
+
 async def test_a_click_is_answered_before_anything_else_runs() -> None:
     server = Server(is_at_once=True)
     server.send(call(CLICK))
