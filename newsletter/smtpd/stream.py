@@ -40,6 +40,7 @@ class Incoming:
     @property
     def is_empty(self) -> bool:
         """Whether the client waits for an answer: nothing came that was not read yet."""
+        # The reader has no other way to ask without waiting.
         return not self._held and not self._reader._buffer  # type: ignore[attr-defined]
 
     async def line(self) -> str:

@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.message import Message
 
 import structlog
 
@@ -86,14 +85,14 @@ class Submissions:
         verdict = await self.limiter.hit(key, calls)
         if not verdict.is_allowed:
             raise RateLimited(retry_after=verdict.reset)
-        message, body = await asyncio.to_thread(_read, raw, recipients)
-        claim = await self._claim(principal, message, body, recipients)
+        mail = await asyncio.to_thread(_read, raw, recipients)
+        claim = await self._claim(principal, mail, recipients)
         if isinstance(claim, Stored):
             await self.db.on_disk()
             return str(json.loads(claim.body)["data"]["id"])
         once = Once(self.vault, claim)
         try:
-            sent = await self.postbox.send(principal, body, once)
+            sent = await self.postbox.send(principal, mail.body, once)
             return str(sent.model_dump(mode="json")["data"]["id"])
         except BaseException:
             if claim is not None:
@@ -101,30 +100,31 @@ class Submissions:
             raise
 
     async def _claim(
-        self, principal: Principal, message: Message, body: Send, recipients: Sequence[str]
+        self, principal: Principal, mail: "_Mail", recipients: Sequence[str]
     ) -> idempotency.Claim | Stored | None:
         """A mail with the same Message-ID to the same recipients is the same call: a client that lost our
         answer sends it again. None for a mail without one, which nothing tells from another."""
-        message_id = written.message_id(message)
-        if message_id is None:
+        if mail.message_id is None:
             return None
         people = sorted(address.parse(each).key for each in recipients)
-        named = hashlib.sha256("\0".join([message_id, *people]).encode()).hexdigest()
-        # What it says, and not its octets: a program that tries again may choose other boundaries and dates.
-        print_ = idempotency.fingerprint("SMTP", "", _said(body))
-        return await self.claims.begin(Call(principal.project.id, f"smtp:{named}", print_))
+        named = hashlib.sha256("\0".join([mail.message_id, *people]).encode()).hexdigest()
+        return await self.claims.begin(Call(principal.project.id, f"smtp:{named}", mail.print))
 
 
-def _read(raw: bytes, recipients: Sequence[str]) -> tuple[Message, Send]:
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    message_id: str | None
+    body: Send
+    print: bytes
+    """Of what it says, and not of its octets: a program that tries again may choose other boundaries."""
+
+
+def _read(raw: bytes, recipients: Sequence[str]) -> _Mail:
     message = written.parse(raw)
-    return message, written.read(message, recipients)
-
-
-def _said(body: Send) -> bytes:
-    digest = hashlib.sha256()
-    for file in body.attachments:
-        digest.update(hashlib.sha256(file.content).digest())
-    return repr(body.model_copy(update={"attachments": []})).encode() + digest.digest()
+    body = written.read(message, recipients)
+    files = hashlib.sha256(b"".join(hashlib.sha256(each.content).digest() for each in body.attachments))
+    said = repr(body.model_copy(update={"attachments": []})).encode(errors="replace") + files.digest()
+    return _Mail(written.message_id(message), body, idempotency.fingerprint("SMTP", "", said))
 
 
 def refusal(error: NewsletterError) -> str:
