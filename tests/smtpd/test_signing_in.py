@@ -39,6 +39,24 @@ async def test_starttls_protects_the_password(
     assert await subjects(client, runtime) == ["Hi"]
 
 
+async def test_what_was_said_before_tls_is_forgotten(
+    runtime: Runtime, tmp_path: Path, login: tuple[str, str]
+) -> None:
+    async with listening(runtime, folder=tmp_path) as port:
+        trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+
+        def talk(smtp: smtplib.SMTP) -> list[int]:
+            smtp.login(*login)
+            smtp.starttls(context=trusting)
+            said = [
+                smtp.docmd("MAIL", "FROM:<x@example.com>"),
+                smtp.docmd("AUTH", plain(login).decode().strip()[5:]),
+            ]
+            return [code for code, _ in said]
+
+        assert await by_client(port, talk) == [530, 503]
+
+
 async def test_tls_from_the_first_octet(
     runtime: Runtime, client: Client, login: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -86,7 +104,7 @@ async def test_away_from_this_machine_nobody_signs_in_without_tls(
     runtime: Runtime, tmp_path: Path, login: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission.Submission, "_is_local", property(lambda self: False))
-    async with listening(runtime, folder=tmp_path) as port:
+    async with listening(runtime, folder=tmp_path, data_seconds=2) as port:
         said = await by_hand(port, opening(login) + b"QUIT\r\n")
     assert b"AUTH" not in said
     assert b"\r\n538 5.7.11 begin TLS first" in said
