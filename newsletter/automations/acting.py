@@ -46,7 +46,7 @@ async def acted(
         if activity.step is not None:
             mail = _mail_of_step(automation_id, activity.step, subscriber_id)
             engaged = feedback.has_engaged(RunStep.mailing_id, RunStep.seq, is_click, activity.days)
-            return mail.where(engaged).exists()
+            return mail.where(engaged).correlate_except(Run, RunStep).exists()
         # One that is gone, or was not launched, was opened by nobody.
         mailing_id = mailings.get(activity.campaign_id) if activity.campaign_id else None
         if mailing_id is None:

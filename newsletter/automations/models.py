@@ -64,7 +64,7 @@ class Automation(Base):
     __tablename__ = "automations"
     __table_args__ = (
         Index("ix_automations_project_id_id", "project_id", "id"),
-        # The sweeper asks for the active ones; a fan-out for those that an event starts.
+        # The sweeper asks for the active ones of all projects.
         Index("ix_automations_status", "status", "id"),
     )
 

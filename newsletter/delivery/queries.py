@@ -188,7 +188,8 @@ def seq_of(mailing_id: UUID, address_key: InstrumentedAttribute[str]) -> ColumnE
     """The number that the address in this column has in a mailing, for use inside a statement; NULL for who
     got nothing of it."""
     mine = Message.mailing_id == mailing_id, Message.address_key == address_key
-    return select(Message.seq).where(*mine).scalar_subquery()
+    # However deep it stands: by itself SQLAlchemy looks one level up for the table of the column.
+    return select(Message.seq).where(*mine).correlate_except(Message).scalar_subquery()
 
 
 @dataclass(frozen=True, slots=True)

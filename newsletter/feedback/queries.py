@@ -69,5 +69,5 @@ def has_engaged(
     ever)."""
     row = MessageEngagement
     count, last = (row.clicks, row.last_clicked_at) if is_click else (row.opens, row.last_opened_at)
-    did = exists().where(row.mailing_id == mailing_id, row.seq == seq, count > 0)
+    did = exists().where(row.mailing_id == mailing_id, row.seq == seq, count > 0).correlate_except(row)
     return did if days is None else did.where(last >= db_in(-86_400.0 * days))
