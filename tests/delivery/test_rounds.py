@@ -295,6 +295,26 @@ async def test_who_is_barred_depends_on_what_the_mail_is_for_and_on_its_list(
     assert {row.seq: row.reason for row in await path.sent.messages() if row.reason is not None} == barred
 
 
+@pytest.mark.parametrize("is_short", [True, False], ids=["short way", "steps"])
+async def test_who_is_suppressed_between_two_tries_of_a_round_is_not_opened_by_the_second(
+    make_path: Any, is_short: bool
+) -> None:
+    path: Path = await make_path(is_short=is_short)
+    await path.round((), [1, 2])
+    await path.suppress(1)
+
+    assert (await path.round((), [1, 2])).opened == {2}
+
+    # The first try may have promised the wire to it: it is taken back untried, and then suppressed.
+    withdrawn = Decision(1, Outcome.pending, rounds.WITHDRAWN)
+    told = []
+    for decisions, wanted in (((), ()), ([withdrawn], ()), ((), [1])):
+        await path.round(decisions, wanted)
+        message = (await path.sent.messages())[0]
+        told.append((message.outcome, message.attempts))
+    assert told == [(Outcome.sending, 1), (Outcome.pending, 0), (Outcome.suppressed, 0)]
+
+
 async def test_a_bad_address_is_counted_and_suppressed_by_whichever_way(make_path: Any) -> None:
     path: Path = await make_path(is_short=True)
     await path.round((), [1, 2])
