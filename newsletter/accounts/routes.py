@@ -241,6 +241,7 @@ class SMTPCredentialController(Controller):
         request: Request[Any, Any, Any],
         db: NamedDependency[Database],
         vault: NamedDependency[Vault],
+        settings: NamedDependency[Settings],
         principal: NamedDependency[Principal],
         once: NamedDependency[Once],
         credential_id: FromPath[str],
@@ -257,6 +258,7 @@ class SMTPCredentialController(Controller):
                 ids.in_path("key", credential_id),
                 overlap=timedelta(hours=data.overlap_hours),
                 by=_by(request, principal),
+                limit=settings.limits.smtp_credentials,
             )
             out = await _credential_made(session, principal.project, made)
             await once.keep(session, 201, out)

@@ -73,18 +73,24 @@ async def create(
     project = principal.project
     if beyond := sorted(domain for domain in from_domains if not principal.may_send_from(domain)):
         raise ValidationFailed.of("from_domains", f"this key may not send from {', '.join(beyond)}")
-    await queries.lock_project(session, project)
-    counted = select(func.count()).select_from(_ours(project, clock.now()).subquery())
-    if (await session.execute(counted)).scalar_one() >= limit:
-        raise SMTPCredentialLimitReached(f"A project may have {limit} SMTP credentials. Revoke one first.")
+    await _require_room(session, project, limit)
     domains = from_domains or tuple(sorted(principal.from_domains))
     return await keys.create(session, vault, project, name=name, scopes=(SCOPE,), from_domains=domains, by=by)
 
 
 async def rotate(
-    session: AsyncSession, vault: Vault, project: Project, key_id: UUID, *, overlap: timedelta, by: By
+    session: AsyncSession,
+    vault: Vault,
+    project: Project,
+    key_id: UUID,
+    *,
+    overlap: timedelta,
+    by: By,
+    limit: int,
 ) -> NewKey:
-    """A successor that may do the same; the former one ends after ``overlap``."""
+    """A successor that may do the same; the former one ends after ``overlap``. Raises
+    `SMTPCredentialLimitReached` once there are twice ``limit``: as many with as many successors."""
+    await _require_room(session, project, 2 * limit)
     old = await one(session, project, key_id)
     made = await keys.create(
         session,
@@ -102,3 +108,10 @@ async def rotate(
 async def revoke(session: AsyncSession, project: Project, key_id: UUID, *, by: By) -> None:
     """At once: no further mail is taken, also on a connection that signed in before."""
     await keys.revoke(session, (await one(session, project, key_id)).id, by=by)
+
+
+async def _require_room(session: AsyncSession, project: Project, most: int) -> None:
+    await queries.lock_project(session, project)
+    counted = select(func.count()).select_from(_ours(project, clock.now()).subquery())
+    if (await session.execute(counted)).scalar_one() >= most:
+        raise SMTPCredentialLimitReached(f"A project may have {most} SMTP credentials. Revoke one first.")

@@ -115,6 +115,7 @@ OWN: Final[Mapping[str, Errors]] = {
     "update_sending_domain": (TrackingHostTaken, TrackingHostNotProven),
     "create_routing_rule": (RuleLimitReached,),
     "create_smtp_credential": (SMTPCredentialLimitReached,),
+    "rotate_smtp_credential": (SMTPCredentialLimitReached,),
     "create_webhook": (EndpointLimitReached,),
     "replay_webhook_delivery": (DeliveryPending, EndpointInactive),
     "replay_webhook_deliveries": (EndpointInactive,),

@@ -34,7 +34,7 @@ class LimitSettings(BaseSettings):
     sending_domains: int = Field(100, ge=1)
     """The most sending domains of one project."""
     smtp_credentials: int = Field(100, ge=1)
-    """The most SMTP credentials of one project that are in force."""
+    """The most SMTP credentials of one project that are in force, besides those that are being replaced."""
     tls_questions: int = Field(600, ge=1)
     """The most questions of a minute at ``/tls/ask``, of all askers together."""
     routing_rules: int = Field(200, ge=1)

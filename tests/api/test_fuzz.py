@@ -48,6 +48,7 @@ async def mine(client: Client) -> dict[str, str]:
     domain = await client.data("POST", "/sending-domains", 201, json={"domain": f"{MARK}.example.com"})
     mail = {"from": f"{MARK}@acme.example.com", "to": f"{MARK}3@example.com", "subject": MARK, "text": MARK}
     message = await client.data("POST", "/send", 202, json=mail)
+    credential = await client.data("POST", "/smtp-credentials", 201, json={"name": MARK})
     return {
         "/lists/": made["id"],
         "/subscribers/": subscriber["id"],
@@ -59,6 +60,7 @@ async def mine(client: Client) -> dict[str, str]:
         "/routing/rules/": rule["id"],
         "/sending-domains/": domain["id"],
         "/messages/": message["id"],
+        "/smtp-credentials/": credential["id"],
     }
 
 
