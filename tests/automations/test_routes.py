@@ -209,3 +209,15 @@ async def test_a_live_project_needs_what_every_launch_needs(
     hello = {"send": {"subject": "Hello", "html": HTML}}
     draft = await automate(live, list_id, hello, is_active=False)
     await live.expect_error("POST", f"/automations/{draft}/activate", 409, "sending_server_missing")
+
+
+@pytest.mark.parametrize("levels", [20, 150, 3_000])
+async def test_a_tree_without_end_is_refused(client: Client, list_id: str, levels: int) -> None:
+    condition = '{"none": [' * levels + '{"tag": "a"}' + "]}" * levels
+    steps = '{"branch": {"when": {"tag": "a"}, "yes": [' * levels + '{"tag": {"add": ["a"]}}' + "]}}" * levels
+    start = f'{{"condition": {{"when": {condition}}}}}'
+    for change in (f'"start": {start}, "steps": [{{"tag": {{"add": ["a"]}}}}]', f'"steps": [{steps}]'):
+        body = f'{{"name": "Deep", "list_id": "{list_id}", {change}}}'
+        headers = {"Content-Type": "application/json"}
+        answer = await client.post("/automations", content=body, headers=headers)
+        assert answer.status_code in (400, 422), answer.text[:300]
