@@ -52,7 +52,8 @@ class Submission(Conversation):
         super().__init__(Incoming(reader, is_strict=True), writer, settings.submission)
         self._submissions, self._certificate, self._name = submissions, certificate, name
         self._settings = settings
-        self._client = str(writer.get_extra_info("peername")[0])
+        # One that has left already has no address any more.
+        self._client = str((writer.get_extra_info("peername") or ("::", 0))[0])
         self._is_encrypted = writer.get_extra_info("ssl_object") is not None
         self._has_greeted, self._has_sender = False, False
         self._signed_in: SignedIn | None = None
