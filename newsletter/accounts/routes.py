@@ -254,7 +254,7 @@ class SMTPCredentialController(Controller):
             made = await smtp_credentials.rotate(
                 session,
                 vault,
-                principal.project,
+                principal,
                 ids.in_path("key", credential_id),
                 overlap=timedelta(hours=data.overlap_hours),
                 by=_by(request, principal),

@@ -16,7 +16,7 @@ from newsletter.accounts.models import APIKey
 from newsletter.accounts.project import Principal, Project
 from newsletter.kit import clock, ids
 from newsletter.kit.crypto import Vault
-from newsletter.kit.errors import Conflict, NotFound, ValidationFailed
+from newsletter.kit.errors import Conflict, Forbidden, NotFound, ValidationFailed
 
 SCOPE = "smtp"
 SIGNS_IN = (SCOPE, "send")
@@ -81,7 +81,7 @@ async def create(
 async def rotate(
     session: AsyncSession,
     vault: Vault,
-    project: Project,
+    principal: Principal,
     key_id: UUID,
     *,
     overlap: timedelta,
@@ -89,9 +89,16 @@ async def rotate(
     limit: int,
 ) -> NewKey:
     """A successor that may do the same; the former one ends after ``overlap``. Raises
-    `SMTPCredentialLimitReached` once there are twice ``limit``: as many with as many successors."""
+    `SMTPCredentialLimitReached` once there are twice ``limit``: as many with as many successors; and
+    `Forbidden` for one that may send from more domains than the caller's key."""
+    project = principal.project
     await _require_room(session, project, 2 * limit)
     old = await one(session, project, key_id)
+    # Without any named it may send from all.
+    if principal.from_domains and not (
+        old.from_domains and all(map(principal.may_send_from, old.from_domains))
+    ):
+        raise Forbidden("This SMTP credential may send from domains that this key may not.")
     made = await keys.create(
         session,
         vault,

@@ -70,6 +70,22 @@ async def test_a_credential_may_do_no_more_than_the_key_that_made_it(
     await narrow.expect_error("POST", "/smtp-credentials", 403, "forbidden", json=NAMED)
 
 
+@pytest.mark.parametrize("wide", [[], ["acme.example.com", "other.example.com"]])
+async def test_nor_do_those_that_it_rotates(
+    client: Client, make_client: MakeClient, project: Project, wide: list[str]
+) -> None:
+    """The answer holds the new password."""
+    beyond, within = (
+        await make(client, from_domains=wide),
+        await make(client, from_domains=["acme.example.com"]),
+    )
+    bound = await make_client(project, from_domains=("acme.example.com", "shop.example.com"))
+    path = "/smtp-credentials/{}/rotate"
+    await bound.expect_error("POST", path.format(beyond["id"]), 403, "forbidden", json={})
+    made = await bound.data("POST", path.format(within["id"]), 201, json={})
+    assert made["from_domains"] == ["acme.example.com"]
+
+
 async def test_who_made_and_ended_it_is_noted(client: Client) -> None:
     made = await make(client)
     new = await client.data("POST", f"/smtp-credentials/{made['id']}/rotate", 201, json={"overlap_hours": 3})
