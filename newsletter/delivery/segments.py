@@ -16,6 +16,8 @@ from typing import Self
 _SOFT = b"=\r\n"
 _LONGEST = 75
 """RFC 2045 §6.7 (5) allows 76, one of which is the ``=`` of the soft break."""
+_SPACE_AT_END = re.compile(rb"^(.{74,})(=20|=09)$", re.MULTILINE)
+"""Binascii writes one space as three letters there, whether or not the line has room for them."""
 _LEADING_DOTS = re.compile(rb"^\.+", re.MULTILINE)
 
 
@@ -72,7 +74,7 @@ def value(text: str) -> bytes:
 
 def whole(text: str) -> bytes:
     """A text without slots, with a line end at its end."""
-    return _undotted(b2a_qp((_lines(text) + "\n").encode(errors="replace")).replace(b"\n", b"\r\n"))
+    return _quoted(_lines(text) + "\n")
 
 
 def _static(text: str, *, is_first: bool, is_last: bool) -> bytes:
@@ -87,7 +89,13 @@ def _static(text: str, *, is_first: bool, is_last: bool) -> bytes:
 def _open(text: str) -> bytes:
     """Encoded so that more may follow on the last line: it is 75 long at most."""
     # A letter behind it keeps b2a_qp from using the room that only the end of a text has.
-    encoded = b2a_qp((_lines(text) + "x").encode(errors="replace"))[:-1]
+    return _quoted(_lines(text) + "x")[:-1]
+
+
+def _quoted(text: str) -> bytes:
+    encoded = b2a_qp(text.encode(errors="replace"))
+    if b"=20\n" in encoded or b"=09\n" in encoded:
+        encoded = _SPACE_AT_END.sub(rb"\1=\n\2", encoded)
     return _undotted(encoded.replace(b"\n", b"\r\n"))
 
 

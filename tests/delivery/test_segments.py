@@ -32,6 +32,7 @@ def decoded(encoded: bytes) -> str:
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5), values=st.lists(TEXTS, min_size=4, max_size=4))
 @example(texts=["a" * 76, "." * 80, ""], values=["", ".", "..", "="])
 @example(texts=["\n.", ".\n.\n", " \n"], values=["é" * 40, "x" * 76, "x" * 75, " "])
+@example(texts=["x" * 75 + " \n", "x" * 74 + " "], values=["y" * 74 + " \nz", "", "", ""])
 @example(texts=["", "", "", ""], values=["", "", "", ""])
 def test_segments_decode_to_the_texts_and_values_in_turn(texts: list[str], values: list[str]) -> None:
     slots = list(range(len(texts) - 1))
@@ -48,6 +49,8 @@ def test_segments_decode_to_the_texts_and_values_in_turn(texts: list[str], value
 @example(text=".\n..\n...")
 @example(text=("." + "x" * 75 + "\n") * 2)
 @example(text="." + "=" * 40)
+@example(text="x" * 74 + " ")
+@example(text="x" * 75 + "\t\n" + "=" * 24 + "xx ")
 def test_a_whole_text_comes_back(text: str) -> None:
     assert decoded(segments.whole(text)) == text + "\n"
 
