@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, 
 from sqlalchemy import (
     ColumnElement,
     Float,
+    Numeric,
     Select,
     and_,
     case,
@@ -44,6 +45,8 @@ _BUILT_IN = {
     "locale": Subscriber.locale,
     "timezone": Subscriber.timezone,
 }
+
+_FAR = 2**60
 
 
 def _known(name: str) -> str:
@@ -228,11 +231,15 @@ def _custom(
     value = Subscriber.custom_fields[name]
     if is_postgresql(session):
         kind = func.jsonb_typeof(value)
+        # An integer may have hundreds of digits, which PostgreSQL makes no float, and fails. No condition
+        # asks beyond 2^53, and so all beyond 2^60 are alike.
+        number = cast(func.least(func.greatest(cast(value.as_string(), Numeric), -_FAR), _FAR), Float)
         truth = case((kind == "boolean", value.as_string()))
     else:
         # Its JSON has the name of a type for each of true and false.
         kind = func.json_type(Subscriber.custom_fields, f'$."{name}"')
         truth = case((kind.in_(("true", "false")), kind))
+        # Not by way of its text, which is "Inf" for such an integer, and as a number 0.
+        number = value.as_float()
     text = case((kind.in_(("string", "text")), value.as_string()))
-    number = case((kind.in_(("number", "integer", "real")), cast(value.as_string(), Float)))
-    return text, number, truth
+    return text, case((kind.in_(("number", "integer", "real")), number)), truth

@@ -18,7 +18,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "Ada": {"tags": ["vip", "early"], "custom_fields": {"orders": 3, "city": "Paris", "is_member": True}},
     "Grace": {"tags": ["early"], "custom_fields": {"orders": 0.5, "city": "100% Oslo", "is_member": False}},
     "Marie": {"custom_fields": {"orders": "3", "city": 7, "is_member": "true"}},
-    "Lise": {},
+    "Lise": {"custom_fields": {"points": 10**900}},
 }
 
 
@@ -55,6 +55,8 @@ async def test_each_condition_is_true_of_whom_it_says(
         (field("orders", equals="3"), {"Marie"}),
         (field("orders", above=0.25), {"Ada", "Grace"}),
         (field("orders", below=1), {"Grace"}),
+        (field("points", above=2**53), {"Lise"}),
+        (field("points", below=-(2**53)), set()),
         (field("city", equals="Paris"), {"Ada"}),
         (field("city", equals="paris"), set()),
         (field("city", contains="PAR"), {"Ada"}),
