@@ -8,6 +8,7 @@ import codecs
 import mimetypes
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from email import policy
 from email.errors import HeaderParseError, MessageError
 from email.header import decode_header
@@ -54,6 +55,18 @@ class _Bounded(policy.Compat32):
         return super().header_source_parse(sourcelines)
 
 
+@contextmanager
+def _readable_at_all() -> Iterator[None]:
+    """The library reads parameters and addresses with errors of its own: of a charset, of a number with
+    thousands of digits, of comments inside of comments. None goes away when the mail is sent again."""
+    try:
+        yield
+    except MailInvalid:
+        raise
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MailInvalid(f"a header field cannot be read ({type(error).__name__})") from error
+
+
 def parse(raw: bytes) -> Message:
     """Raises `MailInvalid`. Takes up to seconds for the largest mails: call it in a thread."""
     # Programs that end lines with LF alone are common, and harm nobody: only a dot between two CRLF ended the
@@ -73,7 +86,8 @@ def parse(raw: bytes) -> Message:
             raise MailInvalid(f"it has more than {MAX_PARTS} parts")
         return Message(policy)
 
-    message = BytesParser(policy=_Bounded().clone(message_factory=part)).parsebytes(raw)
+    with _readable_at_all():
+        message = BytesParser(policy=_Bounded().clone(message_factory=part)).parsebytes(raw)
     if len(message) > MAX_FIELDS:
         raise MailInvalid(f"it has more than {MAX_FIELDS} header fields")
     return message
@@ -154,9 +168,15 @@ def _mailbox(display: str, spelling: str) -> Mailbox:
     return Mailbox.parse(f"{_readable(display)} <{address.parse(spelling).spelling}>")
 
 
+def _pairs(fields: Mapping[str, str], name: str) -> list[tuple[str, str]]:
+    """Name and address of each that the field names."""
+    with _readable_at_all():
+        return getaddresses([fields.get(name, "")])
+
+
 def _mailboxes(fields: Mapping[str, str], name: str) -> list[Mailbox]:
     found = []
-    for display, spelling in getaddresses([fields.get(name, "")]):
+    for display, spelling in _pairs(fields, name):
         if not spelling and not display:
             continue
         try:
@@ -194,7 +214,7 @@ def _roles(fields: Mapping[str, str], recipients: Sequence[str]) -> dict[str, li
 def _named(fields: Mapping[str, str], role: str) -> list[Mailbox]:
     """Whom a field names, those whose address can be read: the envelope alone says who gets the mail."""
     found = []
-    for display, spelling in getaddresses([fields.get(role, "")]):
+    for display, spelling in _pairs(fields, role):
         try:
             found.append(_mailbox(display, spelling))
         except ValueError:
@@ -216,11 +236,12 @@ def _content(message: Message) -> dict[str, Any]:
     """``html``, ``text`` and ``attachments``."""
     found: dict[str, Any] = {"attachments": []}
     for number, part in enumerate(_leaves(message), start=1):
-        kind, name = part.get_content_type(), part.get_filename()
+        with _readable_at_all():
+            kind, name, charset = part.get_content_type(), part.get_filename(), part.get_content_charset()
         slot = {"text/html": "html", "text/plain": "text"}.get(kind)
         is_shown = name is None and part.get_content_disposition() != "attachment"
         if slot is not None and is_shown and slot not in found:
-            text = _text(_octets(part), part.get_content_charset()).replace("\r\n", "\n")
+            text = _text(_octets(part), charset).replace("\r\n", "\n")
             # An empty one says nothing, and often stands beside the other.
             found[slot] = text if text.strip() else None
         else:

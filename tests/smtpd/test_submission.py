@@ -105,6 +105,16 @@ async def test_a_client_that_lost_the_answer_sends_once(
         (MAIL.replace(b"Hi", b"x" * 25_000), b"more than 20,000 characters"),
         (MAIL.replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=nonsense\r\n\r\n"), b"'nonsense'"),
         (MAIL.replace(b"\r\n\r\n", b"\r\nContent-Type: multipart/mixed\r\n\r\n"), b"no boundary"),
+        (MAIL.replace(b"From: ", b"From: " + b"(" * 9_000), b"550 5.6.0 a header field cannot be read"),
+        (MAIL.replace(b"To: ", b"To: " + b"(" * 9_000), b"550 5.6.0 a header field cannot be read"),
+        (
+            MAIL.replace(b"\r\n\r\n", b"\r\nContent-Disposition: attachment; filename*=idna''a\r\n\r\n"),
+            b"550 5.6.0 a header field cannot be read",
+        ),
+        (
+            MAIL.replace(b"\r\n\r\n", b"\r\nContent-Disposition: x; filename*0*=a; filename*=a\r\n\r\n"),
+            b"550 5.6.0 a header field cannot be read",
+        ),
     ],
 )
 async def test_a_mail_that_is_refused_and_why(
