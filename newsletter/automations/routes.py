@@ -19,7 +19,9 @@ from newsletter.automations.schemas import (
     RunOut,
     RunSummary,
     Trigger,
+    each,
 )
+from newsletter.campaigns import drafting
 from newsletter.campaigns.drafting import Studio
 from newsletter.kit import address, ids, paging
 from newsletter.kit.db import Database
@@ -153,6 +155,7 @@ class AutomationController(Controller):
         """Subscribers start from now on, and runs that a pause held go on."""
         async with db.unit_of_work() as session:
             row = await _of_path(session, principal, automation_id)
+            await _check_senders(session, principal, row)
             row = await service.activate(session, principal.project, row.id, studio.settings)
             out = await _shown(session, row)
             await once.keep(session, 200, out)
@@ -199,6 +202,7 @@ class AutomationController(Controller):
         """Whatever else starts it. The steps are taken by workers."""
         async with db.unit_of_work() as session:
             row = await _of_path(session, principal, automation_id, share=True)
+            await _check_senders(session, principal, row)
             subscriber_id = await _named(session, principal, row, data)
             settings = studio.settings.automations
             run = await starting.trigger(session, principal.project, row, subscriber_id, settings)
@@ -263,6 +267,12 @@ async def _of_path(
     if share:
         await queries.find(session, row.id, share=True)
     return row
+
+
+async def _check_senders(session: AsyncSession, principal: Principal, row: Automation) -> None:
+    """Another key may have written its mails. Raises `Forbidden` for a sender outside the key's domains."""
+    for from_email in {step.send.from_email for _, _, step in each(service.steps_of(row)) if step.send}:
+        await drafting.check_from(session, principal, from_email)
 
 
 async def _named(session: AsyncSession, principal: Principal, row: Automation, data: Trigger) -> UUID:
