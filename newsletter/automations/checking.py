@@ -64,6 +64,8 @@ def _of_form(
     for place, condition, is_of_step in conditions(start, steps):
         if condition.depth > settings.depth:
             errors[place] = [f"must be at most {settings.depth} levels deep"]
+        elif sum(1 for _ in condition.each("")) > settings.condition_parts:
+            errors[place] = [f"must be at most {settings.condition_parts} conditions"]
         if not is_of_step:
             errors |= _of_earlier(place, condition, {})
     if start is not None and start.event is None and reentry is Reentry.always:

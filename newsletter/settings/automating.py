@@ -17,6 +17,9 @@ class AutomationSettings(BaseSettings):
     """The most steps of one automation, those of its branches included."""
     depth: int = Field(5, ge=1, le=10)
     """How deep branches may stand inside each other, and ``all``, ``any`` and ``not`` of a condition."""
+    condition_parts: int = Field(100, ge=1, le=500)
+    """The most conditions in one, itself and those inside of ``all``, ``any`` and ``none`` included: the
+    database takes them all as one expression."""
     wait_days: float = Field(366, gt=0)
     """The longest wait of one step, in days."""
     runs_per_subscriber: int = Field(100, ge=1)

@@ -19,7 +19,7 @@ OTHERS = "01k9x3v7m8e5tbn2c4r6p0qzaw"
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    small = AutomationSettings(automations=2, steps=4, depth=2, wait_days=10)
+    small = AutomationSettings(automations=2, steps=4, depth=2, wait_days=10, condition_parts=10)
     return settings.model_copy(update={"automations": small})
 
 
@@ -67,6 +67,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"start": {"event": {"name": "subscriber.created", "campaign_id": f"cmp_{OTHERS}"}}}, ["start.event"]),
     ({"start": {"condition": {"when": {"opened": {"step": "a"}}}}}, ["start.condition.when.opened.step"]),
     ({"start": {"condition": {"when": {"tag": "a"}}}, "reentry": "always"}, ["reentry"]),
+    ({"start": {"condition": {"when": {"any": [{"tag": "a"}] * 10}}}}, ["start.condition.when"]),
     ({"start": {"time": {"at": 1_800_000_000}}}, ["start.time.at"]),
     ({"name": "", "reentry": "twice", "unknown": 1}, ["name", "reentry", "unknown"]),
 ]
@@ -170,6 +171,11 @@ async def test_a_key_reaches_the_automations_of_its_lists_and_senders(
     from_elsewhere = await make_client(project, from_domains=("else.example.com",))
     body = {"name": "Own", "list_id": list_id, "steps": [HELLO]}
     await from_elsewhere.expect_error("POST", "/automations", 403, "forbidden", json=body)
+    # Nor does it let mails go out from there that another key wrote.
+    await from_elsewhere.expect_error("POST", f"/automations/{mine}/activate", 403, "forbidden")
+    await client.data("POST", f"/automations/{mine}/activate")
+    ada = {"email": "ada@example.com"}
+    await from_elsewhere.expect_error("POST", f"/automations/{mine}/trigger", 403, "forbidden", json=ada)
 
 
 async def test_each_call_asks_for_its_scope(
