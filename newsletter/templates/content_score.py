@@ -39,6 +39,8 @@ _WRITTEN_HOST = re.compile(
     r"|((?:[a-z0-9-]{1,63}\.)+(?:biz|com|edu|gov|info|net|org)))(?:[/:?#]\S*)?",
     re.IGNORECASE,
 )
+_READ = 2_000
+"""Characters of a link's text: an address that it shows is shorter."""
 _REPLY = re.compile(r"\s*(?:re|fw|fwd|aw|wg)\s*:", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 
@@ -171,11 +173,23 @@ def _of_links(document: lxml.html.HtmlElement) -> Iterator[Finding]:
 
 def _lie(link: lxml.html.HtmlElement, url: str, host: str) -> str | None:
     """What the link shows and where it leads, where these are addresses of two sites."""
-    written = _SPACE.sub(" ", str(link.text_content())).strip()
+    written = _SPACE.sub(" ", _beginning(link)).strip()
     shown = _WRITTEN_HOST.fullmatch(written)
     if shown is None or _is_same(str(shown[shown.lastindex or 0]).lower(), host):
         return None
     return f"{written[:100]} → {url[:100]}"
+
+
+def _beginning(link: lxml.html.HtmlElement) -> str:
+    """Of the text that the link shows. Links that nobody closed stand inside each other, and each would be
+    read to the end of the mail: 120 of them took 11 seconds."""
+    pieces, size = [], 0
+    for piece in link.itertext():
+        pieces.append(str(piece)[: _READ - size])
+        size += len(pieces[-1])
+        if size >= _READ:
+            break
+    return "".join(pieces)
 
 
 def _is_shouted(text: str, *, least: int) -> bool:

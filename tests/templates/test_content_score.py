@@ -111,3 +111,10 @@ async def test_what_cannot_be_scored(client: Client, settings: Settings) -> None
             "POST", "/content-score", 422, "validation_failed", json={"subject": "Hello"} | body
         )
         assert set(error["errors"]) == {"html"}
+
+
+def test_of_what_a_link_shows_the_beginning_is_read() -> None:
+    """Unclosed links hold each other: read to their ends they took a time that grows with the square."""
+    shown = "https://bank.example.com/" + "a" * 2_000 + " and so on"
+    found = score("Hello", f'<p>{"word " * 40}<a href="https://example.org">{shown}</a></p>', None, [])
+    assert [each.check for each in found.findings] == ["link_mismatch"]
