@@ -120,7 +120,11 @@ OWN: Final[Mapping[str, Errors]] = {
     "replay_webhook_delivery": (DeliveryPending, EndpointInactive),
     "replay_webhook_deliveries": (EndpointInactive,),
     "create_automation": (automations.AutomationLimitReached,),
-    "update_automation": (automations.AutomationActive, automations.AutomationArchived),
+    "update_automation": (
+        automations.AutomationActive,
+        automations.AutomationArchived,
+        automations.AutomationChanged,
+    ),
     "activate_automation": (
         automations.AutomationArchived,
         automations.StartIsPast,

@@ -18,6 +18,11 @@ class AutomationArchived(Conflict):
     summary = "This automation is archived. Create a new one."
 
 
+class AutomationChanged(Conflict):
+    code, status = "automation_changed", 409
+    summary = "Somebody else changed this automation at the same time. Read it, and send the change again."
+
+
 class AutomationNotActive(Conflict):
     code, status = "automation_not_active", 409
     summary = "This automation is not active. Activate it first."

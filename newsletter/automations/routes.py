@@ -117,7 +117,7 @@ class AutomationController(Controller):
             }
             await checking.check(db, principal, studio, **merged)
         async with db.unit_of_work() as session:
-            row = await service.change(session, principal.project, row.id, changes)
+            row = await service.change(session, principal.project, row.id, changes, row.version)
             return await _shown(session, row)
 
     @delete(

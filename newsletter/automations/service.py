@@ -73,15 +73,17 @@ def steps_of(automation: Automation) -> list[Step]:
 
 
 async def change(
-    session: AsyncSession, project: Project, automation_id: UUID, changes: dict[str, Any]
+    session: AsyncSession, project: Project, automation_id: UUID, changes: dict[str, Any], version: int
 ) -> Automation:
-    """``changes`` has fields of `AutomationUpdate` that were checked before. Raises `AutomationActive` or
-    `AutomationArchived`."""
+    """``changes`` has fields of `AutomationUpdate` that were checked beside what the automation had in
+    that ``version``. Raises `AutomationActive`, `AutomationArchived` or `AutomationChanged`."""
     row = await queries.one(session, project, automation_id, lock=True)
     if row.status is AutomationStatus.archived:
         raise errors.AutomationArchived()
     if changes.keys() - {"name"} and row.status not in _CHANGEABLE:
         raise errors.AutomationActive()
+    if changes.keys() - {"name"} and row.version != version:
+        raise errors.AutomationChanged()
     if "start" in changes:
         changes = changes | {"start": _kept_start(changes["start"])}
     if "steps" in changes:

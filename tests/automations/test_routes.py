@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from newsletter.accounts.project import Project
+from newsletter.automations import checking
 from newsletter.kit import clock, ids
 from newsletter.settings import AutomationSettings, Settings
 from tests.automations.conftest import BYE, HELLO, WAIT, automate
@@ -118,6 +119,22 @@ async def test_an_update_is_checked_as_a_whole(client: Client, list_id: str) -> 
     start = {"time": {"at": "2036-01-01T00:00:00Z"}}
     assert (await client.data("PATCH", path, json={"start": start}))["start"] == start
     assert (await client.data("PATCH", path, json={"start": None}))["start"] is None
+
+
+async def test_two_changes_that_do_not_fit_are_not_both_made(
+    client: Client, list_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/automations/{await automate(client, list_id, HELLO, is_active=False)}"
+    check, by_time = checking.check, {"start": {"time": {"at": "2036-01-01T00:00:00Z"}}}
+
+    async def check_while_another_changes_it(*what: Any, **of_it: Any) -> None:
+        monkeypatch.setattr(checking, "check", check)
+        await check(*what, **of_it)
+        await client.data("PATCH", path, json={"reentry": "always"})
+
+    monkeypatch.setattr(checking, "check", check_while_another_changes_it)
+    await client.expect_error("PATCH", path, 409, "automation_changed", json=by_time)
+    await client.expect_error("PATCH", path, 422, "validation_failed", json=by_time)
 
 
 async def test_while_it_is_active_only_its_name_may_change(client: Client, list_id: str) -> None:
