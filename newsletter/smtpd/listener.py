@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from abc import ABC, abstractmethod
 from typing import Self
 
 import structlog
@@ -22,7 +23,7 @@ CLOSE_SECONDS = 2.0
 """What dialogues in flight get to end; a client that got no answer sends its mail again."""
 
 
-class Listener:
+class Listener(ABC):
     """``async with Listener(…)``: takes mail for the length of the block."""
 
     def __init__(self, listening: socket.socket, *, connections: int) -> None:
@@ -30,9 +31,13 @@ class Listener:
         self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
+    @abstractmethod
     def conversation(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Conversation:
         """What is spoken on a new connection."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def opened(self, host: str, port: int) -> None:
+        """Says that mail is taken there."""
 
     def tls(self) -> Certificate | None:
         """What connections begin with, where they begin with TLS."""
@@ -47,6 +52,7 @@ class Listener:
             ssl=tls and tls.context(),
             ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
         )
+        self.opened(*self.socket.getsockname()[:2])
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -84,11 +90,8 @@ class MailListener(Listener):
     def conversation(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Dialogue:
         return Dialogue(reader, writer, self._mailroom, self._settings, self._name)
 
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        host, port = self.socket.getsockname()[:2]
+    def opened(self, host: str, port: int) -> None:
         log.info("takes returned mail", protocol=self._settings.protocol, host=host, port=port)
-        return self
 
 
 class SubmissionListener(Listener):
@@ -110,8 +113,5 @@ class SubmissionListener(Listener):
             certificate.context()  # A renewed one is read into it, for the connections after this one.
         return Submission(reader, writer, self._submissions, self._certificate, self._settings, self._name)
 
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        host, port = self.socket.getsockname()[:2]
+    def opened(self, host: str, port: int) -> None:
         log.info("takes mail to send", host=host, port=port, is_encrypted=self._certificate is not None)
-        return self
