@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
@@ -16,7 +16,7 @@ from newsletter.automations.models import Automation, AutomationStatus, Run, Run
 from newsletter.automations.schemas import AutomationCreate, Start, Step, each
 from newsletter.events import listening
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import clock, ids, jobs
+from newsletter.kit import clock, ids, jobs, prepared
 from newsletter.kit.db import db_now
 from newsletter.settings import Settings
 
@@ -80,10 +80,11 @@ async def change(
     row = await queries.one(session, project, automation_id, lock=True)
     if row.status is AutomationStatus.archived:
         raise errors.AutomationArchived()
-    if changes.keys() - {"name"} and row.status not in _CHANGEABLE:
-        raise errors.AutomationActive()
-    if changes.keys() - {"name"} and row.version != version:
-        raise errors.AutomationChanged()
+    if changes.keys() - {"name"}:
+        if row.status not in _CHANGEABLE:
+            raise errors.AutomationActive()
+        if row.version != version:
+            raise errors.AutomationChanged()
     if "start" in changes:
         changes = changes | {"start": _kept_start(changes["start"])}
     if "steps" in changes:
@@ -111,8 +112,7 @@ async def activate(
     for _, _, step in each(steps_of(row)):
         if step.send is not None:
             await mails.sender_of(session, project, post, step.send, settings)
-    now = (await session.execute(select(db_now()))).scalar_one()
-    row.enrol_at = _first_look(row, now)
+    row.enrol_at = _first_look(row, await prepared.now(session))
     row.status, row.status_reason = AutomationStatus.active, None
     _touch(row)
     await session.flush()
