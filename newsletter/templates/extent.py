@@ -7,6 +7,7 @@ megabyte, took either of them five seconds of a processor. So they are counted b
 import re
 from typing import Final
 
+from newsletter.settings import LimitSettings
 from newsletter.templates.merge import MergeTagInvalid
 
 MAX_ATTRIBUTES: Final = 300
@@ -25,6 +26,19 @@ _ATTRIBUTE: Final = re.compile(
 def elements(html: str) -> int:
     """What begins as an element does, wherever it stands: never fewer than there are."""
     return len(_ELEMENT.findall(html))
+
+
+def excess(html: str | None, text: str | None, limits: LimitSettings) -> dict[str, list[str]]:
+    """What of a mail is more than any may have, as the errors of these two fields."""
+    errors: dict[str, list[str]] = {}
+    for name, part in (("html", html), ("text", text)):
+        if part is not None and len(part.encode(errors="replace")) > limits.html_bytes:
+            errors[name] = [f"must have at most {limits.html_bytes:,} bytes"]
+    most = limits.html_elements
+    # What counts as one has two characters at least, so that few mails are read for this.
+    if html is not None and len(html) > 2 * most and elements(html) > most:
+        errors.setdefault("html", []).append(f"must have at most {most:,} HTML elements")
+    return errors
 
 
 def require_few(html: str) -> None:

@@ -190,14 +190,9 @@ def _compiled(make: Callable[[], Result], template_field: str = "template_id") -
 
 async def score(wanted: ContentScoreCreate, limits: LimitSettings) -> Scored:
     """Raises `ValidationFailed` for what is larger than any mail may be."""
-    errors: dict[str, list[str]] = {}
-    for name, text in (("html", wanted.html), ("text", wanted.text)):
-        if text is not None and len(text.encode(errors="replace")) > limits.html_bytes:
-            errors[name] = [f"must have at most {limits.html_bytes:,} bytes"]
+    errors = extent.excess(wanted.html, wanted.text, limits)
     if wanted.html is None and wanted.text is None:
         errors["html"] = ["is missing: send 'html' or 'text'"]
-    elif wanted.html is not None and extent.elements(wanted.html) > limits.html_elements:
-        errors.setdefault("html", []).append(f"must have at most {limits.html_elements:,} HTML elements")
     if errors:
         raise ValidationFailed(errors=errors)
     try:

@@ -263,13 +263,7 @@ def _check_sizes(body: Send, limits: LimitSettings) -> None:
         errors["to"] = [f"to, cc and bcc must have at most {limits.recipients} addresses together"]
     if body.html is None and body.text is None and body.template_id is None:
         errors["html"] = ["is missing: send 'html', 'text' or 'template_id'"]
-    for name, text in (("html", body.html), ("text", body.text)):
-        if text is not None and len(text.encode(errors="replace")) > limits.html_bytes:
-            errors[name] = [f"must have at most {limits.html_bytes:,} bytes"]
-    most = limits.html_elements
-    # An element has three characters at least, so that few mails are read for this.
-    if body.html is not None and len(body.html) > 3 * most and extent.elements(body.html) > most:
-        errors.setdefault("html", []).append(f"must have at most {most:,} HTML elements")
+    errors |= extent.excess(body.html, body.text, limits)
     if body.reply_to is not None:
         try:
             headers.mailbox("Reply-To", body.reply_to)
