@@ -234,7 +234,7 @@ async def _take(
     if step.send is not None:
         await _send(session, desk, automation, block, node, runs)
     elif step.wait is not None:
-        until = step.wait.until or block.now + step.wait.length
+        until = step.wait.end(block.now)
         for run in runs:
             block.go_on(run, node.after, StepOutcome.waited, due_at=max(until, block.now), until=until)
     elif step.tag is not None:

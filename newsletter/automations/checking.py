@@ -15,6 +15,7 @@ from newsletter.automations.schemas import SendStep, Start, Step, each
 from newsletter.campaigns import drafting
 from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.drafting import Studio
+from newsletter.kit import clock
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError, ValidationFailed
 from newsletter.settings import AutomationSettings
@@ -79,6 +80,7 @@ def _of_steps(settings: AutomationSettings, everything: Sequence[tuple[str, int,
     errors: Errors = {}
     mails_before = dict[str, None]()
     taken = set[str]()
+    now, longest = clock.now(), 86_400 * settings.wait_days
     for place, depth, step in everything:
         if depth > settings.depth:
             errors[place] = [f"must stand in at most {settings.depth - 1} branches"]
@@ -86,8 +88,9 @@ def _of_steps(settings: AutomationSettings, everything: Sequence[tuple[str, int,
             errors[f"{place}.id"] = ["is the id of another step"]
         if step.id is not None:
             taken.add(step.id)
-        if step.wait is not None and step.wait.length.total_seconds() > 86_400 * settings.wait_days:
-            errors[f"{place}.wait"] = [f"must be at most {settings.wait_days:g} days"]
+        if step.wait is not None and (step.wait.end(now) - now).total_seconds() > longest:
+            until, from_now = ("", "") if step.wait.until is None else (".until", " from now")
+            errors[f"{place}.wait{until}"] = [f"must be at most {settings.wait_days:g} days{from_now}"]
         if step.branch is not None:
             errors |= _of_earlier(f"{place}.branch.when", step.branch.when, mails_before)
         if step.send is not None and step.id is not None:
@@ -107,7 +110,8 @@ def _of_earlier(place: str, condition: Condition, known: Mapping[str, None]) -> 
 async def _of_others(
     session: AsyncSession, principal: Principal, start: Start | None, steps: Sequence[Step]
 ) -> Errors:
-    """What is not of this project is as unknown as what never was."""
+    """What is not of this project is as unknown as what never was, and so is what belongs to a list outside
+    the key's: who opened a campaign would tell about that list."""
     named: dict[str, UUID] = {}
     lists: dict[str, UUID] = {}
     if start is not None and start.event is not None and start.event.campaign_id is not None:
@@ -119,11 +123,11 @@ async def _of_others(
         for below, activity in activities(condition):
             if activity.campaign_id is not None:
                 named[f"{place}{below}.campaign_id"] = activity.campaign_id
-    known = await campaigns.mailings(session, principal.project, set(named.values())) if named else {}
+    known = await campaigns.list_ids(session, principal.project, set(named.values())) if named else {}
     errors = {
         place: ["is not a campaign of this project"]
         for place, each_id in named.items()
-        if each_id not in known
+        if each_id not in known or not principal.may_use_list(known[each_id])
     }
     for place, list_id in lists.items():
         is_theirs = principal.may_use_list(list_id)

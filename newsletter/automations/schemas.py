@@ -1,7 +1,7 @@
 """Automations and their runs as the API takes and shows them."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 from uuid import UUID
@@ -122,9 +122,9 @@ class WaitStep(Body):
             raise ValueError("must have either until, or some of seconds, minutes, hours, days")
         return self
 
-    @property
-    def length(self) -> timedelta:
-        return timedelta(
+    def end(self, now: datetime) -> datetime:
+        """Of a wait that begins now; the moment may be past."""
+        return self.until or now + timedelta(
             seconds=self.seconds or 0, minutes=self.minutes or 0, hours=self.hours or 0, days=self.days or 0
         )
 

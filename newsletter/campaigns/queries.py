@@ -99,6 +99,14 @@ async def mailings(
     return dict((await session.execute(mine.where(among(session, Campaign.id, campaign_ids)))).all())
 
 
+async def list_ids(
+    session: AsyncSession, project: Project, campaign_ids: Collection[UUID]
+) -> Mapping[UUID, UUID]:
+    """The lists of those that are there."""
+    mine = select(Campaign.id, Campaign.list_id).where(Campaign.project_id == project.id)
+    return dict((await session.execute(mine.where(among(session, Campaign.id, campaign_ids)))).all())
+
+
 async def names(
     session: AsyncSession, project: Project, campaign_ids: Collection[UUID]
 ) -> Mapping[UUID, str]:

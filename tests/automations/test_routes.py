@@ -42,6 +42,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"steps": [{"wait": {}}]}, ["steps.0.wait"]),
     ({"steps": [{"wait": {"days": 1, "until": "2036-01-01T00:00:00Z"}}]}, ["steps.0.wait"]),
     ({"steps": [{"wait": {"days": 11}}]}, ["steps.0.wait"]),
+    ({"steps": [{"wait": {"until": "2036-01-01T00:00:00Z"}}]}, ["steps.0.wait.until"]),
     ({"steps": [{"wait": {"hours": -1}}]}, ["steps.0.wait.hours"]),
     ({"steps": [{"tag": {}}]}, ["steps.0.tag"]),
     ({"steps": [{"id": "Upper", **TAG}]}, ["steps.0.id"]),
@@ -193,6 +194,37 @@ async def test_a_key_reaches_the_automations_of_its_lists_and_senders(
     await client.data("POST", f"/automations/{mine}/activate")
     ada = {"email": "ada@example.com"}
     await from_elsewhere.expect_error("POST", f"/automations/{mine}/trigger", 403, "forbidden", json=ada)
+
+
+async def test_a_key_learns_nothing_of_the_campaigns_of_other_lists(
+    client: Client, make_client: MakeClient, project: Project, list_id: str
+) -> None:
+    """Who opened one would tell who is on its list."""
+    other_list = await subscribed_list(client)
+    bound = await make_client(project, list_ids=(ids.private("lst", other_list),))
+    draft = {"name": "News", "subject": "News", "html": HTML}
+    secret, own = [
+        (await client.data("POST", "/campaigns", 201, json=draft | {"list_id": each}))["id"]
+        for each in (list_id, other_list)
+    ]
+
+    def asking(campaign_id: str) -> dict[str, Any]:
+        when = {"any": [{kind: {"campaign_id": campaign_id}} for kind in ("opened", "clicked")]}
+        event = {"name": "message.opened", "campaign_id": campaign_id}
+        steps = [{"branch": {"when": when, "yes": [TAG]}}]
+        return {"name": "Spy", "list_id": other_list, "start": {"event": event}, "steps": steps}
+
+    error = await bound.expect_error("POST", "/automations", 422, "validation_failed", json=asking(secret))
+    assert error["errors"] == {
+        place: ["is not a campaign of this project"]
+        for place in (
+            "start.event.campaign_id",
+            "steps.0.branch.when.any.0.opened.campaign_id",
+            "steps.0.branch.when.any.1.clicked.campaign_id",
+        )
+    }
+    await bound.data("POST", "/automations", 201, json=asking(own))
+    await client.data("POST", "/automations", 201, json=asking(secret))
 
 
 async def test_each_call_asks_for_its_scope(
