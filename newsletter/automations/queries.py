@@ -107,22 +107,30 @@ async def run_shown(session: AsyncSession, automation: Automation, run_id: UUID)
     run = (await session.scalars(select(Run).where(*mine))).one_or_none()
     if run is None:
         raise NotFound()
-    steps = await session.scalars(select(RunStep).where(RunStep.run_id == run_id).order_by(RunStep.number))
-    return RunOut(
-        **dict(summary(run)),
-        steps=[
-            RunStepOut(
-                step_id=step.step_id,
-                outcome=step.outcome,
-                reason=step.reason,
-                message_id=None
-                if step.mailing_id is None or step.seq is None
-                else delivery.public_id(step.mailing_id, step.seq),
-                until=step.until,
-                at=step.at,
-            )
-            for step in steps
-        ],
+    [shown] = await with_steps(session, [run])
+    return shown
+
+
+async def with_steps(session: AsyncSession, runs: Sequence[Run]) -> list[RunOut]:
+    """In their order, with the steps of all from one query."""
+    theirs = select(RunStep).where(among(session, RunStep.run_id, [run.id for run in runs]))
+    steps: dict[UUID, list[RunStepOut]] = {}
+    for step in await session.scalars(theirs.order_by(RunStep.run_id, RunStep.number)):
+        steps.setdefault(step.run_id, []).append(_step_shown(step))
+    return [RunOut(**dict(summary(run)), steps=steps.get(run.id, [])) for run in runs]
+
+
+def _step_shown(step: RunStep) -> RunStepOut:
+    message_id = None
+    if step.mailing_id is not None and step.seq is not None:
+        message_id = delivery.public_id(step.mailing_id, step.seq)
+    return RunStepOut(
+        step_id=step.step_id,
+        outcome=step.outcome,
+        reason=step.reason,
+        message_id=message_id,
+        until=step.until,
+        at=step.at,
     )
 
 

@@ -280,4 +280,11 @@ class RunStepOut(Schema):
 
 class RunOut(RunSummary):
     steps: list[RunStepOut]
-    """Those taken so far, in their order."""
+    """Those taken so far, in their order; none any more of a run that ended long ago."""
+
+
+class HeldRun(RunOut):
+    """In the export of a person."""
+
+    automation: str
+    """Its name."""

@@ -9,9 +9,11 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.automations import person as automations
 from newsletter.delivery import forgetting
 from newsletter.events import queries as events
 from newsletter.feedback import repeated, returned
+from newsletter.kit import ids
 from newsletter.sandbox import inbox
 from newsletter.webhooks import forgetting as webhooks
 
@@ -31,6 +33,7 @@ async def forget(
     """``replacement`` stands where the address did; ``subscriber_ids`` are those that the person ever
     had, in public form."""
     message_ids = await forgetting.forget(session, project_id, address_key, replacement)
+    await automations.forget(session, project_id, [ids.private("sub", each) for each in subscriber_ids])
     await inbox.forget(session, project_id, address_key)
     await repeated.forget(session, project_id, address_key)
     await returned.forget(session, message_ids)

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
 from newsletter.audience import person
+from newsletter.automations import person as automations
 from newsletter.delivery import history
 from newsletter.delivery.history import Wanted
 from newsletter.events import queries as events
@@ -18,7 +19,7 @@ from newsletter.transactional import tracing
 from newsletter.transactional.answers import MessageSummary
 
 MOST = 10_000
-"""Messages, and events, of one export."""
+"""Messages, events and runs, of each, in one export."""
 _PAGE = 500
 _SUPPRESSIONS = 1_000
 
@@ -34,16 +35,18 @@ async def export(session: AsyncSession, project: Project, subscriber_id: UUID) -
         message_ids=[each.id for each in shown],
         limit=MOST + 1,
     )
+    runs = await automations.held(session, project, who.known_as, limit=MOST + 1)
     held = await suppressions.listed(session, project.id, address_key=who.address_key, limit=_SUPPRESSIONS)
     return HeldPerson(
         email=who.address_key,
         exported_at=clock.now(),
-        is_complete=len(shown) <= MOST and len(found) <= MOST and len(held) < _SUPPRESSIONS,
+        is_complete=max(len(shown), len(found), len(runs)) <= MOST and len(held) < _SUPPRESSIONS,
         subscribers=who.subscribers,
         consents=who.consents,
         suppressions=[SuppressionOut.of(each) for each in held],
         soft_bounces=await repeated.counted(session, project.id, who.address_key),
         messages=shown[:MOST],
+        runs=runs[:MOST],
         events=[
             HeldEvent(id=each.id, type=each.type, at=each.created_at, data=each.data) for each in found[:MOST]
         ],

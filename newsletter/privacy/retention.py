@@ -4,6 +4,7 @@ before it locks."""
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
+from newsletter.automations import retention as automations
 from newsletter.delivery import retention as delivery
 from newsletter.events import parts
 from newsletter.feedback import retention as feedback
@@ -26,6 +27,8 @@ async def prune(db: Database, settings: Settings) -> None:
         (feedback.drop_reports, keep.report_days),
         (feedback.drop_counts, settings.bounces.soft_days),
         (webhooks.drop_deliveries, keep.webhook_days),
+        (automations.drop_steps, keep.run_days),
+        (automations.drop_runs, keep.run_days),
     ):
         await _drop(drop, db, now - timedelta(days=days))
 

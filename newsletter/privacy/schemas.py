@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from newsletter.audience.schemas import ConsentOut, SubscriberOut
+from newsletter.automations.schemas import HeldRun
 from newsletter.feedback.schemas import SuppressionOut
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Schema, Time
@@ -26,7 +27,7 @@ class HeldPerson(Schema):
     """In the form that makes addresses equal; as it was spelled, in each row."""
     exported_at: Time
     is_complete: bool
-    """False where there are more than 10,000 messages or events: then these are the newest."""
+    """False where there are more than 10,000 messages, events or runs: then these are the newest."""
     subscribers: list[SubscriberOut]
     """On each list."""
     consents: list[ConsentOut]
@@ -36,5 +37,7 @@ class HeldPerson(Schema):
     """In a row, since the last mail that is known to have arrived."""
     messages: list[MessageSummary]
     """The newest first."""
+    runs: list[HeldRun]
+    """Through automations, the newest first, with what became of each step that is still kept."""
     events: list[HeldEvent]
     """The newest first: opens and clicks with what is kept of their requests, bounces, complaints."""
