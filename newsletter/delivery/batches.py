@@ -101,12 +101,14 @@ _WAITING = Prepared(
 )
 
 
-async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) -> Claim | None:
+async def claim(
+    db: Database, batch_id: UUID, lease: float, max_crashes: int, max_crashes_alone: int
+) -> Claim | None:
     """Takes the batch if nobody owns it; None when there is nothing to take.
 
     Messages that the last owner left in ``sending`` become ``unknown``: it died with their
     DATA possibly on the wire. A batch that crashed ``max_crashes`` times without deciding a
-    message is halved, and one of a single message fails as poison.
+    message is halved, and one of a single message fails as poison after ``max_crashes_alone``.
     """
     async with db.unit_of_work() as session:
         claimed = (await session.execute(_CLAIM, {"batch_id": batch_id, "lease": lease})).one_or_none()
@@ -127,7 +129,8 @@ async def claim(db: Database, batch_id: UUID, lease: float, max_crashes: int) ->
         )
         listened = await listening.listened(session, mailing.project_id) & announcing.KINDS
         decided = await _settle_orphans(session, mailing, books, batch)
-        if not decided and batch.crashes >= max_crashes:
+        is_alone = batch.first_seq == batch.last_seq
+        if not decided and batch.crashes >= (max_crashes_alone if is_alone else max_crashes):
             decided = await _halve(session, books, batch)
             await announcing.announce_outcomes(session, listened, mailing.id, decided)
             return None

@@ -80,7 +80,9 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
     """
     settings = parts.settings
     asked_at = time.monotonic()
-    claimed = await batches.claim(parts.db, batch_id, settings.lease, settings.max_crashes)
+    claimed = await batches.claim(
+        parts.db, batch_id, settings.lease, settings.max_crashes, settings.max_crashes_alone
+    )
     if claimed is None:
         left = await batches.seconds_until_free(parts.db, batch_id)
         return None if left is None else Again(left)

@@ -39,6 +39,9 @@ class DeliverySettings(BaseSettings):
     of no use."""
     max_crashes: int = Field(3, ge=1)
     """Crashes of a batch without progress after which it is halved."""
+    max_crashes_alone: int = Field(10, ge=1)
+    """The same for a message that stands alone in its batch, which then fails as poison. More, because
+    processes that end again and again for another reason meet the same message by chance."""
     pause_after_sends: int = Field(500, ge=1)
     """Mails that a campaign has tried before its bounces and complaints may pause it."""
     pause_bounce_percent: float = Field(5, gt=0, le=100)

@@ -28,12 +28,12 @@ from tests.delivery.conftest import Launch, Sent
 from tests.jobs import make_due, run_due
 from tests.smtp_sink import Sink
 
-LEASE, CRASHES = 30.0, 3
+LEASE, CRASHES, CRASHES_ALONE = 30.0, 3, 10
 
 
 async def claim(sent: Sent, index: int = 0) -> batches.Claim:
     batch = (await sent.batches())[index]
-    claimed = await batches.claim(sent.runtime.db, batch.id, LEASE, CRASHES)
+    claimed = await batches.claim(sent.runtime.db, batch.id, LEASE, CRASHES, CRASHES_ALONE)
     assert claimed is not None
     return claimed
 
@@ -57,7 +57,7 @@ async def test_a_batch_is_claimed_by_one_of_many(launch: Launch) -> None:
     sent = await launch(5)
     batch = (await sent.batches())[0]
     claims = await asyncio.gather(
-        *(batches.claim(sent.runtime.db, batch.id, LEASE, CRASHES) for _ in range(8))
+        *(batches.claim(sent.runtime.db, batch.id, LEASE, CRASHES, CRASHES_ALONE) for _ in range(8))
     )
     assert sum(claimed is not None for claimed in claims) == 1
 
@@ -104,7 +104,7 @@ async def test_just_after_a_start_of_the_database_nobody_takes_over_what_ran_out
     # The tests share what was made of statements, and this number is part of one.
     monkeypatch.setattr(other.engine.sync_engine, "_compiled_cache", None)
     try:
-        assert await batches.claim(other, held.books.batch_id, LEASE, CRASHES) is None
+        assert await batches.claim(other, held.books.batch_id, LEASE, CRASHES, CRASHES_ALONE) is None
     finally:
         await other.close()
     assert await batches.renew(runtime.db, held.books), "it is still its owner's"
@@ -191,7 +191,7 @@ async def test_a_batch_that_keeps_crashing_is_halved_until_the_poison_is_alone(
     async def crash_all_that_hold(poison: int) -> None:
         for batch in await sent.batches():
             if batch.status is not BatchStatus.done and batch.first_seq <= poison <= batch.last_seq:
-                await batches.claim(runtime.db, batch.id, LEASE, CRASHES)
+                await batches.claim(runtime.db, batch.id, LEASE, CRASHES, CRASHES_ALONE)
         await sent.let_time_pass()
 
     for _ in range(40):
@@ -205,6 +205,19 @@ async def test_a_batch_that_keeps_crashing_is_halved_until_the_poison_is_alone(
     assert set(outcomes.values()) == {Outcome.sent}
     assert len(smtp_sink.recipients) == 7
     assert (await live_client.data("GET", f"/campaigns/{sent.id}"))["emails_failed"] == 1
+
+
+async def test_a_message_alone_outlives_a_process_that_is_restarted_again_and_again(
+    launch: Launch, runtime: Runtime
+) -> None:
+    sent = await launch(1)
+    [batch] = await sent.batches()
+    for _ in range(CRASHES_ALONE - 1):
+        assert await batches.claim(runtime.db, batch.id, LEASE, CRASHES, CRASHES_ALONE)
+        await sent.let_time_pass()
+    await make_due(runtime)
+    await run_due(runtime)
+    assert list((await sent.outcomes()).values()) == [Outcome.sent]
 
 
 async def test_books_that_do_not_balance_are_never_closed(launch: Launch, runtime: Runtime) -> None:

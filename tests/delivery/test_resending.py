@@ -26,7 +26,7 @@ from tests.smtp_sink import Sink
 
 async def lose(sent: Sent, batch: int, *seqs: int) -> None:
     """A worker died with the DATA of these on the wire; then all else goes out."""
-    claimed = await batches.claim(sent.runtime.db, (await sent.batches())[batch].id, 30, 3)
+    claimed = await batches.claim(sent.runtime.db, (await sent.batches())[batch].id, 30, 3, 10)
     assert claimed is not None
     async with sent.runtime.db.unit_of_work() as session:
         await ledger.open_block(session, claimed.books, list(seqs))

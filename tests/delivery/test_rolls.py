@@ -134,7 +134,10 @@ async def test_two_workers_write_a_roll_out_once(launch: Launch, runtime: Runtim
     sent = await launch(2 * BATCH)
     first, second = await sent.batches()
     both = await asyncio.gather(
-        *(batches.claim(runtime.db, batch.id, lease=30, max_crashes=3) for batch in (first, second))
+        *(
+            batches.claim(runtime.db, batch.id, lease=30, max_crashes=3, max_crashes_alone=10)
+            for batch in (first, second)
+        )
     )
     assert all(both)
     assert [row.seq for row in await sent.messages()] == list(range(1, 21))

@@ -187,7 +187,7 @@ async def make_path(launch: Launch, live: Project, runtime: Runtime) -> Any:
             )  # fmt: skip
             # Of other campaigns' people and quota, nothing shall show.
             await session.execute(update(Counter).where(Counter.resource != "mails").values(used=0))
-        claimed = await batches.claim(runtime.db, first.id, 30, 3)
+        claimed = await batches.claim(runtime.db, first.id, 30, 3, 10)
         assert claimed is not None
         return Path(sent, claimed, live, is_short=is_short)
 

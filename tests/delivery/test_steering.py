@@ -136,7 +136,7 @@ async def test_a_resume_while_a_batch_still_comes_to_rest_leaves_none_behind(
     async with runtime.db.unit_of_work() as session:
         assert await steering.pause(session, live, mailing.id)
     batch = (await sent.batches())[0]
-    claimed = await batches.claim(runtime.db, batch.id, 30, 3)
+    claimed = await batches.claim(runtime.db, batch.id, 30, 3, 10)
     assert claimed is not None
     async with runtime.db.unit_of_work() as session:
         assert await steering.resume(session, live, mailing.id, runtime.settings.delivery)
@@ -202,7 +202,7 @@ async def test_a_crash_during_a_pause_is_settled_by_the_resume(
 ) -> None:
     sent = await launch(4)
     mailing, batch = await sent.mailing(), (await sent.batches())[0]
-    claimed = await batches.claim(runtime.db, batch.id, 30, 3)
+    claimed = await batches.claim(runtime.db, batch.id, 30, 3, 10)
     assert claimed is not None
     async with runtime.db.unit_of_work() as session:
         await ledger.open_block(session, claimed.books, [1])

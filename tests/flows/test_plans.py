@@ -193,7 +193,7 @@ class World:
         waiting = select(Batch.id).where(Batch.mailing_id == self.mailing_id, Batch.token == 0)
         async with self.db.read() as session:
             batch_id = (await session.scalars(waiting.order_by(Batch.first_seq.desc()).limit(1))).one()
-        claim = await batches.claim(self.db, batch_id, 60.0, 3)
+        claim = await batches.claim(self.db, batch_id, 60.0, 3, 10)
         assert claim is not None
         return claim
 
