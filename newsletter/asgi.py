@@ -34,6 +34,7 @@ from newsletter.transactional.routes import PlainMessage, PlainSend
 PARTS: Final = (
     *("db", "vault", "signer", "settings", "plans", "intake", "studio", "office", "postbox", "shelf"),
     *("egress", "certificates", "reporting", "workshop", "links", "return_paths", "resolver", "limiter"),
+    "calls",
 )
 """What a handler may ask its runtime for, by name."""
 FIXED: Final[Mapping[str, object]] = {
@@ -70,7 +71,7 @@ def create_app(runtime: Runtime, routes: Litestar | None = None) -> Tracking:
         },
     )
     arriving = Arrival(gate.around(behind), limits.body_bytes, limits.arrival_seconds)
-    described = RequestContext(arriving, metrics)
+    described = RequestContext(arriving, metrics, runtime.calls)
     return Tracking(described, runtime.links, runtime.sightings, metrics)
 
 

@@ -11,6 +11,8 @@ from uuid import UUID
 
 import structlog
 
+from newsletter.accounts.audit.calls import Calls
+from newsletter.accounts.audit.notary import NOTARY, Notary
 from newsletter.audience.intake import Intake
 from newsletter.campaigns.drafting import Studio
 from newsletter.copywriting.prompts import Task
@@ -21,13 +23,13 @@ from newsletter.delivery.return_path import ReturnPaths
 from newsletter.delivery.signers import Signers
 from newsletter.domains.resolver import Resolver
 from newsletter.feedback.sightings import Sightings
-from newsletter.feedback.spool import Spool
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.http import EgressFailed, GuardedClient
 from newsletter.kit.jobs import Bell
 from newsletter.kit.ratelimit import Limiter, make_limiter
 from newsletter.kit.resources import Resources
+from newsletter.kit.spool import Spool
 from newsletter.kit.tokens import Signer
 from newsletter.llm import Model, connect
 from newsletter.plans import catalogue
@@ -61,7 +63,9 @@ class Runtime:
     @cached_property
     def db(self) -> Database:
         return Database(
-            self.settings.database_url, pool_size=self.settings.database_pool, info={"bell": self.bell}
+            self.settings.database_url,
+            pool_size=self.settings.database_pool,
+            info={"bell": self.bell, NOTARY: self.notary},
         )
 
     @cached_property
@@ -71,6 +75,10 @@ class Runtime:
     @cached_property
     def signer(self) -> Signer:
         return Signer(secret_keys(self.settings))
+
+    @cached_property
+    def notary(self) -> Notary:
+        return Notary(secret_keys(self.settings), self.settings.node_name)
 
     @cached_property
     def plans(self) -> catalogue.Catalogue:
@@ -172,6 +180,12 @@ class Runtime:
         return Sightings(self.db, self.settings.events, spool)
 
     @cached_property
+    def calls(self) -> Calls:
+        """Answered calls on their way into the audit log."""
+        spool = Spool(self.settings.data_dir / "audit", self.settings.audit.spool_bytes)
+        return Calls(self.db, self.settings.audit, spool, self.settings.node_name)
+
+    @cached_property
     def workshop(self) -> Workshop:
         """What makes sending servers out of their configurations."""
         return Workshop(self.settings, self._sandbox)
@@ -191,7 +205,7 @@ class Runtime:
 
     async def aclose(self) -> None:
         # What was never used was never made, and making it now only to close it would be odd.
-        for name in ("sightings", "router", "egress", "model", "limiter"):
+        for name in ("sightings", "calls", "router", "egress", "model", "limiter"):
             part = self.__dict__.get(name)
             if part is not None:
                 await part.aclose()

@@ -176,6 +176,7 @@ async def _answering(server: _Server, listener: socket.socket, runtime: Runtime)
     """Until the server ends, and then closes its runtime: no call comes any more."""
     async with contextlib.aclosing(runtime):
         runtime.sightings.start()
+        runtime.calls.start()
         await server.serve(sockets=[listener])
 
 

@@ -35,6 +35,7 @@ TITLES = {
     "automations": "Automations",
     "webhooks": "Webhooks",
     "events": "Event log",
+    "audit": "Audit log",
     "dns": "Looking up sending domains",
     "return_path": "Return path",
     "smtpd": "Taking mail in",

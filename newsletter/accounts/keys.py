@@ -19,7 +19,7 @@ from sqlalchemy import LargeBinary, any_, bindparam, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts import audit
+from newsletter.accounts.audit import service as audit
 from newsletter.accounts.models import Account, APIKey, ProjectRow, Resubscribe
 from newsletter.accounts.project import Principal, Project
 from newsletter.kit import clock, ids

@@ -1,11 +1,11 @@
-"""Tables of accounts, projects and API keys, and who changed what by hand."""
+"""Tables of accounts, projects and API keys."""
 
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from newsletter.kit.db import Base, status_type, text
@@ -76,24 +76,3 @@ class APIKey(Base):
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     """From then on it is refused: a moment to come while its successor takes over."""
-
-
-class AuditEntry(Base):
-    """That somebody did what may have to be answered for. Rows are only ever added; there is no
-    foreign key, so that they outlive what they are about."""
-
-    __tablename__ = "audit_entries"
-    __table_args__ = (Index("ix_audit_entries_project", "project_id", "id"),)
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    project_id: Mapped[UUID | None]
-    """None for what an operator did to the whole installation."""
-    key_id: Mapped[UUID | None]
-    """The key of the call; None for an operator."""
-    action: Mapped[str] = mapped_column(text(60))
-    """``suppression.removed``, ``webhook.secret_rotated`` and their like."""
-    subject: Mapped[str] = mapped_column(text(100))
-    """The public id of what it was done to."""
-    details: Mapped[dict[str, Any]]
-    ip: Mapped[str | None] = mapped_column(text(45))
-    created_at: Mapped[datetime]

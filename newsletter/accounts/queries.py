@@ -1,16 +1,14 @@
 """Reads accounts and projects."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import fields
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts.models import Account, AuditEntry, ProjectRow
+from newsletter.accounts.models import Account, ProjectRow
 from newsletter.accounts.project import Profile, Project
-from newsletter.kit import ids
 from newsletter.kit.prepared import Prepared
 
 
@@ -69,37 +67,3 @@ async def ids_where(
     for a condition inside the statement."""
     statement = select(ProjectRow.id).where(*(each(ProjectRow.id.expression) for each in asked))
     return (await session.scalars(statement.order_by(ProjectRow.id).limit(limit))).all()
-
-
-@dataclass(frozen=True, slots=True)
-class AuditFilters:
-    """Which entries of the audit log; None does not filter."""
-
-    action: str | None = None
-    subject: str | None = None
-    key_id: UUID | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-async def audit_entries(
-    session: AsyncSession, project: Project, filters: AuditFilters, *, before: UUID | None, limit: int
-) -> Sequence[AuditEntry]:
-    """Of the project, the newest first, those older than ``before``; they are few, as people made them.
-    What operators did to the whole installation belongs to no project and is not among them."""
-    row = AuditEntry
-    statement = select(row).where(row.project_id == project.id)
-    if filters.action is not None:
-        statement = statement.where(row.action == filters.action)
-    if filters.subject is not None:
-        statement = statement.where(row.subject == filters.subject)
-    if filters.key_id is not None:
-        statement = statement.where(row.key_id == filters.key_id)
-    # Ids begin with the time, and the index with the project ends with them.
-    if filters.since is not None:
-        statement = statement.where(row.id >= ids.first_of(filters.since))
-    if filters.until is not None:
-        statement = statement.where(row.id < ids.first_of(filters.until))
-    if before is not None:
-        statement = statement.where(row.id < before)
-    return (await session.scalars(statement.order_by(row.id.desc()).limit(limit))).all()

@@ -1,14 +1,11 @@
-"""``/project``, ``/account``, ``/account/usage``, ``/audit-log`` and ``/smtp-credentials``."""
+"""``/project``, ``/account``, ``/account/usage`` and ``/smtp-credentials``."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from litestar import Controller, Request, delete, get, patch, post
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
-from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries, service, smtp_credentials
@@ -16,11 +13,9 @@ from newsletter.accounts.inbox import inbox_url
 from newsletter.accounts.keys import By, NewKey
 from newsletter.accounts.models import APIKey, ProjectRow
 from newsletter.accounts.project import Principal, Project
-from newsletter.accounts.queries import AuditFilters
 from newsletter.accounts.schemas import (
     AccountOut,
     AccountUsage,
-    AuditEntryOut,
     ProjectOut,
     ProjectUpdate,
     SMTPCredentialCreate,
@@ -29,12 +24,11 @@ from newsletter.accounts.schemas import (
     SMTPCredentialRotate,
     UsageOut,
 )
-from newsletter.kit import ids, paging, sheets
+from newsletter.kit import ids, paging
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
 from newsletter.kit.idempotency import Once
-from newsletter.kit.schema import CursorMeta, CursorPage, Data, Page, instant, without_nul
-from newsletter.kit.sheets import JSON_LINES
+from newsletter.kit.schema import Data, Page
 from newsletter.kit.tokens import Signer
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -106,74 +100,6 @@ class AccountController(Controller):
             for name, row in used.items()
         }
         return Data(data=AccountUsage(plan=principal.plan.name, **numbers))
-
-
-def audit_filters(
-    action: FromQuery[str | None] = None,
-    subject: FromQuery[str | None] = None,
-    key_id: FromQuery[str | None] = None,
-    since: FromQuery[str | None] = None,
-    until: FromQuery[str | None] = None,
-) -> AuditFilters:
-    return AuditFilters(
-        action=without_nul("action", action),
-        subject=without_nul("subject", subject),
-        key_id=ids.in_query("key", "key_id", key_id),
-        since=instant("since", since),
-        until=instant("until", until),
-    )
-
-
-class AuditController(Controller):
-    path = "/"
-    tags = ("Account",)
-    dependencies = {"filters": Provide(audit_filters, sync_to_thread=False)}  # noqa: RUF012
-
-    @get(
-        "/audit-log",
-        operation_id="list_audit_entries",
-        summary="Who did what may have to be answered for, the newest first",
-        opt={"scope": "audit:read"},
-    )
-    async def index(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        filters: NamedDependency[AuditFilters],
-        cursor: FromQuery[str | None] = None,
-        per_page: FromQuery[int] = 20,
-    ) -> CursorPage[AuditEntryOut]:
-        """Of the project. Entries are only ever added: nobody can change or remove one."""
-        paging.check(1, per_page)
-        principal.require_every_list()
-        before = paging.read_cursor(cursor)
-        async with db.read() as session:
-            rows = await queries.audit_entries(
-                session, principal.project, filters, before=before, limit=per_page
-            )
-        more = paging.next_cursor([row.id for row in rows], per_page)
-        shown = [AuditEntryOut.model_validate(row) for row in rows]
-        return CursorPage(data=shown, meta=CursorMeta(per_page=per_page, next_cursor=more))
-
-    @get(
-        "/audit-log.jsonl",
-        operation_id="export_audit_entries",
-        summary="The same as JSON lines",
-        opt={"scope": "audit:read", "media": JSON_LINES},
-    )
-    async def download(
-        self,
-        db: NamedDependency[Database],
-        principal: NamedDependency[Principal],
-        filters: NamedDependency[AuditFilters],
-    ) -> Stream:
-        """All that match."""
-        principal.require_every_list()
-        return Stream(
-            _audit_lines(db, principal.project, filters),
-            media_type=JSON_LINES,
-            headers={"Content-Disposition": 'attachment; filename="audit-log.jsonl"'},
-        )
 
 
 class SMTPCredentialController(Controller):
@@ -307,22 +233,6 @@ def _credential(row: APIKey, project: Project) -> SMTPCredentialOut:
         last_used_at=row.last_used_at,
         expires_at=row.revoked_at,
     )
-
-
-ROWS_PER_READ = 1_000
-
-
-async def _audit_lines(db: Database, project: Project, filters: AuditFilters) -> AsyncIterator[bytes]:
-    """Each page is read by itself: a slow reader holds no transaction open."""
-    before: UUID | None = None
-    while True:
-        async with db.read() as session:
-            rows = await queries.audit_entries(session, project, filters, before=before, limit=ROWS_PER_READ)
-        if rows:
-            yield sheets.json_lines(AuditEntryOut.model_validate(row).model_dump(mode="json") for row in rows)
-        if len(rows) < ROWS_PER_READ:
-            return
-        before = rows[-1].id
 
 
 def _shown(row: ProjectRow, principal: Principal, signer: Signer, settings: Settings) -> ProjectOut:

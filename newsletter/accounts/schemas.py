@@ -2,7 +2,7 @@
 
 import re
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -192,22 +192,6 @@ class AccountUsage(Schema):
     campaigns: UsageOut
     generations: UsageOut
     mails: UsageOut
-
-
-class AuditEntryOut(Schema):
-    """That somebody did what may have to be answered for."""
-
-    id: AuditEntryId
-    action: str
-    """``suppression.removed``, ``webhook.secret_rotated`` and their like."""
-    subject: str
-    """The id of what it was done to."""
-    key_id: KeyId | None
-    """The key of the call; null for an operator at the machine itself."""
-    ip: str | None
-    """Where the call came from."""
-    details: dict[str, Any]
-    created_at: Time
 
 
 class SMTPCredentialCreate(Body):

@@ -10,7 +10,10 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from newsletter.accounts.audit.calls import Call, Calls
+from newsletter.accounts.project import Principal
 from newsletter.api.errors import send_error
+from newsletter.api.gate import CALLER
 from newsletter.api.metrics import Metrics
 from newsletter.kit import ids
 from newsletter.kit.errors import Unavailable
@@ -25,15 +28,16 @@ _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 
 class RequestContext:
-    """Names the request (a caller's ``X-Request-Id`` is kept when it is harmless), logs and counts it.
+    """Names the request (a caller's ``X-Request-Id`` is kept when it is harmless), logs and counts it, and
+    has it recorded where it came with a key.
 
     It stands outside Litestar, so that a path without a route is named and logged as well.
     The path is logged as its route's pattern, never as written: paths hold addresses and
     tokens, query strings may hold keys.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, calls: Calls) -> None:
+        self._app, self._metrics, self._calls = app, metrics, calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -68,6 +72,13 @@ class RequestContext:
             method, route = str(scope.get("method")), str(scope.get("path_template") or "none")
             seconds = time.perf_counter() - started
             self._metrics.observe(method, route, status, seconds)
+            caller: Principal | None = scope.get(CALLER)  # type: ignore[assignment]
+            if caller is not None:
+                ip = scope["client"][0] if scope["client"] else None
+                path = scope["path_params"]
+                self._calls.note(
+                    Call(time.time(), caller, method, route, path, status, ip, request_id, seconds)
+                )
             # Asked first: to find out behind the call that nobody listens took 7 µs of each request.
             if _LEVEL.isEnabledFor(logging.INFO):
                 elapsed_ms = round(seconds * 1000, 1)

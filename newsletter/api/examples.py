@@ -264,15 +264,39 @@ ANSWERS: Final[dict[str, JSON]] = {
         "data": [
             {
                 "id": "aud_01k9x3v7m8e5tbn2c4r6p0qzaw",
-                "action": "webhook.secret_rotated",
-                "subject": "whe_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                "seq": 1842,
+                "action": "call",
+                "account_id": "acc_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                "project_id": "prj_01k9x3v7m8e5tbn2c4r6p0qzaw",
                 "key_id": "key_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                "method": "GET",
+                "route": "/api/v1/campaigns/{campaign_id}",
+                "status": 200,
+                "subject": "cmp_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                "details": {},
                 "ip": "192.0.2.10",
-                "details": {"overlap_hours": 24},
+                "node": "api-1",
+                "request_id": "req_01k9x3v7m8e5tbn2c4r6p0qzaw",
+                "duration_ms": 4,
                 "created_at": _AT,
+                "prev_hash": "4f2c" * 16,
+                "hash": "9b07" * 16,
             }
         ],
         "meta": {"per_page": 20, "next_cursor": None},
+    },
+    "get_audit_head": {
+        "data": {
+            "project_id": "prj_01k9x3v7m8e5tbn2c4r6p0qzaw",
+            "seq": 1842,
+            "hash": "9b07" * 16,
+            "pruned_seq": 0,
+            "pruned_hash": "0" * 64,
+            "signed_at": _AT,
+            "signed": '{"hash":"9b07…","project_id":"prj_…","pruned_hash":"0000…","pruned_seq":0,…}',
+            "signature": "5ad1" * 32,
+            "public_key": "c83e" * 16,
+        }
     },
     "verify_sending_domain": {
         "data": {

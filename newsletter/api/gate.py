@@ -20,6 +20,8 @@ from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited, Unaut
 from newsletter.kit.ratelimit import Limiter, Verdict
 from newsletter.plans.catalogue import ANONYMOUS_PLAN, CallClass, Catalogue
 
+CALLER = "newsletter_caller"
+"""Where a call with a good key has its `Principal`, refused or not."""
 _COUNTED = "newsletter_counted"
 _JSON = "application/json"
 _WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
@@ -38,6 +40,8 @@ class Gate:
             return
         principal = await self._authenticate(scope)
         kind = cast(CallClass, handler.opt.get("calls", CallClass.default))
+        if principal is not None:
+            scope[CALLER] = principal  # type: ignore[literal-required]
         verdict = await self._count(scope, kind, principal)
         send_limited = _limited(send, verdict)
         refusal = self._refusal(scope, handler, principal, verdict)

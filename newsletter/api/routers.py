@@ -3,10 +3,10 @@
 from litestar import Controller, Router
 from litestar.handlers import HTTPRouteHandler
 
+from newsletter.accounts.audit.routes import AuditController
 from newsletter.accounts.keys import SCOPES
 from newsletter.accounts.routes import (
     AccountController,
-    AuditController,
     ProjectController,
     SMTPCredentialController,
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from newsletter.accounts import audit
+from newsletter.accounts.audit import service as audit
 from newsletter.cli.console import run, show
 from newsletter.kit import address
 from newsletter.runtime import Runtime

@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts import audit
+from newsletter.accounts.audit import service as audit
 from newsletter.accounts.project import Principal
 from newsletter.domains import looking, queries, records
 from newsletter.domains.models import DomainStatus, SendingDomain

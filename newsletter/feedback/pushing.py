@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts import audit
+from newsletter.accounts.audit import service as audit
 from newsletter.accounts.project import Principal, Project
 from newsletter.audience import access, lists
 from newsletter.audience import service as audience

@@ -15,6 +15,9 @@ MAX_PER_PAGE = 100
 MAX_PAGE = 10_000_000
 """Its first row is still a number that both databases count to."""
 
+MAX_NUMBER = 2**63 - 1
+"""The largest number of a row."""
+
 
 def check(page: int, per_page: int) -> None:
     """Raises `ValidationFailed` naming both fields at once where both are out of range."""
@@ -47,6 +50,15 @@ def read_cursor(cursor: str | None) -> UUID | None:
         return UUID(hex=cursor)
     except ValueError:
         raise ValidationFailed.of("cursor", "must be the next_cursor of an earlier page") from None
+
+
+def read_number(cursor: str | None) -> int | None:
+    """The same for rows that are numbered, whose cursor is the number of the last one."""
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= len(str(MAX_NUMBER))):
+        raise ValidationFailed.of("cursor", "must be the next_cursor of an earlier page")
+    return min(int(cursor), MAX_NUMBER)
 
 
 def next_cursor(ids: Sequence[UUID], per_page: int) -> str | None:

@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+import newsletter.accounts.audit.models
 import newsletter.accounts.models
 import newsletter.analytics.models
 import newsletter.audience.models

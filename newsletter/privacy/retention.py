@@ -4,6 +4,7 @@ before it locks."""
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
+from newsletter.accounts.audit import retention as audit
 from newsletter.automations import retention as automations
 from newsletter.delivery import retention as delivery
 from newsletter.events import parts
@@ -22,6 +23,7 @@ async def prune(db: Database, settings: Settings) -> None:
     now, keep = clock.now(), settings.retention
     await parts.prune(db, settings.events.keep_days)
     for drop, days in (
+        (audit.drop_entries, settings.audit.keep_days),
         (delivery.drop_bodies, keep.body_days),
         (delivery.drop_tries, keep.attempt_days),
         (feedback.drop_reports, keep.report_days),

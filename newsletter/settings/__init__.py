@@ -8,6 +8,7 @@ group and its name in capitals: `AISettings.timeout` is ``NEWSLETTER_AI_TIMEOUT`
 import json
 import os
 import re
+import socket
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -17,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsError
 
 from newsletter.kit.wording import plain
+from newsletter.settings.auditing import AuditSettings
 from newsletter.settings.automating import AutomationSettings
 from newsletter.settings.base import PREFIX, config
 from newsletter.settings.domains import DNSSettings
@@ -37,6 +39,7 @@ from newsletter.settings.writing import AISettings
 __all__ = [
     "PREFIX",
     "AISettings",
+    "AuditSettings",
     "AutomationSettings",
     "BounceSettings",
     "CampaignSettings",
@@ -86,6 +89,8 @@ class Settings(BaseSettings):
     generated and kept in the data folder; several processes must share one, so there it is required."""
     secret_keys_old: tuple[SecretStr, ...] = ()
     """Former secret keys, newest first, as a JSON list: old links and secrets stay readable."""
+    node_name: str = Field("", max_length=200, pattern=r"^[!-~]*$")
+    """What this machine is called in the audit log. Default: its host name."""
     require_verified_domain: bool = False
     """Refuse campaigns and single mails of live projects from a domain that is not verified."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -116,6 +121,7 @@ class Settings(BaseSettings):
     smtpd: SMTPDSettings = Field(default_factory=SMTPDSettings)
     submission: SubmissionSettings = Field(default_factory=SubmissionSettings)
     imap: IMAPSettings = Field(default_factory=IMAPSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     bounces: BounceSettings = Field(default_factory=BounceSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
@@ -177,6 +183,8 @@ class Settings(BaseSettings):
             self.__dict__["database_url"] = f"sqlite+aiosqlite:///{path}"
         if not self.tracking_url:
             self.__dict__["tracking_url"] = self.public_url
+        if not self.node_name:
+            self.__dict__["node_name"] = socket.gethostname()
         if not self.broker_url:
             self.__dict__["broker_url"] = self.redis_url or "memory://"
         if self.is_distributed and self.secret_key is None:

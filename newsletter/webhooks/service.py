@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts import audit
 from newsletter.accounts import queries as accounts
+from newsletter.accounts.audit import service as audit
 from newsletter.accounts.project import Principal, Project
 from newsletter.events import listening
 from newsletter.events.vocabulary import EventType

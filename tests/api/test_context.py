@@ -20,7 +20,7 @@ async def test_a_harmless_request_id_of_the_caller_is_kept(client: Client) -> No
     assert other.headers["X-Request-Id"].startswith("req_")
 
 
-async def test_a_call_that_outlives_the_server_gets_a_coded_503() -> None:
+async def test_a_call_that_outlives_the_server_gets_a_coded_503(runtime: Runtime) -> None:
     async def hang(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(60)
 
@@ -30,7 +30,9 @@ async def test_a_call_that_outlives_the_server_gets_a_coded_503() -> None:
         sent.append(message)
 
     scope = cast(Scope, {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
-    call = asyncio.create_task(RequestContext(hang, Metrics())(scope, cast(Receive, None), send))
+    call = asyncio.create_task(
+        RequestContext(hang, Metrics(), runtime.calls)(scope, cast(Receive, None), send)
+    )
     await asyncio.sleep(0.01)
     call.cancel()
     await call

@@ -18,9 +18,9 @@ from newsletter.delivery.models import Message
 from newsletter.events.models import Event
 from newsletter.feedback import engagement
 from newsletter.feedback.sightings import Sighting, Sightings, network_of
-from newsletter.feedback.spool import Spool
 from newsletter.kit import ids
 from newsletter.kit.db import Database
+from newsletter.kit.spool import Spool
 from newsletter.runtime import Runtime
 from newsletter.settings import EventSettings
 from tests.client import Client

@@ -1,9 +1,8 @@
-"""Blocks of opens and clicks on disk, for as long as the database is away.
+"""Blocks of rows on disk, for as long as the database is away.
 
 A folder of files, one JSON object per line; each process appends to a file of its own, which it
 holds by a lock of the system. A block counts as kept once it is synced. What is in the files of
-processes that ended is read by whoever comes next; reading a line twice does no harm, as it has
-its event's id.
+processes that ended is read by whoever comes next; a line may be read twice, so each has an id.
 """
 
 import asyncio

@@ -1,0 +1,158 @@
+"""Adds to the chains of the audit log; nothing else writes there."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts.audit.chain import GENESIS, Entry, Head, chain_of, digest
+from newsletter.accounts.audit.models import AuditChain, AuditEntry
+from newsletter.accounts.audit.notary import Notary, notary_of
+from newsletter.kit import bulk, clock, ids
+from newsletter.kit.db import JSONObject, insert
+
+log = structlog.get_logger(__name__)
+
+
+class Noted(NamedTuple):
+    """What an entry says, before it has its place in a chain."""
+
+    chain_id: UUID
+    id: UUID
+    created_at: datetime
+    action: str
+    subject: str | None
+    details: JSONObject
+    node: str | None
+    key_id: UUID | None
+    ip: str | None
+    account_id: UUID | None = None
+    method: str | None = None
+    route: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+    duration_ms: int | None = None
+
+
+async def note(
+    session: AsyncSession,
+    project_id: UUID | None,
+    action: str,
+    subject: str,
+    *,
+    key_id: UUID | None = None,
+    ip: str | None = None,
+    details: JSONObject | None = None,
+) -> None:
+    """Notes an act in the transaction of its effect. No ``key_id``: an operator at the machine itself, or
+    the service by its schedule. ``details`` hold no address of a reader, so that there is nothing to erase.
+
+    Until the transaction ends no other adds to the project's chain: to be called late in it.
+    """
+    noted = Noted(
+        chain_of(project_id),
+        ids.uuid7(),
+        clock.now(),
+        action,
+        subject,
+        dict(details or {}),
+        notary_of(session).node,
+        key_id,
+        ip,
+    )
+    await append(session, [noted])
+
+
+async def append(session: AsyncSession, noted: Sequence[Noted]) -> None:
+    """Gives each its place at the end of its chain, in their order. Not safe to run twice with the same."""
+    notary, now = notary_of(session), clock.now()
+    heads = await locked(session, {each.chain_id for each in noted})
+    entries: dict[UUID, list[Entry]] = {chain_id: [] for chain_id in heads}
+    last = {chain_id: (head.seq, head.hash) for chain_id, head in heads.items()}
+    for each in noted:
+        entry = _linked(each, *last[each.chain_id])
+        last[each.chain_id] = entry.seq, entry.hash
+        entries[each.chain_id].append(entry)
+    await bulk.insert_rows(
+        session, AuditEntry, [entry._asdict() for chain in entries.values() for entry in chain]
+    )
+    grown = [
+        sealed(notary, head, Head(chain_id, *last[chain_id], head.pruned_seq, head.pruned_hash, now))
+        for chain_id, head in heads.items()
+    ]
+    await write_heads(session, grown)
+
+
+def _linked(noted: Noted, seq: int, prev_hash: str) -> Entry:
+    """The entry behind the one with this number and hash."""
+    entry = Entry(
+        chain_id=noted.chain_id,
+        seq=seq + 1,
+        id=noted.id,
+        account_id=noted.account_id,
+        key_id=noted.key_id,
+        action=noted.action,
+        method=noted.method,
+        route=noted.route,
+        status=noted.status,
+        subject=noted.subject,
+        details=noted.details,
+        ip=noted.ip,
+        node=noted.node,
+        request_id=noted.request_id,
+        duration_ms=noted.duration_ms,
+        created_at=noted.created_at,
+        prev_hash=prev_hash,
+        hash="",
+    )
+    return entry._replace(hash=digest(entry.content()))
+
+
+def sealed(notary: Notary, before: Head, head: Head) -> Head:
+    """The head that follows ``before``, signed. One that follows a head that we did not sign stays without
+    a signature, however often the chain grows: to sign it would vouch for what somebody did to it."""
+    if before.seq == 0 or notary.is_signed(before):
+        return notary.signed(head)
+    log.error("the head of an audit chain is not signed; 'newsletter audit verify'", chain=str(head.chain_id))
+    return head
+
+
+async def locked(session: AsyncSession, chain_ids: set[UUID]) -> dict[UUID, Head]:
+    """The heads of these chains, which nobody else adds to until the transaction ends; those that were
+    missing begin now."""
+    heads = await _heads(session, chain_ids)
+    missing = sorted(chain_ids - heads.keys())
+    if missing:
+        row = {"seq": 0, "hash": GENESIS, "pruned_seq": 0, "pruned_hash": GENESIS, "signed_at": clock.now()}
+        rows = [{"id": chain_id, **row, "signature": "", "public_key": ""} for chain_id in missing]
+        await session.execute(insert(session, AuditChain).on_conflict_do_nothing(), rows)
+        heads |= await _heads(session, set(missing))
+    return heads
+
+
+async def _heads(session: AsyncSession, chain_ids: set[UUID]) -> dict[UUID, Head]:
+    # In one order, so that two who want the same chains never wait for each other.
+    statement = select(*AuditChain.__table__.columns).where(bulk.among(session, AuditChain.id, chain_ids))
+    rows = await session.execute(statement.order_by(AuditChain.id).with_for_update())
+    return {row.id: Head(*row) for row in rows}
+
+
+async def write_heads(session: AsyncSession, heads: Sequence[Head]) -> None:
+    rows = [
+        {
+            "id": head.chain_id,
+            "seq": head.seq,
+            "hash": head.hash,
+            "pruned_seq": head.pruned_seq,
+            "pruned_hash": head.pruned_hash,
+            "signed_at": head.signed_at,
+            "signature": head.signature,
+            "public_key": head.public_key,
+        }
+        for head in heads
+    ]
+    await bulk.update_rows(session, AuditChain, rows)
