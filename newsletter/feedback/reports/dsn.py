@@ -4,7 +4,7 @@ import re
 
 from newsletter.feedback.reports import causes, notices
 from newsletter.feedback.reports.causes import Cause, Verdict
-from newsletter.feedback.reports.opened import Fields, Opened, sender
+from newsletter.feedback.reports.opened import Fields, Opened, is_answer, returns_to_its_writer, sender
 from newsletter.feedback.reports.report import Kind, Report
 
 _ADDRESS = re.compile(r"[^\s<>\"';,:()\[\]@]{1,64}@[^\s<>\"';,:()\[\]@]{1,255}")
@@ -22,6 +22,8 @@ _NOT_FAILED = {"delivered", "relayed", "expanded"}
 
 def read(opened: Opened) -> Report | None:
     """None where it is no such report."""
+    if _is_carried_along(opened):
+        return None
     groups = [group for group in opened.status_groups if _is_of_recipient(group)]
     if not groups and notices.is_by_a_system(opened):
         groups = _groups_in_text(opened.text)
@@ -30,6 +32,13 @@ def read(opened: Opened) -> Report | None:
     reports = [_of_recipient(group, opened) for group in groups]
     # One line a mail: what must not be missed comes first.
     return min(reports, key=lambda report: list(Kind).index(report.kind))
+
+
+def _is_carried_along(opened: Opened) -> bool:
+    """A person who forwards a bounce may carry its parts along."""
+    if opened.content_type == "multipart/report" or notices.is_by_a_system(opened):
+        return False
+    return returns_to_its_writer(opened) or is_answer(opened)
 
 
 def _of_receipt(opened: Opened) -> Report:

@@ -8,7 +8,7 @@ import re
 
 from newsletter.feedback.reports import causes, phrases
 from newsletter.feedback.reports.causes import Cause, Verdict
-from newsletter.feedback.reports.opened import Opened
+from newsletter.feedback.reports.opened import Opened, is_answer, is_null, returns_to_its_writer
 from newsletter.feedback.reports.report import Kind, Report
 
 _SYSTEM = phrases.notices("system")
@@ -18,10 +18,15 @@ _REFUSED_BY_LIST = phrases.notices("refused_by_list")
 _SUBJECT = phrases.notices("subject")
 _FAILED = phrases.notices("failed")
 _DELAYED = phrases.notices("delayed")
+_SUCCEEDED = phrases.notices("succeeded")
 _REPLY_LINE = re.compile(
     r"(?:^|[\s:(\"'<])[45][0-5]\d[ -](?:- )?(?:#?[45]\.\d{1,3}\.\d{1,3}|[<A-Za-z])", re.MULTILINE
 )
+# … with an enhanced status code, which no street or price has.
+_CODED = re.compile(r"\b[45][0-5]\d[ -](?:- )?#?[45]\.\d{1,3}\.\d{1,3}\b")
 _ADDRESS = re.compile(r"[^\s<>\"';,:()\[\]@]{1,64}@[^\s<>\"';,:()\[\]@]{1,255}")
+# A recipient on a line of its own: how mail systems list whom they did not reach.
+_LISTED = re.compile(r"^[ \t*>-]*<?[^\s<>\"';,:()\[\]@]{1,64}@[\w.-]{1,255}>?:?[ \t]*$", re.MULTILINE)
 
 
 def read(opened: Opened) -> Report | None:
@@ -61,8 +66,8 @@ def is_by_a_system(opened: Opened) -> bool:
     """A null return path is what every machine uses, also one that only tells of its own work (RFC 3834's
     ``auto-generated``): a job's output, a tracker of issues."""
     headers = opened.headers
-    path = headers.get("return-path", "?").strip()
-    is_machine = path == "<>" or opened.content_type == "multipart/report"
+    path = headers.get("return-path", "?")
+    is_machine = is_null(opened) or opened.content_type == "multipart/report"
     is_generated = headers.get("auto-submitted", "").lower().startswith("auto-generated")
     return (
         is_signed_by_a_system(opened)
@@ -83,15 +88,47 @@ def _says_so(opened: Opened) -> bool:
     """A mail system that could not deliver says so, and which mail it was or whom it was for."""
     if "x-failed-recipients" in opened.headers:
         return True
-    shows_one = bool(opened.returned) or _REPLY_LINE.search(opened.text) is not None
-    has_failed = _FAILED.are_in(_flat(opened.text))
     subject = opened.headers.get("subject", "")
+    text = _flat(opened.text)
+    has_failed = _FAILED.are_in(text)
     is_told = _SUBJECT.are_in(subject) or _FAILED.are_in(subject)
-    if shows_one:
+    if _is_letter(opened) or (not has_failed and _SUCCEEDED.are_in(f"{subject} {text}")):
+        return False
+    if opened.returned:
         return has_failed or is_told
-    # An address alone stands in any text, and a postmaster's letter may speak of undeliverable mail.
-    names_one = _ADDRESS.search(opened.text) is not None
-    return is_told and names_one and (has_failed or is_signed_by_a_system(opened))
+    if _has_return(opened) and returns_to_its_writer(opened):
+        return False
+    if not is_signed_by_a_system(opened):
+        is_coded = _CODED.search(opened.text) is not None
+        return has_failed and is_null(opened) and is_coded and _names_another(opened)
+    if _REPLY_LINE.search(opened.text) is not None:
+        return (has_failed or is_told) and (_names_another(opened) or not _is_to_a_letter(opened))
+    # A postmaster's letter may speak of undeliverable mail, and any text may hold an address.
+    is_listed = is_null(opened) and _LISTED.search(opened.text) is not None
+    return not _has_return(opened) and _names_another(opened) and (is_told or (has_failed and is_listed))
+
+
+def _is_letter(opened: Opened) -> bool:
+    """What a postmaster answers, or passes on to be read, with a bounce in it."""
+    return is_answer(opened) and _has_return(opened)
+
+
+def _is_to_a_letter(opened: Opened) -> bool:
+    """A postmaster's desk that tells, as a machine, of what came in."""
+    return is_answer(opened) or "in-reply-to" in opened.headers
+
+
+def _has_return(opened: Opened) -> bool:
+    """Somebody is to get what comes back: no report, though old systems named themselves there, too."""
+    path = opened.headers.get("return-path")
+    return path is not None and not is_null(opened) and "mailer-daemon" not in path.lower()
+
+
+def _names_another(opened: Opened) -> bool:
+    """A bounce tells its reader of somebody else's mailbox. What speaks of "undelivered mail" and names
+    its reader alone is about the reader's own, and most often after its password."""
+    readers = opened.headers.get("to", "").lower()
+    return any(found.group().lower() not in readers for found in _ADDRESS.finditer(opened.text))
 
 
 def _flat(text: str) -> str:

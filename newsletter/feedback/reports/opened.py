@@ -49,6 +49,14 @@ _RETURNED = re.compile(
     r")(?: of (?:the|your) message)?(?:[-.:=* \t]|, including.*){0,40}$",
     re.IGNORECASE | re.MULTILINE,
 )
+# In some 20 languages.
+_ANSWERED = re.compile(
+    r"\W?(?:re|aw|sv|antw|odp|ynt|vá|rif|r|fwd?|wg|tr|rv|enc|vb|vs|pd|i|doorst|továbbítás|转发|回复|轉寄|回覆)\W{0,2}[:\uff1a]",
+    re.IGNORECASE,
+)
+# How a delivery status begins (RFC 3464 §2.2): with a field of the message, and nothing in front.
+_STATUS = re.compile(r"\s{0,20}(?:Original-Envelope-Id|Reporting-MTA|Arrival-Date):", re.IGNORECASE)
+_FEEDBACK = re.compile(r"\s{0,20}Feedback-Type:", re.IGNORECASE)
 # Two header fields in a row that only a mail begins with.
 _HEADERS = re.compile(
     r"^(?:[> ]*)(?:Received|Return-Path|DKIM-Signature|X-Received):[ \t]*\S", re.MULTILINE | re.IGNORECASE
@@ -153,12 +161,23 @@ def _sort(part: Message, opened: Opened, plain: list[str], marked_up: list[str])
             opened.returned = opened.returned or _fields(inside[0])
     elif kind in ("text/rfc822-headers", "message/rfc822-headers", "message/global-headers"):
         opened.returned = opened.returned or _fields_of_text(_inside(part))
+    elif part.get_filename() and kind in ("text/plain", "application/octet-stream"):
+        _sort_file(_text(part), opened)
     elif kind == "text/html":
         marked_up.append(_text(part))
     elif part.get_content_maintype() in ("text", "message") and not part.get_filename():
         plain.append(_text(part))
     elif part.get_content_maintype() == "multipart":
         plain += _outside_of_parts(part)
+
+
+def _sort_file(text: str, opened: Opened) -> None:
+    """A delivery status or a feedback report that a gateway made a file of (``details.txt``,
+    ``ATT00001.dat``); other files say nothing."""
+    if _STATUS.match(text):
+        opened.status_groups += _groups(text)
+    elif _FEEDBACK.match(text) and opened.content_type == "multipart/report":
+        opened.feedback = opened.feedback or _fields_of_text(text)
 
 
 def _inside(part: Message) -> str:
@@ -260,6 +279,23 @@ def _split(opened: Opened, text: str) -> None:
         quoted = _HEADERS.search(text, end) or re.search(r"^[\w-]+: \S", text[end:], re.MULTILINE)
         start = quoted.start() + (0 if quoted.re is _HEADERS else end) if quoted else len(text)
         opened.returned = _fields_of_text(re.sub(r"(?m)^(?:> ?| {2,4}(?=[A-Z][\w-]+:))", "", text[start:]))
+
+
+def is_null(opened: Opened) -> bool:
+    """RFC 5321 §4.5.5: so that nothing answers to it, what a machine reports has a null return path. The
+    second is how qmail writes it for the bounce of a bounce."""
+    return opened.headers.get("return-path", "?").strip() in ("<>", "<#@[]>")
+
+
+def returns_to_its_writer(opened: Opened) -> bool:
+    """As an ordinary letter does, whoever wrote it."""
+    path = opened.headers.get("return-path", "").strip(" <>").lower()
+    return bool(path) and path == (sender(opened) or "").lower()
+
+
+def is_answer(opened: Opened) -> bool:
+    """To another mail, or one that is passed on: what mail programs put in front of the subject."""
+    return _ANSWERED.match(opened.headers.get("subject", "")) is not None
 
 
 def sender(opened: Opened) -> str | None:

@@ -31,6 +31,8 @@ _VALUES = {
     "x-ms-exchange-generated-message-source": re.compile(r"mailbox rules agent", re.IGNORECASE),
 }
 _AWAY = phrases.replies("away", at_start=True)
+# A tracker writes its name, or the number of its ticket, in front.
+_ANSWERED = re.compile(r"\] ?re: ", re.IGNORECASE)
 _WRITER = phrases.replies("writer")
 
 
@@ -63,4 +65,5 @@ def _is_acknowledgement(opened: Opened) -> bool:
     reply in RFC 3834's sense. What goes to a list is news of what others wrote."""
     headers = opened.headers
     is_generated = headers.get("auto-submitted", "no").lower().startswith("auto-generated")
-    return is_generated and "in-reply-to" in headers and "list-id" not in headers
+    is_answer = "in-reply-to" in headers or _ANSWERED.search(headers.get("subject", "")) is not None
+    return is_generated and is_answer and "list-id" not in headers

@@ -1,4 +1,4 @@
-"""Mails as some 150 mail systems, mailbox services and programs of people write them, in 35 languages."""
+"""Mails as 150 mail systems, mailbox services and programs of people write them, in some 40 languages."""
 
 import re
 from pathlib import Path
