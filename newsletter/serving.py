@@ -242,7 +242,8 @@ def submissions_of(runtime: Runtime) -> Submissions:
     """What takes mail to send, on this runtime."""
     db, vault = runtime.db, runtime.vault
     keys, claims = KeyRing(db, vault, runtime.plans), Claims(db, vault)
-    return Submissions(db, vault, keys, runtime.limiter, runtime.postbox, claims, runtime.settings)
+    limiter, postbox, calls = runtime.limiter, runtime.postbox, runtime.calls
+    return Submissions(db, vault, keys, limiter, postbox, claims, calls, runtime.settings)
 
 
 def _start_workers(settings: Settings, broker: Broker) -> Workers:

@@ -1,5 +1,5 @@
-"""The front door: ``newsletter serve | worker | smtpd | demo | doctor | db | accounts | keys | feedback |
-suppressions``."""
+"""The front door: ``newsletter serve | worker | smtpd | demo | doctor | db | accounts | keys | audit |
+feedback | suppressions``."""
 
 import os
 from importlib import import_module
@@ -23,6 +23,7 @@ _HOMES = {
     "db": "admin",
     "accounts": "admin",
     "keys": "admin",
+    "audit": "audit",
     "feedback": "feedback",
     "suppressions": "suppressions",
 }

@@ -215,7 +215,9 @@ class Submission(Conversation):
             await self.answer("552 5.3.4 the mail is too large")
             return
         await self.answer(
-            await self._submissions.take(signed_in.username, signed_in.password, recipients, body.content)
+            await self._submissions.take(
+                signed_in.username, signed_in.password, recipients, body.content, self._client
+            )
         )
 
     @property

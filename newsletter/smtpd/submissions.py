@@ -3,12 +3,15 @@
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from newsletter.accounts import smtp_credentials
+from newsletter.accounts.audit import calls as audit
+from newsletter.accounts.audit.calls import Calls
 from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
 from newsletter.delivery.senders import DomainNotVerified
@@ -42,6 +45,7 @@ class Submissions:
     limiter: Limiter
     postbox: Postbox
     claims: Claims
+    calls: Calls
     settings: Settings
 
     async def sign_in(self, username: str, password: str) -> Principal | None:
@@ -56,28 +60,45 @@ class Submissions:
         limit = self.settings.submission.auth_failures
         return (await self.limiter.hit(f"smtp-sign-in:{client}", limit)).is_allowed
 
-    async def take(self, username: str, password: str, recipients: Sequence[str], raw: bytes) -> str:
+    async def take(
+        self, username: str, password: str, recipients: Sequence[str], raw: bytes, client: str
+    ) -> str:
         """The answer to a mail: 250 once it is in the books and on disk. The password is looked at anew, as
         with each call of the API: one that was revoked since takes no mail any more."""
+        started = time.perf_counter()
+        principal, message_id = None, ""
         try:
             principal = await self.sign_in(username, password)
             if principal is None:
                 return "535 5.7.8 the credential is not in force any more"
             message_id = await self._send(principal, recipients, raw)
+            answer = f"250 2.0.0 {message_id}"
         except NewsletterError as error:
             log.info("a mail was refused", code=error.code)
-            return refusal(error)
+            answer = refusal(error)
         except Exception as error:
             if not is_outage(error):
                 log.exception("a mail could not be taken")
-            return _LATER
-        log.info(
-            "a mail was handed over",
-            message_id=message_id,
-            project_id=str(principal.project.id),
-            key_id=str(principal.key_id),
+            answer = _LATER
+        if principal is not None:
+            self._record(principal, answer, message_id, client, time.perf_counter() - started)
+        return answer
+
+    def _record(
+        self, principal: Principal, answer: str, message_id: str, client: str, seconds: float
+    ) -> None:
+        """In the audit log, where the calls of the API are, too."""
+        path, status = {"message_id": message_id}, int(answer[:3])
+        self.calls.note(
+            audit.Call(time.time(), principal, "SMTP", "DATA", path, status, client, None, seconds)
         )
-        return f"250 2.0.0 {message_id}"
+        if message_id:
+            log.info(
+                "a mail was handed over",
+                message_id=message_id,
+                project_id=str(principal.project.id),
+                key_id=str(principal.key_id),
+            )
 
     async def _send(self, principal: Principal, recipients: Sequence[str], raw: bytes) -> str:
         calls = principal.plan.calls[CallClass.default]

@@ -89,7 +89,8 @@ async def test_nor_do_those_that_it_rotates(
 async def test_who_made_and_ended_it_is_noted(client: Client) -> None:
     made = await make(client)
     new = await client.data("POST", f"/smtp-credentials/{made['id']}/rotate", 201, json={"overlap_hours": 3})
-    found = await client.data("GET", "/audit-log")
+    logged = await client.data("GET", "/audit-log")
+    found = [row for row in logged if row["action"] != "call"]
     own = found[0]["key_id"]
     assert [(row["action"], row["subject"], row["key_id"], row["ip"]) for row in found[:3]] == [
         ("key.revoked", made["id"], own, "127.0.0.1"),

@@ -177,7 +177,8 @@ async def test_a_verified_domain_fails_only_after_its_key_was_gone_for_the_grace
     assert (await client.data("GET", f"/sending-domains/{made['id']}"))["status"] == "failed"
     assert await look_daily(runtime) == []
 
-    entries = (await client.get("/audit-log")).json()["data"]
+    found = (await client.get("/audit-log")).json()["data"]
+    entries = [entry for entry in found if entry["action"] != "call"]
     assert entries.pop()["action"] == "key.created"
     assert [entry["action"] for entry in entries] == ["sending_domain.failed", "sending_domain.verified"]
     assert (entries[0]["key_id"], entries[0]["ip"]) == (None, None)

@@ -149,10 +149,25 @@ async def test_post_suppressions_and_get_suppressions(client: Client, runtime: R
 async def test_get_audit_logs(client: Client) -> None:
     made = await client.data("POST", "/webhooks", 201, json={"url": "https://app.example.com/hook"})
     await client.data("POST", f"/webhooks/{made['id']}/rotate-secret", json={})
-    [row] = await client.data("GET", "/audit-log", params={"subject": made["id"]})
-    assert (row["action"], row["key_id"][:4]) == ("webhook.secret_rotated", "key_")
-    lines = (await client.get("/audit-log.jsonl", params={"key_id": row["key_id"]})).text.splitlines()
-    assert [json.loads(line) for line in lines] == [row]
+    call, act = await client.data("GET", "/audit-log", params={"subject": made["id"]})
+    assert (act["action"], act["key_id"][:4]) == ("webhook.secret_rotated", "key_")
+    assert (call["route"], call["key_id"]) == ("/api/v1/webhooks/{id}/rotate-secret", act["key_id"])
+    lines = (await client.get("/audit-log.jsonl", params={"subject": made["id"]})).text.splitlines()
+    assert [json.loads(line) for line in lines] == [act, call]
+    head = await client.data("GET", "/audit-log/head")
+    assert (head["seq"] > call["seq"], len(head["signature"])) == (True, 128)
+
+
+async def test_audit_of_every_call(client: Client, project: Project) -> None:
+    answer = await client.get("/lists")
+    everything = {"account_id": ids.public("acc", project.account_id)}
+    everything["project_id"] = ids.public("prj", project.id)
+    _, row, *_ = await client.data("GET", "/audit-log", params={"method": "GET", **everything})
+    assert row["request_id"] == answer.headers["X-Request-Id"]
+    [same] = await client.data(
+        "GET", "/audit-log", params={"key_id": row["key_id"], "route": "/api/v1/lists"}
+    )
+    assert same == row
 
 
 async def test_get_analytics_events_and_get_analytics_summary(

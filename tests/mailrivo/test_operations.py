@@ -73,6 +73,12 @@ async def test_projectid_in_each_call(
     await stranger.expect_error("GET", f"/lists/{list_id}", 404, "not_found")
 
 
+async def test_requests_logged_with_ip_and_node(client: Client, runtime: Runtime) -> None:
+    await client.get("/lists")
+    [row] = await client.data("GET", "/audit-log", params={"route": "/api/v1/lists"})
+    assert (row["ip"], row["node"], row["status"]) == ("127.0.0.1", runtime.settings.node_name, 200)
+
+
 async def test_success_data_metadata(client: Client, list_id: str) -> None:
     answer = await client.get("/subscribers", params={"per_page": 1})
     assert (answer.status_code, answer.json().keys()) == (200, {"data", "meta"})

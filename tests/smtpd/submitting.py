@@ -36,6 +36,7 @@ async def listening(
             async with SubmissionListener(socket, submissions, settings):
                 yield int(socket.getsockname()[1])
     finally:
+        await submissions.calls.aclose()
         await submissions.db.close()
         await submissions.limiter.aclose()
 

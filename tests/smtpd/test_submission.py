@@ -58,6 +58,9 @@ async def test_a_mail_of_the_standard_library_arrives_whole(
     assert found["tags"] == ["receipt", "shop:blue"]
     arrived = await client.data("GET", "/sandbox/messages")
     assert {each["to_email"] for each in arrived} == set(people)
+    [noted] = await client.data("GET", "/audit-log", params={"method": "SMTP"})
+    assert (noted["route"], noted["status"], noted["subject"]) == ("DATA", 250, message_id)
+    assert (noted["ip"], noted["action"]) == ("127.0.0.1", "call")
     one = await client.data("GET", f"/sandbox/messages/{arrived[0]['id']}")
     headers = {each["name"].lower(): each["value"] for each in one["headers"]}
     assert one["subject"] == "Grüße ☕"

@@ -133,6 +133,7 @@ def _subject(path: Mapping[str, Any]) -> str | None:
 def _address(text: str | None) -> str | None:
     """None for what is no address: a proxy passes on what its caller says."""
     try:
-        return None if text is None else str(ip_address(text))
+        # Without its zone, which means something on one machine alone.
+        return None if text is None else str(ip_address(text.partition("%")[0]))
     except ValueError:
         return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.audit.chain import Entry, Head
@@ -96,3 +96,10 @@ async def linked(session: AsyncSession, chain_id: UUID, seq: int, limit: int) ->
     statement = _ENTRY.where(AuditEntry.chain_id == chain_id, AuditEntry.seq > seq)
     rows = await session.execute(statement.order_by(AuditEntry.seq).limit(limit))
     return [Entry._make(row) for row in rows]
+
+
+async def ends(session: AsyncSession, chain_id: UUID) -> tuple[int, int]:
+    """What the head says is the last number, and the last one that there is; at one moment."""
+    last = select(func.max(AuditEntry.seq)).where(AuditEntry.chain_id == chain_id).scalar_subquery()
+    row = (await session.execute(select(AuditChain.seq, last).where(AuditChain.id == chain_id))).one()
+    return row[0], row[1] or row[0]

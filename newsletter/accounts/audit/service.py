@@ -1,6 +1,7 @@
 """Adds to the chains of the audit log; nothing else writes there."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -9,7 +10,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts.audit.chain import GENESIS, Entry, Head, chain_of, digest
+from newsletter.accounts.audit.chain import GENESIS, INSTALLATION, Entry, Head, chain_of, digest
 from newsletter.accounts.audit.models import AuditChain, AuditEntry
 from newsletter.accounts.audit.notary import Notary, notary_of
 from newsletter.kit import bulk, clock, ids
@@ -119,6 +120,18 @@ def sealed(notary: Notary, before: Head, head: Head) -> Head:
         return notary.signed(head)
     log.error("the head of an audit chain is not signed; 'newsletter audit verify'", chain=str(head.chain_id))
     return head
+
+
+async def sign(session: AsyncSession, chain_id: UUID) -> bool:
+    """Signs the head with the newest key; whether it had a good signature before. Where it had none, the
+    act is an entry itself."""
+    notary, head = notary_of(session), (await locked(session, {chain_id}))[chain_id]
+    is_good = head.seq == 0 or notary.is_signed(head)
+    await write_heads(session, [notary.signed(replace(head, signed_at=clock.now()))])
+    if not is_good:
+        project_id = None if chain_id == INSTALLATION else chain_id
+        await note(session, project_id, "audit.signed", "audit", details={"seq": head.seq})
+    return is_good
 
 
 async def locked(session: AsyncSession, chain_ids: set[UUID]) -> dict[UUID, Head]:
