@@ -1,11 +1,13 @@
 """``create_app()`` for any ASGI server."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.plugins.pydantic import PydanticPlugin
+from litestar.types import Receive, Scope, Send
 
 from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
@@ -13,6 +15,7 @@ from newsletter.api import errors, openapi, routers
 from newsletter.api.arrival import Arrival
 from newsletter.api.behind import Behind, layer, part
 from newsletter.api.context import RequestContext
+from newsletter.api.door import Door
 from newsletter.api.errors import AnyRequest
 from newsletter.api.gate import Gate
 from newsletter.api.metrics import Metrics
@@ -44,7 +47,18 @@ FIXED: Final[Mapping[str, object]] = {
 """What is the same for every runtime."""
 
 
-def create_app(runtime: Runtime, routes: Litestar | None = None) -> Tracking:
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Answers by ASGI alone. A server that can do more asks its parts first (`newsletter.protocol`)."""
+
+    tracking: Tracking
+    door: Door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.tracking(scope, receive, send)
+
+
+def create_app(runtime: Runtime, routes: Litestar | None = None) -> Application:
     """The API on this runtime, which stays its maker's to close.
 
     ``routes`` are made where none are given. Who serves several runtimes may make them once for all
@@ -53,26 +67,31 @@ def create_app(runtime: Runtime, routes: Litestar | None = None) -> Tracking:
     limits = runtime.settings.limits
     metrics = Metrics()
     gate = Gate(KeyRing(runtime.db, runtime.vault, runtime.plans), runtime.plans, runtime.limiter)
+    routes = routes or make_routes(limits, runtime.settings.public_url, runtime.plans)
+    short_ways = ShortWays(
+        runtime.vault,
+        {
+            "create_subscriber": PlainCreate(runtime.intake, limits),
+            "send_mail": PlainSend(runtime.postbox),
+            "get_message": PlainMessage(runtime.db),
+            "get_campaign": PlainCampaign(runtime.db),
+        },
+    )
     behind = Behind(
-        routes or make_routes(limits, runtime.settings.public_url, runtime.plans),
+        routes,
         {name: getattr(runtime, name) for name in PARTS} | {"metrics": metrics},
         {
             Gate: gate,
             Idempotency: Idempotency(runtime.db, runtime.vault),
-            ShortWays: ShortWays(
-                runtime.vault,
-                {
-                    "create_subscriber": PlainCreate(runtime.intake, limits),
-                    "send_mail": PlainSend(runtime.postbox),
-                    "get_message": PlainMessage(runtime.db),
-                    "get_campaign": PlainCampaign(runtime.db),
-                },
-            ),
+            ShortWays: short_ways,
         },
     )
     arriving = Arrival(gate.around(behind), limits.body_bytes, limits.arrival_seconds)
     described = RequestContext(arriving, metrics, runtime.calls)
-    return Tracking(described, runtime.links, runtime.sightings, metrics)
+    return Application(
+        Tracking(described, runtime.links, runtime.sightings, metrics),
+        Door(routes, described, gate, short_ways),
+    )
 
 
 def make_routes(limits: LimitSettings, public_url: str, plans: Catalogue) -> Litestar:

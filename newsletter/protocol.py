@@ -1,14 +1,17 @@
-"""HTTP on a socket: what Uvicorn's protocol lacks, and a shorter way for tracked links and pixels."""
+"""HTTP on a socket: what Uvicorn's protocol lacks, and shorter ways for what comes most often."""
 
 import asyncio
 import json
 import re
+from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from newsletter.api.door import Door, Opened
 from newsletter.api.errors import envelope
 from newsletter.api.tracking import Answer, Headers
 from newsletter.kit import ids
@@ -21,6 +24,9 @@ class Answering(Protocol):
     def answer(self, method: str, path: str, headers: Headers, caller: str | None) -> Answer | None: ...
 
 
+BODY_FOLLOWS_SECONDS: Final = 0.1
+"""A small body that comes apart from its head comes right behind it. One that does not is waited for by
+who bounds that wait (`newsletter.api.arrival`)."""
 _TRACKED: Final = re.compile(rb"/[co]/[A-Za-z0-9_/-]*")
 """The path of a tracked link or a pixel, of letters alone that mean themselves."""
 
@@ -80,6 +86,8 @@ class Impatient(HttpToolsProtocol):
     head_bytes: ClassVar[int]
     at_once: ClassVar[Answering]
     """Asked first, for what has the path of a tracked link or a pixel."""
+    door: ClassVar[Door | None]
+    """Asked before the application is."""
     _refused: NewsletterError = MalformedJSON("This is no HTTP request that can be read.")
     """What a call that is not read on is answered."""
     _due: asyncio.TimerHandle | None = None
@@ -107,6 +115,36 @@ class Impatient(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._expect_head()
         super().on_message_begin()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.door is not None and (call := self.door.opens(cast(Any, cycle.scope))) is not None:
+            app = partial(self._hurry, self.door, call, cycle, app)
+        super()._start_asgi_task(cycle, app)
+
+    async def _hurry(
+        self, door: Door, call: Opened, cycle: RequestResponseCycle, app: Any, *asgi: Any
+    ) -> None:
+        """An application for one call: answers it through the door, and what does not end there through
+        the application that there is."""
+        if cycle.more_body:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BODY_FOLLOWS_SECONDS):
+                    await cycle.message_event.wait()  # Stays set for who waits next.
+        answer = None
+        if not cycle.more_body and not cycle.disconnected:
+            answer = await door.answer(
+                call, bytes(cycle.body), self._caller(cycle.scope["headers"])
+            )
+        if answer is None:
+            await app(*asgi)
+            return
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        self._write(answer, is_kept=cycle.keep_alive)
+        cycle.on_response()
 
     def on_headers_complete(self) -> None:
         self._forget_head()
@@ -149,28 +187,32 @@ class Impatient(HttpToolsProtocol):
         if not is_in_turn or self.flow.write_paused:
             return False
         method = self.parser.get_method().decode("ascii")
-        answer = self.at_once.answer(method, path.decode("ascii"), self.headers, self._caller())
+        answer = self.at_once.answer(method, path.decode("ascii"), self.headers, self._caller(self.headers))
         if answer is None:
             return False
-        is_kept = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self.cycle = _ANSWERED
+        self._write(
+            answer, is_kept=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        )
+        self.on_response_complete()
+        return True
+
+    def _write(self, answer: Answer, *, is_kept: bool) -> None:
         headers = [*self.server_state.default_headers, *answer.headers]
         if not is_kept:
             headers.append((b"connection", b"close"))
         lines = [b"%b: %b\r\n" % header for header in headers]
         self.transport.write(b"".join([STATUS_LINE[answer.status], *lines, b"\r\n", answer.body]))
-        self.cycle = _ANSWERED
         if not is_kept:
             self.transport.close()
-        self.on_response_complete()
-        return True
 
-    def _caller(self) -> str | None:
+    def _caller(self, headers: Headers) -> str | None:
         """The address of who calls, as Uvicorn tells it to an application: behind a proxy that is
         trusted, what the proxy says."""
         address = self.client[0] if self.client else None
         layer = self.app
         if isinstance(layer, ProxyHeadersMiddleware) and address in layer.trusted_hosts:
-            said = [value for name, value in self.headers if name == b"x-forwarded-for"]
+            said = [value for name, value in headers if name == b"x-forwarded-for"]
             if said:
                 hops = b", ".join(said).decode("latin-1")
                 return layer.trusted_hosts.get_trusted_client_address(hops)[0] or address
@@ -187,7 +229,9 @@ class Impatient(HttpToolsProtocol):
             self._due = None
 
 
-def protocol(seconds: float, head_bytes: int, at_once: Answering) -> type[HttpToolsProtocol]:
+def protocol(
+    seconds: float, head_bytes: int, at_once: Answering, door: Door | None = None
+) -> type[HttpToolsProtocol]:
     """What a server speaks: a head has so many seconds, so many bytes, and what one read brings more."""
-    limits = {"seconds": seconds, "head_bytes": head_bytes, "at_once": at_once}
+    limits = {"seconds": seconds, "head_bytes": head_bytes, "at_once": at_once, "door": door}
     return type("_Impatient", (Impatient,), limits)

@@ -148,7 +148,9 @@ async def serving(settings: Settings, listener: socket.socket, *, with_workers: 
         app = create_app(runtime)
         config = uvicorn.Config(
             app,
-            http=protocol(settings.limits.arrival_seconds, settings.limits.head_bytes, app),
+            http=protocol(
+                settings.limits.arrival_seconds, settings.limits.head_bytes, app.tracking, app.door
+            ),
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 import structlog
@@ -44,19 +45,14 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         scope["path"] = _routed_path(scope)
-        request_id = _request_id(scope)
-        scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        request_id = begin(scope)
         started, status, is_started = time.perf_counter(), 500, False
 
         async def send_named(message: Message) -> None:
             nonlocal status, is_started
             if message["type"] == "http.response.start":
                 status, is_started = message["status"], True
-                said = [*message["headers"], (b"x-request-id", request_id.encode()), _NO_SNIFFING]
-                names = {name.lower() for name, _ in said}
-                message["headers"] = said + [header for header in _UNLESS_SAID if header[0] not in names]
+                message["headers"] = named(message["headers"], request_id)
             await send(message)
 
         try:
@@ -65,24 +61,44 @@ class RequestContext:
             # The server is stopping, and this call took longer than its grace.
             if is_started:
                 raise
-            await send_error(
-                scope, receive, send_named, Unavailable("The service is stopping.", retry_after=5)
-            )
+            await send_error(scope, receive, send_named, stopping())
         finally:
-            method, route = str(scope.get("method")), str(scope.get("path_template") or "none")
-            seconds = time.perf_counter() - started
-            self._metrics.observe(method, route, status, seconds)
-            caller: Principal | None = scope.get(CALLER)  # type: ignore[assignment]
-            if caller is not None:
-                ip = scope["client"][0] if scope["client"] else None
-                path = scope["path_params"]
-                self._calls.note(
-                    Call(time.time(), caller, method, route, path, status, ip, request_id, seconds)
-                )
-            # Asked first: to find out behind the call that nobody listens took 7 µs of each request.
-            if _LEVEL.isEnabledFor(logging.INFO):
-                elapsed_ms = round(seconds * 1000, 1)
-                log.info("request", method=method, route=route, status=status, elapsed_ms=elapsed_ms)
+            ip = scope["client"][0] if scope["client"] else None
+            self.end(scope, status, ip, time.perf_counter() - started)
+
+    def end(self, scope: Scope, status: int, ip: str | None, seconds: float) -> None:
+        """Counts, records and logs a call that was answered, by the ``path_template`` of its scope."""
+        method, route = str(scope.get("method")), str(scope.get("path_template") or "none")
+        self._metrics.observe(method, route, status, seconds)
+        caller: Principal | None = scope.get(CALLER)  # type: ignore[assignment]
+        if caller is not None:
+            path, request_id = scope["path_params"], str(scope["request_id"])  # type: ignore[typeddict-item]
+            self._calls.note(Call(time.time(), caller, method, route, path, status, ip, request_id, seconds))
+        # Asked first: to find out behind the call that nobody listens took 7 µs of each request.
+        if _LEVEL.isEnabledFor(logging.INFO):
+            elapsed_ms = round(seconds * 1000, 1)
+            log.info("request", method=method, route=route, status=status, elapsed_ms=elapsed_ms)
+
+
+def begin(scope: Scope) -> str:
+    """Names the call, for its answer and for whatever is logged from now on."""
+    request_id = _request_id(scope)
+    scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    return request_id
+
+
+def named(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer with those that every answer has."""
+    said = [*headers, (b"x-request-id", request_id.encode()), _NO_SNIFFING]
+    names = {name.lower() for name, _ in said}
+    return said + [header for header in _UNLESS_SAID if header[0] not in names]
+
+
+def stopping() -> Unavailable:
+    """What is answered to a call that takes longer than the grace of a server that stops."""
+    return Unavailable("The service is stopping.", retry_after=5)
 
 
 def _routed_path(scope: Scope) -> str:

@@ -4,6 +4,8 @@ Each route names its scope and its class of calls in ``opt``; a route that names
 is refused when the application starts.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 from urllib.parse import parse_qs
 
@@ -23,9 +25,25 @@ from newsletter.plans.catalogue import ANONYMOUS_PLAN, CallClass, Catalogue
 CALLER = "newsletter_caller"
 """Where a call with a good key has its `Principal`, refused or not."""
 _COUNTED = "newsletter_counted"
+_ADMITTED = "newsletter_admitted"
 _JSON = "application/json"
 _WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
 """What comes with another method is not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What the gate found out of a call."""
+
+    principal: Principal | None
+    """There is one where there is no refusal."""
+    headers: Sequence[tuple[bytes, bytes]]
+    """Say how many calls are left."""
+    refusal: NewsletterError | None
+
+    def goes_with(self, scope: Scope) -> None:
+        """Has the gate among the routes take it for what it found out itself."""
+        scope[_ADMITTED] = self  # type: ignore[literal-required]
 
 
 class Gate:
@@ -38,21 +56,28 @@ class Gate:
         if scope.get("method") == "OPTIONS":
             await next_app(scope, receive, send)
             return
-        principal = await self._authenticate(scope)
+        admitted: Admitted | None = scope.get(_ADMITTED)  # type: ignore[assignment]
+        if admitted is None:
+            admitted = await self.admit(scope, handler, await self.authenticate(scope))
+        send_limited = _limited(send, admitted.headers)
+        if admitted.refusal is not None:
+            await send_error(scope, receive, send_limited, admitted.refusal)
+            return
+        scope["user"] = admitted.principal
+        await next_app(scope, receive, send_limited)
+
+    async def admit(self, scope: Scope, handler: BaseRouteHandler, principal: Principal | None) -> "Admitted":
+        """Counts the call and says whether it may go on; what is logged from then on names who calls."""
         kind = cast(CallClass, handler.opt.get("calls", CallClass.default))
         if principal is not None:
             scope[CALLER] = principal  # type: ignore[literal-required]
         verdict = await self._count(scope, kind, principal)
-        send_limited = _limited(send, verdict)
         refusal = self._refusal(scope, handler, principal, verdict)
-        if refusal is not None or principal is None:
-            await send_error(scope, receive, send_limited, refusal or Unauthenticated())
-            return
-        scope["user"] = principal
-        structlog.contextvars.bind_contextvars(
-            project_id=str(principal.project.id), key_id=str(principal.key_id)
-        )
-        await next_app(scope, receive, send_limited)
+        if principal is not None and refusal is None:
+            structlog.contextvars.bind_contextvars(
+                project_id=str(principal.project.id), key_id=str(principal.key_id)
+            )
+        return Admitted(principal, _said(verdict), refusal)
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """Counts calls under ``/api/v1`` that no route takes, too: the gate stands inside the routes.
@@ -68,7 +93,7 @@ class Gate:
                 if message["type"] == "http.response.start" and _COUNTED not in scope:
                     scope[_COUNTED] = True  # type: ignore[literal-required]
                     verdict = await self._count(scope, CallClass.default, None)
-                    answer = _limited(send, verdict)
+                    answer = _limited(send, _said(verdict))
                     if not verdict.is_allowed:
                         is_refused = True
                         await send_error(scope, receive, answer, RateLimited(retry_after=verdict.reset))
@@ -97,7 +122,8 @@ class Gate:
         wanted = str(handler.opt["scope"])
         return None if principal.has_scope(wanted) else Forbidden(f"This key lacks the scope '{wanted}'.")
 
-    async def _authenticate(self, scope: Scope) -> Principal | None:
+    async def authenticate(self, scope: Scope) -> Principal | None:
+        """Who calls; None without a key that is in force."""
         secret, is_from_query = _presented_key(scope)
         if secret is None or (is_from_query and not secret.startswith("nl_test_")):
             return None
@@ -112,17 +138,19 @@ class Gate:
         return await self._limiter.hit(f"{owner}:{kind.value}", plan.calls[kind])
 
 
-def _limited(send: Send, verdict: Verdict) -> Send:
-    """Sends with the headers that say how many calls are left."""
+def _said(verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    """The headers that say how many calls are left."""
+    return [
+        (b"ratelimit-limit", b"%d" % verdict.limit),
+        (b"ratelimit-remaining", b"%d" % verdict.remaining),
+        (b"ratelimit-reset", b"%d" % verdict.reset),
+    ]
 
+
+def _limited(send: Send, headers: Sequence[tuple[bytes, bytes]]) -> Send:
     async def send_limited(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [
-                *message["headers"],
-                (b"ratelimit-limit", b"%d" % verdict.limit),
-                (b"ratelimit-remaining", b"%d" % verdict.remaining),
-                (b"ratelimit-reset", b"%d" % verdict.reset),
-            ]
+            message["headers"] = [*message["headers"], *headers]
         await send(message)
 
     return send_limited

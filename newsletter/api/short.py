@@ -34,10 +34,25 @@ class ShortWays:
         """``ways`` by the operation's id."""
         self._vault, self._ways = vault, ways
 
+    def of(self, handler: object, method: object) -> ShortWay | None:
+        """The short way of what this handler answers, if it has one."""
+        if not isinstance(handler, HTTPRouteHandler) or method == "HEAD":
+            return None
+        return self._ways.get(str(handler.operation_id))
+
+    async def carry_out(
+        self,
+        way: ShortWay,
+        principal: Principal,
+        path: Mapping[str, str],
+        body: bytes,
+        claim: Claim | None = None,
+    ) -> tuple[int, bytes] | None:
+        return await way(principal, path, body, Once(self._vault, claim))
+
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        handler = scope["route_handler"]
-        way = self._ways.get(str(handler.operation_id)) if isinstance(handler, HTTPRouteHandler) else None
-        size = None if way is None or scope.get("method") == "HEAD" else _size(scope)
+        way = self.of(scope["route_handler"], scope.get("method"))
+        size = None if way is None else _size(scope)
         if way is None or size is None or size > MOST_BYTES:
             await next_app(scope, receive, send)
             return
@@ -53,7 +68,7 @@ class ShortWays:
             is_whole = not came or came[-1]["type"] == "http.request"
             if is_whole and len(body) <= MOST_BYTES:
                 path = cast(Mapping[str, str], scope["path_params"])
-                answer = await way(scope["user"], path, body, Once(self._vault, claim))
+                answer = await self.carry_out(way, scope["user"], path, body, claim)
         except Exception as error:
             request: AnyRequest = Request(scope, receive, send)
             said = answer_to(request, error)
@@ -63,9 +78,13 @@ class ShortWays:
             await next_app(scope, _again(came, receive) if came else receive, send)
             return
         status, body = answer
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": head_of(body)})
         await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def head_of(body: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of its own that the answer with this body has."""
+    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
 
 
 def _size(scope: Scope) -> int | None:
