@@ -132,9 +132,7 @@ class Impatient(HttpToolsProtocol):
                     await cycle.message_event.wait()  # Stays set for who waits next.
         answer = None
         if not cycle.more_body and not cycle.disconnected:
-            answer = await door.answer(
-                call, bytes(cycle.body), self._caller(cycle.scope["headers"])
-            )
+            answer = await door.answer(call, bytes(cycle.body), self._caller(cycle.scope["headers"]))
         if answer is None:
             await app(*asgi)
             return

@@ -19,6 +19,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from newsletter.accounts.audit.calls import Call, Calls
 from newsletter.accounts.project import Project
 from newsletter.api.door import Door
 from newsletter.api.metrics import Metrics
@@ -48,7 +49,7 @@ _KEY = b"KEY"
 
 
 class From(Caller):
-    """A connection from this address, so that calls without a key are counted for each way, too."""
+    """A connection from this address. Each way has its own: calls without a key are counted by it."""
 
     def __init__(self, address: str) -> None:
         super().__init__()
@@ -63,8 +64,9 @@ class Server:
 
     def __init__(self, app: Application, name: bytes, secret: str, *, has_door: bool) -> None:
         self._name, self._secret = name, secret.encode()
-        self.state, self.wire = ServerState(), From(f"127.0.0.{name[1]}")
-        config = Config(cast(Any, app), log_config=None, lifespan="off")
+        self.state, self.wire = ServerState(), From(f"from-{name.decode()}")
+        proxies = ["from-qdor", "from-qful"]
+        config = Config(cast(Any, app), log_config=None, lifespan="off", forwarded_allow_ips=proxies)
         config.load()
         kind = protocol(5.0, 65_536, app.tracking, app.door if has_door else None)
         self.talk: HttpToolsProtocol = kind(config, self.state, {})
@@ -100,6 +102,8 @@ class Ways:
     apps: Sequence[Application]
     through_door: list[int | None]
     """The status of what was answered at the door; None for what went on from there."""
+    recorded: list[Call]
+    """What is to be written into the audit log."""
 
     async def agree(self, said: bytes, cuts: Sequence[int] = ()) -> bytes:
         """What both answer to a connection of its own."""
@@ -107,13 +111,29 @@ class Ways:
             Server(app, name, secret, has_door=app is self.apps[0])
             for name, app, secret in zip((b"qdor", b"qful"), self.apps, self.secrets, strict=True)
         ]
+        self.recorded.clear()
         one, other = [await server.heard(said, cuts) for server in servers]
         assert one == other
+        half = len(self.recorded) // 2
+        records = [_record(each) for each in self.recorded]
+        assert records[:half] == records[half:]
         assert servers[0].wire.is_closed == servers[1].wire.is_closed
         assert servers[0].state.total_requests == servers[1].state.total_requests
         for server in servers:
             server.talk.connection_lost(None)
         return one
+
+
+def _record(call: Call) -> tuple[object, ...]:
+    ip = call.ip and re.sub("qdor|qful", "wayx", call.ip)
+    return call.principal.project, call.method, call.route, call.path, call.status, ip
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    noted: list[Call] = []
+    monkeypatch.setattr(Calls, "note", lambda _, call: noted.append(call))
+    return noted
 
 
 @pytest.fixture
@@ -138,6 +158,7 @@ def make_ways(
     runtime: Runtime,
     make_client: MakeClient,
     through_door: list[int | None],
+    recorded: list[Call],
     monkeypatch: pytest.MonkeyPatch,
 ) -> MakeWays:
     """``await make_ways(project, scopes=("lists:read",))``, as `make_client` makes clients."""
@@ -147,7 +168,7 @@ def make_ways(
 
     async def make(project: Project, **limits: Any) -> Ways:
         secrets = [(await make_client(project, **limits)).secret for _ in range(2)]
-        return Ways(secrets, [cast(Application, app_on(runtime)) for _ in range(2)], through_door)
+        return Ways(secrets, [cast(Application, app_on(runtime)) for _ in range(2)], through_door, recorded)
 
     return make
 
@@ -207,7 +228,7 @@ HEADERS = [
     b"User-Agent: tests",
     b"Accept: */*",
     b"Accept-Encoding: gzip",
-    b"X-Forwarded-For: 203.0.113.9",
+    b"X-Forwarded-For: wayx",
     b"X-Request-Id: order-12345",
     b"X-Request-Id: bad\xff",
     b"X-Project-Id: prj_1",
@@ -396,10 +417,15 @@ async def test_a_call_that_outlives_the_server_gets_the_same_503(
     assert b"connection: close" in heard[0]
 
 
-async def test_a_call_is_logged_the_same(ways: Ways, list_id: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_call_is_logged_and_recorded_the_same(
+    ways: Ways, list_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="newsletter.api.context")
     with capture_logs() as lines:
         await ways.agree(call("POST", "/subscribers", _person(list_id)))
+    assert [_record(each)[1:] for each in ways.recorded] == [
+        ("POST", "/api/v1/subscribers", {}, 201, "from-wayx")
+    ] * 2
     one, other = [line for line in lines if line["event"] == "request"]
     assert {**one, "elapsed_ms": 0} == {**other, "elapsed_ms": 0}
     assert one["route"] == "/api/v1/subscribers"
