@@ -3,11 +3,8 @@
 import asyncio
 import json
 import logging
-import re
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -15,9 +12,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
-from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from newsletter.accounts.audit.calls import Call, Calls
 from newsletter.accounts.project import Project
@@ -28,9 +22,8 @@ from newsletter.asgi import Application
 from newsletter.audience.intake import Intake
 from newsletter.kit import clock, ratelimit
 from newsletter.kit.ratelimit import MemoryLimiter, RedisLimiter
-from newsletter.protocol import protocol
 from newsletter.runtime import Runtime
-from tests.api.test_at_once import Caller
+from tests.api.both_ways import KEY, NAME, MakeWays, Server, Ways, call, recorded_as
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject, app_on
 from tests.mailbox import subscribed_list
@@ -38,95 +31,6 @@ from tests.transactional.conftest import MAIL, send
 
 EXAMPLES = 150
 """Calls that are made up for the comparison."""
-_OWN = re.compile(
-    rb"(req|sub|msg|evt)_[0-9a-z]{26,}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
-    rb"|(?<=-reset: )\d+|(?<=-after: )\d+"
-)
-"""What differs from call to call: ids, times, and the seconds that a clock has left."""
-_NAME = b"wayx"
-"""Stands in a call where each way has its own name, of as many letters."""
-_KEY = b"KEY"
-
-
-class From(Caller):
-    """A connection from this address. Each way has its own: calls without a key are counted by it."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__()
-        self._address = address
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        return (self._address, 40_000) if name == "peername" else super().get_extra_info(name, default)
-
-
-class Server:
-    """One connection to an application."""
-
-    def __init__(self, app: Application, name: bytes, secret: str, *, has_door: bool) -> None:
-        self._name, self._secret = name, secret.encode()
-        self.state, self.wire = ServerState(), From(f"from-{name.decode()}")
-        proxies = ["from-qdor", "from-qful"]
-        config = Config(cast(Any, app), log_config=None, lifespan="off", forwarded_allow_ips=proxies)
-        config.load()
-        kind = protocol(5.0, 65_536, app.tracking, app.door if has_door else None)
-        self.talk: HttpToolsProtocol = kind(config, self.state, {})
-        self.talk.connection_made(self.wire)
-
-    def send(self, said: bytes) -> None:
-        if said and not self.wire.is_closed:
-            self.talk.data_received(said)
-
-    def own(self, said: bytes) -> bytes:
-        """A call as this way makes it."""
-        return said.replace(_KEY, self._secret).replace(_NAME, self._name)
-
-    async def heard(self, said: bytes, cuts: Sequence[int] = ()) -> bytes:
-        """What is answered to calls that arrive cut at these places, without what is each call's own."""
-        said = self.own(said)
-        for begin, end in pairwise([0, *sorted(cut for cut in set(cuts) if cut < len(said)), len(said)]):
-            self.send(said[begin:end])
-            await asyncio.sleep(0)
-        while self.state.tasks:
-            await asyncio.wait(self.state.tasks)
-            await asyncio.sleep(0)
-        said = b"".join(self.wire.written)
-        self.wire.written.clear()
-        return _OWN.sub(b"?", said.replace(self._name, _NAME))
-
-
-@dataclass
-class Ways:
-    """The same project behind two applications, of which one has its door open; a key for each."""
-
-    secrets: Sequence[str]
-    apps: Sequence[Application]
-    through_door: list[int | None]
-    """The status of what was answered at the door; None for what went on from there."""
-    recorded: list[Call]
-    """What is to be written into the audit log."""
-
-    async def agree(self, said: bytes, cuts: Sequence[int] = ()) -> bytes:
-        """What both answer to a connection of its own."""
-        servers = [
-            Server(app, name, secret, has_door=app is self.apps[0])
-            for name, app, secret in zip((b"qdor", b"qful"), self.apps, self.secrets, strict=True)
-        ]
-        self.recorded.clear()
-        one, other = [await server.heard(said, cuts) for server in servers]
-        assert one == other
-        half = len(self.recorded) // 2
-        records = [_record(each) for each in self.recorded]
-        assert records[:half] == records[half:]
-        assert servers[0].wire.is_closed == servers[1].wire.is_closed
-        assert servers[0].state.total_requests == servers[1].state.total_requests
-        for server in servers:
-            server.talk.connection_lost(None)
-        return one
-
-
-def _record(call: Call) -> tuple[object, ...]:
-    ip = call.ip and re.sub("qdor|qful", "wayx", call.ip)
-    return call.principal.project, call.method, call.route, call.path, call.status, ip
 
 
 @pytest.fixture
@@ -148,9 +52,6 @@ def through_door(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
 
     monkeypatch.setattr(Door, "answer", noted)
     return taken
-
-
-MakeWays = Callable[..., Awaitable[Ways]]
 
 
 @pytest.fixture
@@ -181,22 +82,6 @@ async def ways(make_ways: MakeWays, project: Project) -> Ways:
 @pytest.fixture
 async def list_id(client: Client) -> str:
     return str((await client.data("POST", "/lists", 201, json={"name": "News"}))["id"])
-
-
-def call(
-    method: str,
-    path: str,
-    body: bytes | None = None,
-    *,
-    key: bytes = b"Authorization: Bearer KEY",
-    kind: bytes = b"application/json",
-    headers: Sequence[bytes] = (),
-    version: str = "1.1",
-) -> bytes:
-    lines = [f"{method} /api/v1{path} HTTP/{version}".encode(), b"Host: news.test", key, *headers]
-    if body is not None:
-        lines += [b"Content-Type: " + kind, b"Content-Length: %d" % len(body)]
-    return b"\r\n".join([*(line for line in lines if line), b"", body or b""])
 
 
 def _person(list_id: str, **more: object) -> bytes:
@@ -346,7 +231,7 @@ async def test_calls_that_come_together_are_answered_in_their_order(ways: Ways, 
 
 async def test_a_body_behind_its_head_is_waited_for(ways: Ways, list_id: str) -> None:
     said = call("POST", "/subscribers", _person(list_id))
-    head = said.replace(_KEY, ways.secrets[0].encode()).index(b"\r\n\r\n") + 4
+    head = said.replace(KEY, ways.secrets[0].encode()).index(b"\r\n\r\n") + 4
     assert (await ways.agree(said, [head])).startswith(b"HTTP/1.1 201 ")
     await ways.agree(said, [head, head + 5])
     assert ways.through_door == [201]
@@ -403,7 +288,7 @@ async def test_a_call_that_outlives_the_server_gets_the_same_503(
     monkeypatch.setattr(Intake, "carry_out", hang)
     heard = []
     for app, secret in zip(ways.apps, ways.secrets, strict=True):
-        server = Server(app, _NAME, secret, has_door=app is ways.apps[0])
+        server = Server(app, NAME, secret, has_door=app is ways.apps[0])
         answer = asyncio.create_task(server.heard(call("POST", "/subscribers", _person(list_id))))
         await begun.wait()
         begun.clear()
@@ -423,7 +308,7 @@ async def test_a_call_is_logged_and_recorded_the_same(
     caplog.set_level(logging.INFO, logger="newsletter.api.context")
     with capture_logs() as lines:
         await ways.agree(call("POST", "/subscribers", _person(list_id)))
-    assert [_record(each)[1:] for each in ways.recorded] == [
+    assert [recorded_as(each)[1:] for each in ways.recorded] == [
         ("POST", "/api/v1/subscribers", {}, 201, "from-wayx")
     ] * 2
     one, other = [line for line in lines if line["event"] == "request"]
@@ -432,7 +317,7 @@ async def test_a_call_is_logged_and_recorded_the_same(
 
 
 async def test_who_left_is_written_down_and_not_answered(ways: Ways, client: Client, list_id: str) -> None:
-    server = Server(ways.apps[0], _NAME, ways.secrets[0], has_door=True)
+    server = Server(ways.apps[0], NAME, ways.secrets[0], has_door=True)
     server.send(server.own(call("POST", "/subscribers", _person(list_id))))
     await asyncio.sleep(0)
     server.talk.connection_lost(None)
