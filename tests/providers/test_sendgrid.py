@@ -281,6 +281,8 @@ def test_opens_and_clicks_tell_by_what_they_were_made() -> None:
 def test_what_means_nothing_to_us_is_left_out_and_what_has_no_id_is_no_event() -> None:
     for raw in (b"[]", b"1", b'"x"', b"null", b'[1, "x", null]', b'[{"event": "account_status_change"}]'):
         assert FEED.parse(raw, {}) == []
+    # Who left mail of ours comes back by a page of ours, where the consent is recorded.
+    assert FEED.parse(json.dumps([event("group_resubscribe")]).encode(), {}) == []
     for missing in ("sg_event_id", "timestamp"):
         with pytest.raises(Malformed):
             FEED.parse(json.dumps([{**event("delivered"), missing: None}]).encode(), {})

@@ -90,8 +90,8 @@ def _says_so(opened: Opened) -> bool:
         return True
     subject = opened.headers.get("subject", "")
     text = _flat(opened.text)
-    has_failed = _FAILED.are_in(text)
-    is_told = _SUBJECT.are_in(subject) or _FAILED.are_in(subject)
+    has_failed = _FAILED.are_in(text) or _DELAYED.are_in(text)
+    is_told = any(each.are_in(subject) for each in (_SUBJECT, _FAILED, _DELAYED))
     if _is_letter(opened) or (not has_failed and _SUCCEEDED.are_in(f"{subject} {text}")):
         return False
     if opened.returned:

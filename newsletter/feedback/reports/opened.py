@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import policy
-from email.errors import HeaderParseError
+from email.errors import HeaderParseError, MissingHeaderBodySeparatorDefect
 from email.header import decode_header
 from email.message import Message
 from email.parser import BytesHeaderParser, BytesParser
@@ -32,6 +32,7 @@ MAX_FIELDS = 500
 MAX_FIELD = 2_000
 """Characters of one field that are kept. The time that the library takes for the parameters and the encoded
 words of a field grows with its square: one field of 1 MB took 19 s."""
+_ENCODED = frozenset({"base64", "quoted-printable"})
 _NO_CHARSETS = frozenset({"idna", "punycode"})
 """What Python decodes and no mail is written in: 0.4 MB of the second took 4 s, as its time grows with the
 square."""
@@ -156,9 +157,7 @@ def _sort(part: Message, opened: Opened, plain: list[str], marked_up: list[str])
     elif kind in ("message/disposition-notification", "message/global-disposition-notification"):
         opened.is_receipt = True
     elif kind in ("message/rfc822", "message/global"):
-        inside = part.get_payload()
-        if isinstance(inside, list) and inside and isinstance(inside[0], Message):
-            opened.returned = opened.returned or _fields(inside[0])
+        opened.returned = opened.returned or _fields_of_message(part)
     elif kind in ("text/rfc822-headers", "message/rfc822-headers", "message/global-headers"):
         opened.returned = opened.returned or _fields_of_text(_inside(part))
     elif part.get_filename() and kind in ("text/plain", "application/octet-stream"):
@@ -180,6 +179,18 @@ def _sort_file(text: str, opened: Opened) -> None:
         opened.feedback = opened.feedback or _fields_of_text(text)
 
 
+def _fields_of_message(part: Message) -> Fields:
+    """Of the message that a part carries."""
+    inside = part.get_payload()
+    if not (isinstance(inside, list) and inside and isinstance(inside[0], Message)):
+        return {}
+    return _fields_of_text(_inside(part)) if _encoding(part) in _ENCODED else _fields(inside[0])
+
+
+def _encoding(part: Message) -> str:
+    return str(part.get("Content-Transfer-Encoding", "")).strip().lower()
+
+
 def _inside(part: Message) -> str:
     """The text of a part that the parser may have taken for a message, or for several. Encoding such a
     part is forbidden (RFC 2046 §5.2), and done; RFC 6533 allows it for the newer forms."""
@@ -187,8 +198,8 @@ def _inside(part: Message) -> str:
     if not isinstance(payload, list):
         return _text(part)
     text = "\n\n".join(_as_written(each) for each in payload if isinstance(each, Message))
-    encoding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
-    if encoding not in ("base64", "quoted-printable"):
+    encoding = _encoding(part)
+    if encoding not in _ENCODED:
         return text
     bare = Message()
     bare["Content-Transfer-Encoding"] = encoding
@@ -200,7 +211,10 @@ def _as_written(message: Message) -> str:
     """Not ``as_string``, which raises for fields that it would not write itself."""
     payload = message.get_payload()
     head = "\n".join(f"{name}: {value}" for name, value in message.raw_items())
-    text = f"{head}\n\n{payload if isinstance(payload, str) else ''}"
+    # A header field that was broken in two ends the header, as the parser sees it, without an empty line.
+    has_gap = not any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in message.defects)
+    gap = "\n\n" if has_gap else "\n"
+    text = f"{head}{gap}{payload if isinstance(payload, str) else ''}"
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 

@@ -1,13 +1,15 @@
 """What kinds of returned mail there are, and which words and codes make them."""
 
 import json
+import quopri
+from base64 import encodebytes
 
 import pytest
 
 from newsletter.feedback.reports import Asks, Kind, read
 from newsletter.feedback.reports.causes import Cause
 from tests.feedback.reports import samples
-from tests.feedback.reports.samples import dsn
+from tests.feedback.reports.samples import OURS, dsn
 
 
 def test_a_dsn_names_recipient_status_cause_and_the_message_it_is_about() -> None:
@@ -194,6 +196,17 @@ def test_an_automatic_reply_is_no_bounce_whatever_it_says() -> None:
 @pytest.mark.parametrize("letter", [samples.LETTER, samples.POSTMASTER, samples.OURS.encode()])
 def test_people_who_write_about_bounces_are_ordinary_mail(letter: bytes) -> None:
     assert read(letter).kind is Kind.other
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
+def test_a_returned_mail_that_was_encoded_against_the_rules_is_named(encoding: str) -> None:
+    # RFC 2046 §5.2.1 forbids it, and gateways do it.
+    encode = encodebytes if encoding == "base64" else quopri.encodestring
+    part = b"message/rfc822\r\nContent-Transfer-Encoding: " + encoding.encode() + b"\r\n\r\n"
+    plain = b"message/rfc822\r\n\r\n" + OURS.replace("\n", "\r\n").encode()
+    raw = dsn().replace(plain, part + encode(OURS.encode()).replace(b"\n", b"\r\n"))
+    assert plain not in raw
+    assert read(raw).message_id == "<msg_1@example.com>"
 
 
 def test_the_words_of_the_returned_newsletter_do_not_count() -> None:
