@@ -95,12 +95,12 @@ def _send(ours: Product, count: int) -> list[float]:
         campaign = answer(
             client.post("/campaigns", json={"list_id": list_id, "subject": SUBJECT, "html": BODY})
         )
-        before, marks = sum(sink.count() for sink in ours.sinks), [time.perf_counter()]
+        before, marks = sum(sink.count() for sink in ours.sinks), [time.time()]
         answer(client.post(f"/campaigns/{campaign['id']}/send", json={}, timeout=600))
         while len(marks) < SLICE:
             time.sleep(LOOK_SECONDS)
             taken = sum(sink.count() for sink in ours.sinks) - before
-            marks += [time.perf_counter()] * (min(taken * SLICE // count, SLICE - 1) + 1 - len(marks))
+            marks += [time.time()] * (min(taken * SLICE // count, SLICE - 1) + 1 - len(marks))
         marks.append(wait_until_sent(client, campaign["id"], count))
     return [count / SLICE / max(1e-9, end - start) for start, end in pairwise(marks)]
 

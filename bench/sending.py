@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 
@@ -42,7 +43,7 @@ class Product:
             body = {"list_id": self.list_id, "subject": SUBJECT, "html": BODY}
             campaign = answer(client.post("/campaigns", json=body))
             answer(client.post(f"/campaigns/{campaign['id']}/send", json={}))
-            started = time.perf_counter()
+            started = time.time()
             ended = wait_until_sent(client, campaign["id"], self.recipients)
         taken = sum(sink.count() for sink in self.sinks) - before
         assert taken == self.recipients, f"the sinks took {taken} of {self.recipients}"
@@ -143,13 +144,13 @@ def _measured(pairs: list[tuple[float, float]], reference: str) -> Measured:
 
 
 def wait_until_sent(client: httpx.Client, campaign_id: str, count: int) -> float:
-    """The time at which every recipient is in the books as sent."""
+    """The time of day at which every recipient is in the books as sent, by the campaign's own word: the look
+    that finds it out is late by half of `POLL_SECONDS`, a fortieth of a campaign of four seconds."""
     while True:
         campaign = answer(client.get(f"/campaigns/{campaign_id}"))
-        now = time.perf_counter()
         if campaign["status"] == "sent":
             assert campaign["emails_sent"] == count, campaign
-            return now
+            return datetime.fromisoformat(campaign["sent_at"]).timestamp()
         assert campaign["status"] == "sending", campaign
         time.sleep(POLL_SECONDS)
 

@@ -201,7 +201,7 @@ class _BatchRun:
                 return await self._end()
             done = None
             if block is not None and (not self._on_the_wire or lanes.are_free):
-                lane = await lanes.take()
+                lane = await lanes.take(self._mailing.id)
                 self._lanes_held += 1
                 may_open = True
             else:

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from newsletter.kit import clock, jobs, leases
 from newsletter.kit.db import Database, db_in
-from newsletter.kit.jobs import RING_AGAIN, RINGS_AGAIN, Again, Handler, Job, JobStatus
+from newsletter.kit.jobs import RING_AGAIN, RINGS_AGAIN, Again, Claim, Handler, Job, JobStatus
 from tests.conftest import Rings
 
 LEASE = 30.0
@@ -193,7 +193,7 @@ async def test_a_handler_with_a_lease_of_its_own_outlives_its_job(
     begun, refused, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
     renew = jobs._renew
 
-    async def noted(db: Database, job: Job, lease: float) -> bool:
+    async def noted(db: Database, job: Claim, lease: float) -> bool:
         is_ours = await renew(db, job, lease)
         if not is_ours:
             refused.set()
