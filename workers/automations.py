@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from newsletter.automations import advancing, starting
-from newsletter.kit.jobs import Again, Handler
+from newsletter.automations import advancing, enrolling, starting
+from newsletter.kit.jobs import Handler
 from newsletter.runtime import Runtime
 
 
@@ -15,8 +15,8 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
     async def on_events(payload: Mapping[str, Any]) -> None:
         await starting.on_events(runtime.db, [UUID(each) for each in payload["event_ids"]], settings)
 
-    async def enrol(payload: Mapping[str, Any]) -> Again | None:
-        return await starting.enrol(runtime.db, UUID(payload["automation_id"]), settings)
+    async def enrol(payload: Mapping[str, Any]) -> None:
+        await enrolling.enrol(runtime.db, UUID(payload["automation_id"]), settings)
 
     async def advance(payload: Mapping[str, Any]) -> None:
         automation_id = UUID(payload["automation_id"])

@@ -53,7 +53,12 @@ REQUESTS: Final[dict[str, JSON]] = {
         ),
     },
     "update_automation": {"name": _call("Another name", name="Welcome, at length")},
-    "trigger_automation": {"reader": _call("By address", email="ada@example.com")},
+    "trigger_automation": {
+        "reader": _call("By address", email="ada@example.com"),
+        "variables": _call(
+            "With values of its own", email="ada@example.com", variables={"plan": "Pro", "seats": 5}
+        ),
+    },
 }
 
 _RUN: Final[JSON] = {
@@ -75,6 +80,7 @@ ANSWERS: Final[dict[str, JSON]] = {
     "get_automation_run": {
         "data": _RUN
         | {
+            "variables": {},
             "steps": [
                 {
                     "step_id": "welcome",
@@ -92,7 +98,7 @@ ANSWERS: Final[dict[str, JSON]] = {
                     "until": _ENDS,
                     "at": _AT,
                 },
-            ]
+            ],
         }
     },
 }

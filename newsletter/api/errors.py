@@ -33,7 +33,7 @@ from newsletter.kit.errors import (
     UnsupportedMedia,
     ValidationFailed,
 )
-from newsletter.kit.wording import one_of, plain
+from newsletter.kit.wording import of_body, one_of, plain
 
 # A body may hold a hundred thousand wrong names, each as long as the body: the answer stays short.
 MAX_NAMED: Final = 100
@@ -106,8 +106,8 @@ def _validation(request: AnyRequest, error: ValidationException) -> Answer:
     for problem in problems:
         # Pydantic's mark of a bad name, as against a bad value under it.
         field = str(problem.get("key", "data")).removesuffix(".[key]")
-        if field == "data":  # The whole body, which Litestar calls so: missing, or no object.
-            fields["body"] = ["must be a JSON object"]
+        if field == "data":  # The whole body, which Litestar calls so.
+            fields["body"] = [of_body(str(problem.get("message", "")))]
         else:
             text = str(problem.get("message", "is invalid"))
             choices = _choices(request, field) if text.startswith("Invalid enum value") else []

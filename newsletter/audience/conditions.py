@@ -163,9 +163,11 @@ def matching(
     acted: Acted,
     *,
     subscriber_ids: Collection[UUID] | None = None,
+    between: tuple[UUID | None, UUID | None] = (None, None),
 ) -> Select[UUID]:
     """The ids of those active on the list who meet the condition, in order; None: all. Of all of the list,
-    or of ``subscriber_ids``, of which there are some hundreds."""
+    of ``subscriber_ids``, of which there are some hundreds, or of those behind the first id of ``between``
+    up to the second, itself included."""
     statement = select(Subscriber.id).where(
         # The project in a form that fits no index, as in `rows.locked`.
         (Subscriber.project_id == project.id).is_(True),
@@ -174,6 +176,11 @@ def matching(
     )
     if subscriber_ids is not None:
         statement = statement.where(among(session, Subscriber.id, subscriber_ids))
+    after, last = between
+    if after is not None:
+        statement = statement.where(Subscriber.id > after)
+    if last is not None:
+        statement = statement.where(Subscriber.id <= last)
     if condition is not None:
         statement = statement.where(_sql(session, project, condition, acted))
     return statement.order_by(Subscriber.id)

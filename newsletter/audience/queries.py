@@ -170,6 +170,16 @@ async def on_list(
     return (await session.scalars(statement.where(is_theirs))).one_or_none()
 
 
+async def end_of_window(session: AsyncSession, list_id: UUID, after: UUID | None, size: int) -> UUID | None:
+    """Who is the last of the next ``size`` active subscribers of the list behind ``after``, in order of their
+    ids; None where there are fewer. Read from an index alone, so the caller has made sure that the list is
+    the project's."""
+    statement = select(Subscriber.id).where(Subscriber.list_id == list_id, Subscriber.status == Status.active)
+    if after is not None:
+        statement = statement.where(Subscriber.id > after)
+    return (await session.scalars(statement.order_by(Subscriber.id).offset(size - 1).limit(1))).first()
+
+
 def consents(project: Project, subscriber_id: UUID) -> Select[Consent]:
     """The history of one subscriber, the newest first."""
     return (

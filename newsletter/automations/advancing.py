@@ -55,7 +55,7 @@ async def advance(db: Database, studio: Studio, catalogue: Catalogue, automation
                 return
             if automation.version != version:
                 known, version = {}, automation.version
-            flow = Flow.of(service.steps_of(automation))
+            flow, defaults = Flow.of(service.steps_of(automation)), service.defaults_of(automation)
             due = await _due_steps(session, automation_id, studio.settings.automations.block)
             if not due:
                 return
@@ -67,8 +67,8 @@ async def advance(db: Database, studio: Studio, catalogue: Catalogue, automation
             frames = await mails.frames(session, project, studio, list(sends.values()))
             plan = catalogue[await accounts.plan_name(session, project)]
         for step_id, send in sends.items():
-            known[step_id] = await mails.compiled(frames, send)
-        desk = _Desk(project, plan, studio.settings, flow, known)
+            known[step_id] = await mails.compiled(frames, send, defaults.keys())
+        desk = _Desk(project, plan, studio.settings, flow, known, defaults)
         try:
             async with db.unit_of_work() as session:
                 taken = await _advance(session, desk, automation_id, version)
@@ -97,6 +97,8 @@ class _Desk:
     settings: Settings
     flow: Flow
     mails: Mails
+    defaults: Mapping[str, str]
+    """What the automation's variables are where a run has no value of its own."""
 
 
 @dataclass(slots=True)
@@ -178,6 +180,8 @@ class _Block:
                 "due_at": due_at,
                 "taken": taken,
                 "reason": reason,
+                # They speak of a person, and nothing reads them any more.
+                "variables": {} if is_over else run.variables,
                 "ended_at": self.now if is_over else None,
             }
         )
@@ -285,7 +289,7 @@ async def _send(
                 automation,
                 step,
                 mail,
-                _subscribers(runs),
+                {run.subscriber_id: {**desk.defaults, **run.variables} for run in runs},
                 plan=desk.plan,
                 settings=desk.settings,
             )

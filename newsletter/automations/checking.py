@@ -1,6 +1,6 @@
 """Everything that can be refused of an automation is refused before it is kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,6 +19,7 @@ from newsletter.kit import clock
 from newsletter.kit.db import Database
 from newsletter.kit.errors import NewsletterError, ValidationFailed
 from newsletter.settings import AutomationSettings
+from newsletter.templates.schemas import Variable
 
 Errors = dict[str, list[str]]
 
@@ -31,10 +32,14 @@ async def check(
     start: Start | None,
     steps: Sequence[Step],
     reentry: Reentry,
+    variables: Sequence[Variable],
 ) -> None:
     """Raises `ValidationFailed` with every bad field, `Forbidden` for a list or sender of others."""
     sends = {place: step.send for place, _, step in each(steps) if step.send is not None}
-    errors = _of_form(studio.settings.automations, start, steps, reentry)
+    settings = studio.settings.automations
+    errors = _of_form(settings, start, steps, reentry)
+    if len(variables) > settings.variables:
+        errors["variables"] = [f"must be at most {settings.variables} variables"]
     if errors:  # What is too much is not looked at more closely.
         raise ValidationFailed(errors=errors)
     async with db.read() as session:
@@ -43,7 +48,7 @@ async def check(
         for from_email in {send.from_email for send in sends.values()}:
             await drafting.check_from(session, principal, from_email)
         frames = await mails.frames(session, principal.project, studio, list(sends.values()))
-    errors |= await _of_mails(frames, sends, studio)
+    errors |= await _of_mails(frames, sends, {each.name for each in variables}, studio)
     if errors:
         raise ValidationFailed(errors=errors)
 
@@ -136,12 +141,14 @@ async def _of_others(
     return errors
 
 
-async def _of_mails(frames: mails.Frames, sends: Mapping[str, SendStep], studio: Studio) -> Errors:
+async def _of_mails(
+    frames: mails.Frames, sends: Mapping[str, SendStep], variables: Collection[str], studio: Studio
+) -> Errors:
     errors: Errors = {}
     for place, send in sends.items():
         try:
             drafting.check_size(send.html, studio.settings)
-            mail = await mails.compiled(frames, send)
+            mail = await mails.compiled(frames, send, variables)
             if isinstance(mail, NewsletterError):
                 raise mail
         except ValidationFailed as error:

@@ -1,7 +1,7 @@
 """The mails of send steps: checked and compiled outside of any transaction, then handed to sending."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
@@ -45,13 +45,14 @@ async def frames(
     return found
 
 
-async def compiled(known: Frames, send: SendStep) -> Compiled | NewsletterError:
-    """The mail, or what is wrong with it. Takes some milliseconds of a thread."""
+async def compiled(known: Frames, send: SendStep, variables: Collection[str]) -> Compiled | NewsletterError:
+    """The mail, with a slot for each of the automation's variables, or what is wrong with it. Takes some
+    milliseconds of a thread."""
     frame = known[send.template_id]
     if isinstance(frame, NewsletterError):
         return frame
     try:
-        return await drafting.compiled_in(frame, send.subject, send.preheader, send.html)
+        return await drafting.compiled_in(frame, send.subject, send.preheader, send.html, variables)
     except NewsletterError as error:
         return error
 
@@ -92,28 +93,29 @@ async def send(
     automation: Automation,
     step: SendStep,
     mail: Compiled,
-    subscriber_ids: Sequence[UUID],
+    values: Mapping[UUID, Mapping[str, str]],
     *,
     plan: Plan,
     settings: Settings,
 ) -> dict[UUID, tuple[UUID, int]]:
-    """One mailing to these subscribers; returns the message of each. Who may not be mailed has none.
+    """One mailing to the subscribers who have ``values`` of its variables; returns the message of each. Who
+    may not be mailed has none.
 
     Raises what a launch of a campaign raises, `QuotaExceeded` among it.
     """
     post = await post_of(session, project, automation)
     sender = await sender_of(session, project, post, step, settings)
     chosen = launch.recipients(project, automation.list_id, sender.from_email)
-    wanted = among(session, chosen.selected_columns[0], subscriber_ids)
+    wanted = among(session, chosen.selected_columns[0], values.keys())
     people = [cast(tuple[UUID, str, str], tuple(row)) for row in await session.execute(chosen.where(wanted))]
     if not people:
         return {}
-    values = {
+    named = {
         "campaign_id": ids.public("aut", automation.id),
         "campaign_name": automation.name,
         "list_name": post.list_name,
     }
-    parameters = utm.parameters(post.profile.utm, values=values)
+    parameters = utm.parameters(post.profile.utm, values=named)
     order = Order(
         kind=MailingKind.automation,
         source_id=automation.id,
@@ -130,6 +132,7 @@ async def send(
         people,
         mail_limit=plan.limits[Resource.mails],
         settings=settings.delivery,
+        variables=[values[subscriber_id] for subscriber_id, *_ in people] if automation.variables else (),
     )
     return {
         subscriber_id: (started.mailing_id, number) for number, (subscriber_id, *_) in enumerate(people, 1)

@@ -80,6 +80,9 @@ class Automation(Base):
     """`newsletter.automations.schemas.Start` as JSON; None: calls alone start it."""
     steps: Mapped[list[dict[str, Any]]]
     """`newsletter.automations.schemas.Step` as JSON."""
+    variables: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
+    """`newsletter.templates.schemas.Variable` as JSON: what merge tags of its mails may read besides the
+    subscriber."""
     reentry: Mapped[Reentry] = mapped_column(status_type(Reentry, "reentry"))
     version: Mapped[int] = mapped_column(default=1)
     """Grows with each change of what it does."""
@@ -126,6 +129,8 @@ class Run(Base):
     """A code: why it left or failed, or why its step is tried again later."""
     step_id: Mapped[str | None] = mapped_column(text(40))
     """The step that is taken next; None behind the last, which may be a wait that is not over."""
+    variables: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """Texts that its call gave, until it is over."""
     due_at: Mapped[datetime]
     """Its next step is not taken before, by the database's clock."""
     taken: Mapped[int] = mapped_column(default=0)

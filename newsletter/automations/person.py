@@ -27,10 +27,11 @@ async def held(
 
 async def forget(session: AsyncSession, project_id: UUID, subscriber_ids: Collection[UUID]) -> None:
     """Has the open runs of who was erased end now, in place of when their wait is over; those of a paused
-    automation end when it goes on. What is left of a run is an id that is nobody's. Safe to repeat."""
+    automation end when it goes on. What is left of a run is an id that is nobody's: its values are gone at
+    once. Safe to repeat."""
     mine = *_of(session, project_id, subscriber_ids), Run.status == RunStatus.running
     automation_ids = (await session.scalars(select(Run.automation_id).where(*mine).distinct())).all()
-    statement = update(Run).where(*mine).values(due_at=db_now())
+    statement = update(Run).where(*mine).values(due_at=db_now(), variables={})
     await session.execute(statement.execution_options(synchronize_session=False))
     await service.advance_soon(session, automation_ids)
 

@@ -117,7 +117,9 @@ async def with_steps(session: AsyncSession, runs: Sequence[Run]) -> list[RunOut]
     steps: dict[UUID, list[RunStepOut]] = {}
     for step in await session.scalars(theirs.order_by(RunStep.run_id, RunStep.number)):
         steps.setdefault(step.run_id, []).append(_step_shown(step))
-    return [RunOut(**dict(summary(run)), steps=steps.get(run.id, [])) for run in runs]
+    return [
+        RunOut(**dict(summary(run)), variables=run.variables, steps=steps.get(run.id, [])) for run in runs
+    ]
 
 
 def _step_shown(step: RunStep) -> RunStepOut:

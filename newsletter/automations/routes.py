@@ -47,7 +47,9 @@ class AutomationController(Controller):
         data: JSONBody[AutomationCreate],
     ) -> Data[AutomationOut]:
         """A draft, whose mails compile; activate it to let subscribers in."""
-        await checking.check(db, principal, studio, data.list_id, data.start, data.steps, data.reentry)
+        await checking.check(
+            db, principal, studio, data.list_id, data.start, data.steps, data.reentry, data.variables
+        )
         async with db.unit_of_work() as session:
             row = await service.create(session, principal.project, data, studio.settings)
             out = await _shown(session, row)
@@ -113,6 +115,7 @@ class AutomationController(Controller):
                 "start": service.start_of(row),
                 "steps": service.steps_of(row),
                 "reentry": row.reentry,
+                "variables": service.variables_of(row),
                 **{name: value for name, value in changes.items() if name != "name"},
             }
             await checking.check(db, principal, studio, **merged)
@@ -205,7 +208,9 @@ class AutomationController(Controller):
             await _check_senders(session, principal, row)
             subscriber_id = await _named(session, principal, row, data)
             settings = studio.settings.automations
-            run = await starting.trigger(session, principal.project, row, subscriber_id, settings)
+            run = await starting.trigger(
+                session, principal.project, row, subscriber_id, data.variables, settings
+            )
             out = Data[RunSummary](data=queries.summary(run))
             await once.keep(session, 202, out)
         return out

@@ -6,11 +6,11 @@ from enum import StrEnum
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from newsletter.accounts.schemas import ShownName
 from newsletter.audience.conditions import Condition
-from newsletter.audience.schemas import ListId, SubscriberId, Tag
+from newsletter.audience.schemas import CustomFields, ListId, SubscriberId, Tag
 from newsletter.automations.models import AutomationStatus, Cause, Reentry, RunStatus, StepOutcome
 from newsletter.campaigns.schemas import Name, Preheader, StatusReason, Subject
 from newsletter.delivery.schemas import CampaignId, MessageId
@@ -18,11 +18,12 @@ from newsletter.events.vocabulary import EventType
 from newsletter.kit.address import EmailAddress, SenderAddress
 from newsletter.kit.ids import IdField
 from newsletter.kit.schema import Body, Schema, Time, absent
-from newsletter.templates.schemas import TemplateId
+from newsletter.templates.schemas import TemplateId, Variable, each_once
 
 AutomationId = Annotated[UUID, IdField("aut")]
 RunId = Annotated[UUID, IdField("run")]
 EventId = Annotated[UUID, IdField("evt")]
+Variables = Annotated[tuple[Variable, ...], AfterValidator(each_once)]
 StepId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$", examples=["welcome"])]
 
 
@@ -193,6 +194,9 @@ class AutomationCreate(Body):
     start: Start | None = None
     """Null: only `POST /automations/{id}/trigger` starts a run."""
     steps: Annotated[list[Step], Field(min_length=1)]
+    variables: Variables = ()
+    """Merge tags that its mails may have besides those of the subscriber, with what they are where a run has
+    no value of its own. A call that starts a run may give one."""
     reentry: Reentry = Reentry.once
     """``always``: after a run is over, the next event or call starts another. A subscriber never has two
     runs of one automation at a time."""
@@ -206,14 +210,17 @@ class AutomationUpdate(Body):
     list_id: ListId | None = None
     start: Start | None = None
     steps: Annotated[list[Step], Field(min_length=1)] = Field(default_factory=list)
+    variables: Variables = ()
     reentry: Reentry = Reentry.once
 
 
 class Trigger(Body):
-    """Exactly one of its members names an active subscriber of the automation's list."""
+    """Either ``subscriber_id`` or ``email`` names an active subscriber of the automation's list."""
 
     subscriber_id: SubscriberId | None = None
     email: EmailAddress | None = None
+    variables: CustomFields = Field(default_factory=dict, examples=[{"plan": "Pro"}])
+    """Values for this run of what the automation declares; null stands for the default."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -240,6 +247,7 @@ class AutomationOut(Schema):
     """Why it paused itself."""
     start: Start | None
     steps: list[Step]
+    variables: list[Variable]
     reentry: Reentry
     version: int
     """Grows with each change."""
@@ -279,6 +287,8 @@ class RunStepOut(Schema):
 
 
 class RunOut(RunSummary):
+    variables: dict[str, str]
+    """That its call gave; empty once it is over."""
     steps: list[RunStepOut]
     """Those taken so far, in their order; none any more of a run that ended long ago."""
 

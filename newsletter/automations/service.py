@@ -19,6 +19,7 @@ from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids, jobs, prepared
 from newsletter.kit.db import db_now
 from newsletter.settings import Settings
+from newsletter.templates.schemas import Variable
 
 _CHANGEABLE = frozenset({AutomationStatus.draft, AutomationStatus.paused})
 ARCHIVED = "automation_archived"
@@ -45,6 +46,7 @@ async def create(
         status_reason=None,
         start=_kept_start(new.start),
         steps=_kept_steps(new.steps),
+        variables=_kept_variables(new.variables),
         reentry=new.reentry,
         version=1,
         enrol_at=None,
@@ -64,12 +66,25 @@ def _kept_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
     return [step.model_dump(mode="json") for step in numbered(steps)]
 
 
+def _kept_variables(variables: Sequence[Variable]) -> list[dict[str, Any]]:
+    return [variable.model_dump(mode="json") for variable in variables]
+
+
 def start_of(automation: Automation) -> Start | None:
     return None if automation.start is None else Start.model_validate(automation.start)
 
 
 def steps_of(automation: Automation) -> list[Step]:
     return [Step.model_validate(step) for step in automation.steps]
+
+
+def variables_of(automation: Automation) -> list[Variable]:
+    return [Variable.model_validate(variable) for variable in automation.variables]
+
+
+def defaults_of(automation: Automation) -> dict[str, str]:
+    """Its variables, each with what it is where a run has no value of its own."""
+    return {variable.name: variable.default for variable in variables_of(automation)}
 
 
 async def change(
@@ -89,6 +104,8 @@ async def change(
         changes = changes | {"start": _kept_start(changes["start"])}
     if "steps" in changes:
         changes = changes | {"steps": _kept_steps(changes["steps"])}
+    if "variables" in changes:
+        changes = changes | {"variables": _kept_variables(changes["variables"])}
     for field, value in changes.items():
         setattr(row, field, value)
     _touch(row)
@@ -163,7 +180,13 @@ async def remove(session: AsyncSession, project: Project, automation_id: UUID) -
     row.status, row.status_reason = AutomationStatus.archived, None
     _touch(row)
     await session.flush()
-    ended = {"status": RunStatus.failed, "reason": ARCHIVED, "step_id": None, "ended_at": db_now()}
+    ended: dict[str, object] = {
+        "status": RunStatus.failed,
+        "reason": ARCHIVED,
+        "step_id": None,
+        "variables": {},
+        "ended_at": db_now(),
+    }
     await session.execute(
         update(Run)
         .where(Run.automation_id == row.id, Run.status == RunStatus.running)

@@ -1,12 +1,11 @@
-"""What starts a run: an event, a time, a condition, a call.
+"""What starts a run: an event, a call, and, by `newsletter.automations.enrolling`, a time or a condition.
 
 Each start of a subscriber has an *entry*, and an entry is in the books once: an event that is told twice, a
 sweep that is repeated after a crash and a call of the same moment find the run that is there.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from uuid import UUID
@@ -17,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Project
 from newsletter.audience import conditions
+from newsletter.audience.schemas import Scalar
 from newsletter.automations import acting, errors, queries, service
 from newsletter.automations.flow import Flow
 from newsletter.automations.models import Automation, AutomationStatus, Cause, Reentry, Run, RunStatus
@@ -27,8 +27,9 @@ from newsletter.events.queries import Logged
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import bulk, clock, ids, jobs, prepared
 from newsletter.kit.db import Database, JSONObject, db_now
-from newsletter.kit.jobs import Again
+from newsletter.kit.errors import ValidationFailed
 from newsletter.settings import AutomationSettings
+from newsletter.templates.expressions import as_text
 
 _ONCE = "once"
 
@@ -39,6 +40,8 @@ class Starter:
 
     subscriber_id: UUID
     event_id: UUID | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Values that a call gives."""
 
 
 async def on_events(db: Database, event_ids: Sequence[UUID], settings: AutomationSettings) -> None:
@@ -131,6 +134,7 @@ async def begin(
             "status": RunStatus.running,
             "reason": None,
             "step_id": first,
+            "variables": dict(each.variables),
             "due_at": now,
             "taken": 0,
             "started_at": now,
@@ -176,17 +180,25 @@ async def trigger(
     project: Project,
     automation: Automation,
     subscriber_id: UUID,
+    values: Mapping[str, Scalar],
     settings: AutomationSettings,
 ) -> Run:
-    """Starts one subscriber by a call. Raises the 409 that says why not."""
+    """Starts one subscriber by a call. Raises the 409 that says why not, or `ValidationFailed` for values of
+    what the automation does not declare."""
     if automation.status is not AutomationStatus.active:
         raise errors.AutomationNotActive()
+    strange = values.keys() - service.defaults_of(automation).keys()
+    if strange:
+        text = "the automation declares no variable of this name"
+        raise ValidationFailed(errors={f"variables.{name}": [text] for name in sorted(strange)})
+    variables = {name: as_text(value) for name, value in values.items() if value is not None}
     statement = conditions.matching(
         session, project, automation.list_id, None, _nobody_acted, subscriber_ids=[subscriber_id]
     )
     if (await session.execute(statement)).first() is None:
         raise errors.SubscriberNotActive()
-    begun = await begin(session, project, automation, [Starter(subscriber_id)], Cause.trigger, settings)
+    starter = Starter(subscriber_id, variables=variables)
+    begun = await begin(session, project, automation, [starter], Cause.trigger, settings)
     if begun:
         return begun[0]
     is_theirs = Run.automation_id == automation.id, Run.subscriber_id == subscriber_id
@@ -213,34 +225,6 @@ async def enqueue_due(db: Database) -> None:
         await service.advance_soon(session, advancing)
         payloads = {f"automations.enrol:{each}": {"automation_id": str(each)} for each in looking}
         await jobs.enqueue_each(session, "automations.enrol", payloads)
-
-
-async def enrol(db: Database, automation_id: UUID, settings: AutomationSettings) -> Again | None:
-    """The job of a start by time or by condition: a block of subscribers in each transaction. Safe to repeat,
-    and beside another worker."""
-    async with db.unit_of_work() as session:
-        automation = await queries.find(session, automation_id, share=True)
-        if automation is None or automation.status is not AutomationStatus.active:
-            return None
-        project = await accounts.project_by_id(session, automation.project_id)
-        start = service.start_of(automation)
-        now = await prepared.now(session)
-        if project is None or start is None or automation.enrol_at is None or automation.enrol_at > now:
-            return None
-        acted = await acting.acted(session, project, automation.id, [start.when])
-        statement = conditions.matching(session, project, automation.list_id, start.when, acted)
-        subscriber_id = statement.selected_columns[0]
-        had = select(Run.id).where(Run.automation_id == automation.id, Run.subscriber_id == subscriber_id)
-        found = (await session.scalars(statement.where(~had.exists()).limit(settings.block))).all()
-        cause = Cause.time if start.time is not None else Cause.condition
-        await begin(session, project, automation, [Starter(each) for each in found], cause, settings)
-        if len(found) == settings.block:
-            return Again(0)
-    async with db.unit_of_work() as session:
-        held = await queries.find(session, automation_id, hold=True)
-        if held is not None and held.version == automation.version:
-            held.enrol_at = None if start.time else now + timedelta(minutes=settings.look_minutes)
-    return None
 
 
 def _nobody_acted(*_: object) -> ColumnElement[bool]:

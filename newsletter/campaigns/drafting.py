@@ -1,7 +1,7 @@
 """From a request to a checked draft: everything that can be refused is refused before the
 model is called, and the copy compiles before the campaign exists."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -158,9 +158,13 @@ async def frame_of(
         raise ValidationFailed.of("template_id", "is not a template of this project") from None
 
 
-async def compiled_in(frame: Frame, subject: str | None, preheader: str | None, body: str) -> Compiled:
-    """What a draft leaves open is empty."""
-    return await templates.compile_in(frame, subject=subject or "", preheader=preheader or "", body=body)
+async def compiled_in(
+    frame: Frame, subject: str | None, preheader: str | None, body: str, names: Collection[str] = ()
+) -> Compiled:
+    """What a draft leaves open is empty; ``names`` are variables that each recipient has a value of."""
+    return await templates.compile_in(
+        frame, subject=subject or "", preheader=preheader or "", body=body, names=names
+    )
 
 
 def check_size(html: str | None, settings: Settings) -> None:

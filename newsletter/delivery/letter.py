@@ -50,7 +50,7 @@ class Copy(NamedTuple):
     name: str | None = None
     """How the header calls them."""
     variables: Mapping[str, str] | None = None
-    """What the caller of a single mail gave for its merge tags."""
+    """What the caller of a single mail, or of an automation, gave for its merge tags."""
 
 
 class Writer(Protocol):
@@ -138,6 +138,8 @@ class Letter:
             message_id = self._public_id(copy.ref.seq)
             sealed, return_path = self._names(message_id)
             values = merge_values(copy.address, copy.person)
+            if copy.variables:
+                values.update(copy.variables)
             parts = stencil.fill(copy.ref, copy.address, values, sealed, date)
             drafts.append(Draft(copy, message_id, return_path, parts, end))
         return self.finish_block(drafts)

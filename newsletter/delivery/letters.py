@@ -14,7 +14,7 @@ from newsletter.delivery.letter import Letter, Writer
 from newsletter.delivery.links import Links
 from newsletter.delivery.models import Mailing, MailingKind
 from newsletter.delivery.return_path import ReturnPaths
-from newsletter.delivery.sheaf import Sheaf
+from newsletter.delivery.sheaf import Filled, Sheaf
 from newsletter.delivery.signers import Signers
 from newsletter.domains import service as domains
 from newsletter.domains.service import Marks
@@ -42,7 +42,10 @@ class Letters:
         it would push out the letters of campaigns. Raises as `of` does."""
         mailing = claimed.mailing
         if mailing.kind is not MailingKind.transactional:
-            return await self.of(mailing.id)
+            letter = await self.of(mailing.id)
+            return (
+                letter if mailing.kind is not MailingKind.automation else await self._filled(letter, claimed)
+            )
         async with self._db.read() as session:
             parts = await sheaf.parts(session, mailing.id, claimed.first_seq, claimed.last_seq)
             numbers = {part.content for part in parts.values()}
@@ -54,6 +57,12 @@ class Letters:
             contents,
             parts,
         )
+
+    async def _filled(self, letter: Letter, claimed: Claim) -> Writer:
+        """Of an automation without variables the letter says the same to all."""
+        async with self._db.read() as session:
+            parts = await sheaf.parts(session, claimed.mailing.id, claimed.first_seq, claimed.last_seq)
+        return Filled(letter, parts) if parts else letter
 
     async def of(self, mailing_id: UUID) -> Letter:
         """Signed for the domain of its From address, where the project has that domain, and with links to

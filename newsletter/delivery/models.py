@@ -275,7 +275,7 @@ class Attachment(Base):
 
 
 class MessagePart(Base):
-    """What a message of a single mail has beyond one of a campaign.
+    """What a message of a single mail has beyond one of a campaign, and one of an automation with variables.
 
     A table of its own, so that the rows of campaigns stay as small as they are.
     """
@@ -287,7 +287,7 @@ class MessagePart(Base):
     item: Mapped[int]
     """Recipients of one item see each other in one header, and are cancelled together."""
     content: Mapped[int]
-    """The number of its `Content`."""
+    """The number of its `Content`; 0 where it says what the mailing says."""
     role: Mapped[Role] = mapped_column(status_type(Role, "role"))
     name: Mapped[str | None] = mapped_column(text(200))
     """How the sender calls the recipient."""

@@ -1,9 +1,12 @@
 """Ends what single mails said and why tries were refused; that they were sent stays in the books."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import Select, delete, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from newsletter.delivery import sheaf
 from newsletter.delivery.models import Attachment, Content, Mailing, MailingKind, MessageAttempt, MessagePart
 from newsletter.kit import ids
 from newsletter.kit.db import Database
@@ -37,6 +40,13 @@ async def drop_bodies(db: Database, before: datetime) -> bool:
         parts = update(MessagePart).where(MessagePart.mailing_id.in_(found)).values(variables={})
         await session.execute(parts.execution_options(synchronize_session=False))
     return True
+
+
+async def drop_parts(session: AsyncSession, messages: Select[*tuple[Any, ...]]) -> None:
+    """Drops the variables of these messages of automations, which are given by mailing and number."""
+    key = tuple_(MessagePart.mailing_id, MessagePart.seq)
+    statement = delete(MessagePart).where(key.in_(messages), MessagePart.content == sheaf.SHARED)
+    await session.execute(statement.execution_options(synchronize_session=False))
 
 
 async def drop_tries(db: Database, before: datetime) -> bool:

@@ -65,9 +65,11 @@ async def _render(session: AsyncSession, links: Links, return_paths: ReturnPaths
         person = people.get(ref.subscriber_id)
         if person is None:
             raise MailGone()
+    parts = await sheaf.parts(session, ref.mailing_id, ref.seq, ref.seq)
     if mailing.kind is not MailingKind.transactional:
-        return Letter(mailing, links, return_paths).render(ref, message.address, person).html
-    part = (await sheaf.parts(session, ref.mailing_id, ref.seq, ref.seq))[ref.seq]
+        variables = parts[ref.seq].variables if parts else None
+        return Letter(mailing, links, return_paths).render(ref, message.address, person, variables).html
+    part = parts[ref.seq]
     own = (await sheaf.enclosed(session, ref.mailing_id, [part.content])).get(part.content)
     if own is None or not own.compiled:  # Kept for so long, or erased.
         raise MailGone()

@@ -27,7 +27,7 @@ from sqlalchemy.orm import defer
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from newsletter.accounts.project import Project
-from newsletter.delivery import ledger, rolls
+from newsletter.delivery import ledger, rolls, sheaf
 from newsletter.delivery.models import (
     Batch,
     BatchStatus,
@@ -35,7 +35,9 @@ from newsletter.delivery.models import (
     MailingKind,
     MailingStatus,
     Message,
+    MessagePart,
     Outcome,
+    Role,
     UnknownPolicy,
 )
 from newsletter.kit import bulk, clock, ids, jobs, prepared
@@ -154,8 +156,10 @@ async def start_with(
     *,
     mail_limit: int | None,
     settings: DeliverySettings,
+    variables: Sequence[Mapping[str, str]] = (),
 ) -> Started:
-    """Like `start`, to some hundreds whom the caller read, one for each address; the first is number 1."""
+    """Like `start`, to some hundreds whom the caller read, one for each address; the first is number 1.
+    ``variables`` has for each of them what merge tags read besides the subscriber; or for nobody."""
     mailing = await _insert_mailing(session, project, order, settings)
     rows = [
         {
@@ -170,7 +174,23 @@ async def start_with(
         for number, (subscriber_id, address, address_key) in enumerate(people, start=1)
     ]
     await bulk.insert_rows(session, Message, rows)
+    await bulk.insert_rows(
+        session, MessagePart, [_part(mailing.id, *each) for each in enumerate(variables, 1)]
+    )
     return await _launch(session, mailing, [Wave(1, len(rows))], mail_limit, settings)
+
+
+def _part(mailing_id: UUID, seq: int, variables: Mapping[str, str]) -> dict[str, object]:
+    """Each is an item of its own: what it says of one recipient concerns no other."""
+    return {
+        "mailing_id": mailing_id,
+        "seq": seq,
+        "item": seq,
+        "content": sheaf.SHARED,
+        "role": Role.to,
+        "name": None,
+        "variables": dict(variables),
+    }
 
 
 async def close_if_done(session: AsyncSession, mailing_id: UUID) -> bool:

@@ -1,4 +1,5 @@
-"""The letters of a mailing whose messages do not all say the same: single mails."""
+"""The letters of a mailing whose messages do not all say the same: single mails, and steps of automations
+with variables."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from newsletter.delivery.mime import File
 from newsletter.delivery.models import Attachment, Content, MessagePart
 from newsletter.kit import clock
 from newsletter.providers.base import Envelope
+
+SHARED = 0
+"""Stands for a `Content`'s number where the mailing's own content is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,22 @@ class Sheaf:
         letter = self._letters.get(number) or self._make(self._contents[number])
         self._letters[number] = letter
         return letter
+
+
+class Filled:
+    """One letter for all recipients, each with variables of their own."""
+
+    def __init__(self, letter: Letter, parts: Mapping[int, Part]) -> None:
+        self._letter, self._parts = letter, parts
+
+    @property
+    def is_quick(self) -> bool:
+        return self._letter.is_quick
+
+    def write_block(self, copies: Sequence[Copy]) -> list[Envelope]:
+        return self._letter.write_block(
+            [copy._replace(variables=self._parts[copy.ref.seq].variables) for copy in copies]
+        )
 
 
 async def parts(session: AsyncSession, mailing_id: UUID, first_seq: int, last_seq: int) -> dict[int, Part]:

@@ -17,7 +17,7 @@ from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 from newsletter.kit.clock import rfc3339
 from newsletter.kit.errors import ValidationFailed
-from newsletter.kit.wording import plain
+from newsletter.kit.wording import of_body, plain
 
 T = TypeVar("T")
 
@@ -184,5 +184,5 @@ def bad_fields(error: ValidationError) -> dict[str, list[str]]:
         if place:
             found.setdefault(place, []).append(plain(problem["msg"]))
         else:
-            found["body"] = ["must be a JSON object"]
+            found.setdefault("body", []).append(of_body(problem["msg"]))
     return found

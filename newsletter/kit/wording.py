@@ -13,10 +13,12 @@ def _size(match: re.Match[str]) -> str:
     return f"must have at {match[2]} {match[3]} {unit}{'' if match[3] == '1' else 's'}"
 
 
+_OWN: Final = "Value error, "
+"""Begins the messages of our own validators."""
 _SAYINGS: Final[tuple[tuple[re.Pattern[str], _Said], ...]] = tuple(
     (re.compile(pattern), said)
     for pattern, said in (
-        (r"Value error, ", ""),
+        (_OWN, ""),
         (r"Field required", "is required"),
         (r"Extra inputs are not permitted", "is not a known field"),
         (r"(\w+) should have at (least|most) (\d+) (?:item|character)s?.*", _size),
@@ -51,6 +53,11 @@ def plain(message: str) -> str:
             message = pattern.sub(said, message, count=1)
             break
     return " ".join(message.split())
+
+
+def of_body(message: str) -> str:
+    """What is wrong with a body as a whole: in the words of a check of its own, or that it is no object."""
+    return plain(message) if message.startswith(_OWN) else "must be a JSON object"
 
 
 def one_of(choices: Sequence[str]) -> str:

@@ -22,6 +22,9 @@ class AutomationSettings(BaseSettings):
     database takes them all as one expression."""
     wait_days: float = Field(366, gt=0)
     """The longest wait of one step, in days."""
+    variables: int = Field(20, ge=1, le=100)
+    """The most variables that one automation declares for calls that start a run; each value has at most
+    1,000 characters."""
     runs_per_subscriber: int = Field(100, ge=1)
     """The most runs of one subscriber in one automation with ``reentry: always``; later starts are no more
     than ignored."""
@@ -29,5 +32,8 @@ class AutomationSettings(BaseSettings):
     """Runs whose steps are written in one transaction, and the most recipients of one mailing of a step."""
     retry_minutes: float = Field(60, gt=0)
     """Minutes until a send is tried again for which the plan had no mails left."""
+    look_block: int = Field(5_000, ge=1, le=100_000)
+    """Subscribers of a list that one statement reads to find those who are to start by time or by
+    condition."""
     look_minutes: float = Field(5, gt=0)
     """Minutes between two looks for subscribers who meet the condition that starts an automation."""

@@ -24,7 +24,7 @@ _TAKEN = BUILT_IN_FIELDS | LAYOUT_NAMES | {CONTENT}
 
 
 class Variable(Body):
-    """A merge tag of the template's own: the same value for every recipient of a mailing."""
+    """A merge tag of the template's own, or of an automation's: there each run may have its value."""
 
     name: FieldName
     default: Value = ""
@@ -39,7 +39,7 @@ class Variable(Body):
         return name
 
 
-def _each_once(variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
+def each_once(variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
     names = [variable.name for variable in variables]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"declared more than once: {', '.join(repeated)}")
@@ -56,7 +56,7 @@ class TemplateCreate(Body):
     is_default: Switch = False
     """Whether campaigns without ``template_id`` use it from now on."""
 
-    _names = field_validator("variables")(_each_once)
+    _names = field_validator("variables")(each_once)
 
 
 class TemplateUpdate(Body):
@@ -69,7 +69,7 @@ class TemplateUpdate(Body):
     variables: Annotated[tuple[Variable, ...], Field(max_length=50)] = ()
     is_default: Switch = False
 
-    _names = field_validator("variables")(_each_once)
+    _names = field_validator("variables")(each_once)
 
 
 class VariableOut(Schema):

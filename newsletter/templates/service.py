@@ -138,13 +138,15 @@ async def compile_in(
     preheader: str,
     body: str,
     values: Mapping[str, str] | None = None,
+    names: Collection[str] = (),
     template_field: str = "template_id",
 ) -> Compiled:
-    """Compiles copy in its frame, in a thread; call it with no transaction open.
+    """Compiles copy in its frame, in a thread, with a slot for each of the variables ``names``; call it
+    with no transaction open.
 
     Raises `ValidationFailed` on ``subject``, ``preheader``, ``html`` or ``template_field``.
     """
-    content = frame.around(subject, preheader, body, values)
+    content = frame.around(subject, preheader, body, values, names=names)
     return await asyncio.to_thread(lambda: _compiled(lambda: compile_content(content), template_field))
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from newsletter.accounts.project import Project
-from newsletter.automations import starting
+from newsletter.automations import enrolling, starting
 from newsletter.events.models import Event
 from newsletter.kit import clock
 from newsletter.kit.jobs import Job
@@ -29,7 +29,7 @@ TAG = {"id": "seen", "tag": {"add": ["seen"]}}
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Small blocks, so that a few subscribers are several of them."""
-    small = AutomationSettings(block=2, runs_per_subscriber=3)
+    small = AutomationSettings(block=2, look_block=3, runs_per_subscriber=3)
     return settings.model_copy(update={"automations": small})
 
 
@@ -152,6 +152,51 @@ async def test_who_comes_to_meet_a_condition_starts_once(
     ]
 
 
+async def test_a_pause_in_the_middle_of_a_look_ends_it_and_the_next_look_finds_the_rest(
+    client: Client, runtime: Runtime, list_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Marie", "Lise", "Emmy"):
+        await join(client, list_id, name)
+    start = {"condition": {"when": {"none": [{"tag": "staff"}]}}}
+    automation_id = await automate(client, list_id, TAG, start=start)
+    path = f"/automations/{automation_id}"
+    windows, read = 0, enrolling._window
+
+    async def pausing(*args: Any) -> Any:
+        nonlocal windows
+        windows += 1
+        window = await read(*args)
+        if windows == 2:
+            await client.data("POST", f"{path}/pause")
+        return window
+
+    with monkeypatch.context() as patched:
+        patched.setattr(enrolling, "_window", pausing)
+        await sweep(runtime)
+    assert (windows, len(await runs(client, automation_id))) == (2, 3)
+    await client.data("POST", f"{path}/activate")
+    await sweep(runtime)
+    assert len(await runs(client, automation_id, status="completed")) == 5
+
+
+async def test_who_stops_to_meet_the_condition_before_they_start_does_not(
+    client: Client, runtime: Runtime, list_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marie = await join(client, list_id, "Marie", tags=["vip"])
+    start = {"condition": {"when": {"tag": "vip"}}}
+    automation_id = await automate(client, list_id, TAG, start=start)
+    read = enrolling._window
+
+    async def losing(*args: Any) -> Any:
+        window = await read(*args)
+        await client.data("PATCH", f"/subscribers/{marie}", json={"tags": []})
+        return window
+
+    monkeypatch.setattr(enrolling, "_window", losing)
+    await sweep(runtime)
+    assert await runs(client, automation_id) == []
+
+
 async def test_once_is_once_and_always_is_after_the_last_run_is_over(
     client: Client, runtime: Runtime, list_id: str
 ) -> None:
@@ -209,6 +254,14 @@ async def test_nobody_starts_by_a_call_who_may_not_be_mailed_or_is_not_there(
     await client.expect_error("POST", path, 409, "automation_not_active", json=grace)
     await run_due(runtime)
     assert await runs(client, automation_id) == []
+
+
+async def test_a_call_that_names_nobody_or_two_is_told_what_is_missing(client: Client, list_id: str) -> None:
+    path = f"/automations/{await automate(client, list_id, TAG)}/trigger"
+    two = {"email": "ada@example.com", "subscriber_id": "sub_01k9x3v7m8e5tbn2c4r6p0qzaw"}
+    for body in ({}, two):
+        error = await client.expect_error("POST", path, 422, "validation_failed", json=body)
+        assert error["errors"] == {"body": ["must have exactly one of subscriber_id, email"]}
 
 
 async def test_a_key_of_idempotency_starts_one_run(client: Client, runtime: Runtime, list_id: str) -> None:
