@@ -15,20 +15,21 @@ from newsletter.kit.processor import settle_openssl
 from newsletter.settings import PREFIX, Settings, explain, explain_unreadable
 
 _HOMES = {
-    "serve": "processes",
-    "worker": "processes",
-    "smtpd": "processes",
-    "demo": "demo",
-    "doctor": "doctor",
-    "db": "admin",
-    "accounts": "admin",
-    "keys": "admin",
-    "audit": "audit",
-    "feedback": "feedback",
-    "suppressions": "suppressions",
+    "serve": ("processes", "Serve the API, and do the work in the embedded mode."),
+    "worker": ("processes", "Do the work that API processes leave."),
+    "smtpd": ("processes", "Take in mail that comes back, and mail to send."),
+    "demo": ("demo", "Send a campaign from a topic to an inbox."),
+    "doctor": ("doctor", "Check what the service needs and say how to mend it."),
+    "db": ("admin", "The database."),
+    "accounts": ("admin", "Accounts and their plans."),
+    "keys": ("admin", "API keys of a project."),
+    "audit": ("audit", "The audit log."),
+    "feedback": ("feedback", "Mails that come back."),
+    "suppressions": ("suppressions", "Addresses that must never be mailed."),
 }
-"""The module of each command. It is imported when the command is called, so that none waits for
-what only others need: ``newsletter --version`` needs no database."""
+"""The module of each command, and what the list of them says of it. A module is imported when its command is
+called, so that none waits for what only others need: neither ``newsletter --version`` nor ``--help`` needs a
+database."""
 
 
 class _Commands(click.Group):
@@ -36,14 +37,18 @@ class _Commands(click.Group):
         return list(_HOMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        home = _HOMES.get(cmd_name)
-        if home is None:
+        if cmd_name not in _HOMES:
             return None
+        home, _ = _HOMES[cmd_name]
         # Not in `main`: click looks a command up, which loads OpenSSL with its module, before it calls that.
         settle_openssl()
         command = getattr(import_module(f"newsletter.cli.{home}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _HOMES.items()])
 
 
 @click.group(cls=_Commands)

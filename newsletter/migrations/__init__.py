@@ -1,14 +1,15 @@
-"""The schema's history; ``newsletter db upgrade`` brings a database to its end."""
+"""The schema's history; ``newsletter db upgrade`` brings a database to its end.
+
+Alembic is loaded where there is something to migrate: to load it, and each file of the history to learn which
+is the newest, was a tenth of every start.
+"""
 
 import re
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import newsletter.accounts.audit.models
@@ -33,22 +34,34 @@ import newsletter.templates.models
 import newsletter.webhooks.models  # noqa: F401 - importing a model registers its table
 from newsletter.kit.db import Base
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 EVENT_PARTS = r"events_(\d{6}|default)"
+_FOLDER = Path(__file__).parent
+_REVISION = re.compile(r'^(down_)?revision = "(\w+)"$', re.MULTILINE)
 
 
-def config() -> Config:
+def config() -> "Config":
+    from alembic.config import Config
+
     settings = Config()
-    settings.set_main_option("script_location", str(Path(__file__).parent))
+    settings.set_main_option("script_location", str(_FOLDER))
     settings.set_main_option("file_template", "%%(year)d%%(month).2d%%(day).2d_%%(slug)s")
     return settings
 
 
+@cache
 def head() -> str:
-    """The newest revision that this program knows."""
-    revision = ScriptDirectory.from_config(config()).get_current_head()
-    if revision is None:
-        raise LookupError("the installation holds no migrations")
-    return revision
+    """The newest revision that this program knows: the one that none of its files builds on."""
+    revisions, built_on = set[str](), set[str]()
+    for path in (_FOLDER / "versions").glob("*.py"):
+        for is_below, revision in _REVISION.findall(path.read_text(encoding="utf-8")):
+            (built_on if is_below else revisions).add(revision)
+    newest = revisions - built_on
+    if len(newest) != 1:
+        raise LookupError(f"the installation's migrations end in {len(newest)} revisions, not in one")
+    return newest.pop()
 
 
 async def upgrade(engine: AsyncEngine) -> None:
@@ -61,7 +74,16 @@ async def upgrade(engine: AsyncEngine) -> None:
 async def current(engine: AsyncEngine) -> str | None:
     """The revision of the database, or None for an empty one."""
     async with engine.connect() as connection:
-        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+        return await connection.run_sync(_current)
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(
+        text("SELECT version_num FROM alembic_version")
+    ).scalar_one_or_none()
+    return revision
 
 
 async def differences(engine: AsyncEngine) -> list[object]:
@@ -71,6 +93,9 @@ async def differences(engine: AsyncEngine) -> list[object]:
 
 
 def _differences(connection: Connection) -> list[object]:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
     context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_whole})
     return list(compare_metadata(context, Base.metadata))
 
@@ -84,6 +109,10 @@ def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Two processes that start together take turns; the lock ends with the transaction.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7267390161)")
+    if _current(connection) == head():
+        return
+    from alembic import command
+
     settings = config()
     settings.attributes["connection"] = connection
     command.upgrade(settings, "head")
