@@ -221,7 +221,8 @@ async def decide_rest(
     session: AsyncSession, books: Books, first_seq: int, last_seq: int, outcome: Outcome, reason: str
 ) -> list[int]:
     """One decision for all of a range that nobody began: it expired, or was cancelled. Returns
-    the numbers of those that it decided."""
+    the numbers of those that it decided. One that was tried before keeps the server that deferred it, and
+    is counted as that server's."""
     statement = (
         update(Message)
         .where(
@@ -230,12 +231,12 @@ async def decide_rest(
             Message.outcome.in_([Outcome.pending, Outcome.deferred]),
         )
         .values(outcome=outcome, reason=reason, next_attempt_at=None, decided_at=db_now())
-        .returning(Message.seq)
+        .returning(Message.seq, Message.server_id)
         .execution_options(**UNSEEN)
     )
-    found = list((await session.execute(statement)).scalars())
-    await _count(session, books, Counter({(outcome, None): len(found)}))
-    return found
+    found = (await session.execute(statement)).all()
+    await _count(session, books, Counter((outcome, server_id) for _, server_id in found))
+    return [seq for seq, _ in found]
 
 
 async def open_block(session: AsyncSession, books: Books, seqs: Sequence[int]) -> set[int]:
