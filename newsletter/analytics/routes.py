@@ -248,8 +248,8 @@ class HealthController(Controller):
         self, db: NamedDependency[Database], principal: NamedDependency[Principal], days: FromQuery[int] = 30
     ) -> Data[HealthHistory]:
         scope.allow_everything(principal)
-        if not 1 <= days <= scoring.KEEP_DAYS:
-            raise ValidationFailed.of("days", f"must be between 1 and {scoring.KEEP_DAYS}")
+        if not 1 <= days <= scoring.HISTORY_DAYS:
+            raise ValidationFailed.of("days", f"must be between 1 and {scoring.HISTORY_DAYS}")
         async with db.read() as session:
             rows = await scoring.history(session, principal.project, days)
         shown = [HealthDay.of(row) for row in rows]

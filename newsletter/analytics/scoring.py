@@ -28,7 +28,8 @@ from newsletter.tallies import queries as tallies
 from newsletter.tallies.models import Dimension, Metric
 from newsletter.tallies.spans import quarter_of
 
-KEEP_DAYS = 365
+HISTORY_DAYS = 365
+"""The longest history that is shown."""
 AT_ONCE = 200
 """Projects that one job scores; the next pass of the sweeper sees to the others."""
 _RATES = ("bounce_rate", "complaint_rate", "unsubscribe_rate", "open_rate", "click_rate")
@@ -71,7 +72,7 @@ async def refresh(session: AsyncSession, project: Project, settings: Settings) -
     }
     statement = insert(session, HealthScore).values(values)
     await session.execute(statement.on_conflict_do_update(index_elements=["project_id", "day"], set_=values))
-    old = HealthScore.day <= row.day - timedelta(days=KEEP_DAYS)
+    old = HealthScore.day <= row.day - timedelta(days=settings.retention.health_days)
     await session.execute(delete(HealthScore).where(HealthScore.project_id == project.id, old))
     return row
 

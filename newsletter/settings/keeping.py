@@ -21,6 +21,8 @@ class RetentionSettings(BaseSettings):
     webhook_days: float = Field(90, gt=0)
     """Days that a webhook delivery stays after it is over, with its attempts; until then it can be
     replayed."""
+    health_days: int = Field(365, ge=1)
+    """Days that a project's health score of a day stays."""
     attempt_days: float = Field(90, gt=0)
     """Days that a refused try stays with what the server said."""
     run_days: float = Field(90, gt=0)
