@@ -238,6 +238,7 @@ class Send(Body):
     from_: Annotated[MailboxField | None, Field(alias="from")] = None
     """The project's sender when left out."""
     to: People
+    """May be empty for blind copies alone: each of them then sees the own address and no other."""
     cc: People = []  # noqa: RUF012 - pydantic copies it.
     bcc: People = []  # noqa: RUF012
     """Get the mail and are named in nobody's."""

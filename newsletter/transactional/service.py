@@ -257,8 +257,8 @@ def _recipients(body: Send) -> tuple[Recipient, ...]:
 def _check_sizes(body: Send, limits: LimitSettings) -> None:
     """Raises `ValidationFailed` with everything that no single field can know."""
     errors: dict[str, list[str]] = {}
-    if not body.to:
-        errors["to"] = ["must have at least 1 address"]
+    if not body.to and (body.cc or not body.bcc):
+        errors["to"] = ["must have at least 1 address; only blind copies alone need none"]
     elif len(body.to) + len(body.cc) + len(body.bcc) > limits.recipients:
         errors["to"] = [f"to, cc and bcc must have at most {limits.recipients} addresses together"]
     if body.html is None and body.text is None and body.template_id is None:
