@@ -65,8 +65,9 @@ def create_app(runtime: Runtime, routes: Litestar | None = None) -> Application:
     whose limits, public URL and plans are the same.
     """
     limits = runtime.settings.limits
-    metrics = Metrics()
-    gate = Gate(KeyRing(runtime.db, runtime.vault, runtime.plans), runtime.plans, runtime.limiter)
+    metrics = Metrics(runtime.meters)
+    keys = KeyRing(runtime.db, runtime.vault, runtime.plans)
+    gate = Gate(keys, runtime.plans, runtime.limiter, runtime.settings.callers)
     routes = routes or make_routes(limits, runtime.settings.public_url, runtime.plans)
     short_ways = ShortWays(
         runtime.vault,

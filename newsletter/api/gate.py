@@ -18,6 +18,7 @@ from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
 from newsletter.api.errors import send_error
 from newsletter.kit import ids
+from newsletter.kit.callers import Callers
 from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited, Unauthenticated, UnsupportedMedia
 from newsletter.kit.ratelimit import Limiter, Verdict
 from newsletter.plans.catalogue import ANONYMOUS_PLAN, CallClass, Catalogue
@@ -47,8 +48,8 @@ class Admitted:
 
 
 class Gate:
-    def __init__(self, keys: KeyRing, plans: Catalogue, limiter: Limiter) -> None:
-        self._keys, self._plans, self._limiter = keys, plans, limiter
+    def __init__(self, keys: KeyRing, plans: Catalogue, limiter: Limiter, callers: Callers) -> None:
+        self._keys, self._plans, self._limiter, self._callers = keys, plans, limiter, callers
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         handler = scope["route_handler"]
@@ -132,7 +133,8 @@ class Gate:
     async def _count(self, scope: Scope, kind: CallClass, principal: Principal | None) -> Verdict:
         if principal is None:
             client = scope.get("client")
-            owner, plan = f"address:{client[0] if client else 'unknown'}", self._plans[ANONYMOUS_PLAN]
+            caller = self._callers.of(client[0]) if client else "unknown"
+            owner, plan = f"address:{caller}", self._plans[ANONYMOUS_PLAN]
         else:
             owner, plan = f"key:{principal.key_id}", principal.plan
         return await self._limiter.hit(f"{owner}:{kind.value}", plan.calls[kind])

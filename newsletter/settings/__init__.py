@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsError
 
+from newsletter.kit.callers import Callers
 from newsletter.kit.wording import plain
 from newsletter.settings.auditing import AuditSettings
 from newsletter.settings.automating import AutomationSettings
@@ -97,12 +98,20 @@ class Settings(BaseSettings):
     """What is logged, to standard error."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """``auto``: coloured lines on a terminal, JSON lines elsewhere."""
+    metrics_listen: str | None = None
+    """``http://127.0.0.1:9400``: where ``newsletter worker`` and ``newsletter smtpd`` answer
+    ``GET /metrics``. ``newsletter serve`` does that beside the API."""
     prompts_dir: Path | None = None
     """A folder whose files stand in for the packaged ``prompts/``."""
     email_templates_dir: Path | None = None
     """A folder whose files stand in for the packaged ``email_templates/``."""
     plans_file: Path | None = None
     """A file that stands in for the packaged plan table (``newsletter/plans/plans.toml``)."""
+    caller_ipv4_prefix: int = Field(32, ge=8, le=32)
+    """Who calls without a key, or fails to sign in by SMTP, is counted by the address; of IPv4 by so many of
+    its bits."""
+    caller_ipv6_prefix: int = Field(64, ge=16, le=128)
+    """The same for IPv6, where one customer of a network has a /64 at least."""
     database_pool: int = Field(20, ge=2, le=200)
     """Connections that each event loop opens to the database at most, and keeps. PostgreSQL sees up to a
     dozen more of each: those of the statements that go past the pool."""
@@ -138,6 +147,15 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"[!-~]+", url) or re.search(r'[<>"\\@]', url):
             raise ValueError("must be plain ASCII: a domain of another script as xn--…, no user name")
         return url.rstrip("/")
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _place(cls, url: str | None) -> str | None:
+        if url:
+            parts = urlsplit(url)
+            if parts.scheme != "http" or not parts.hostname or parts.port is None:
+                raise ValueError("must look like http://127.0.0.1:9400")
+        return url or None
 
     @field_validator("database_url")
     @classmethod
@@ -197,6 +215,17 @@ class Settings(BaseSettings):
     def is_distributed(self) -> bool:
         """Whether more than one process may be at work on this installation."""
         return self.broker_url != "memory://"
+
+    @cached_property
+    def callers(self) -> Callers:
+        """How those are counted who are known by their address alone."""
+        return Callers(self.caller_ipv4_prefix, self.caller_ipv6_prefix)
+
+    @property
+    def metrics_place(self) -> tuple[str, int] | None:
+        """Host and port for processes without an API."""
+        parts = urlsplit(self.metrics_listen or "")
+        return (parts.hostname, parts.port) if parts.hostname and parts.port is not None else None
 
     @cached_property
     def tracking_host(self) -> str:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
+from newsletter.runtime import Runtime
 from tests.client import Client
-from tests.conftest import MakeClient, MakeProject
+from tests.conftest import MakeClient, MakeProject, app_on
 
 HEADERS = {"ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "x-request-id"}
 
@@ -54,3 +56,19 @@ async def test_a_wrong_method_is_told_the_right_ones(client: Client) -> None:
 async def test_a_bad_host_is_named(client: Client) -> None:
     error = await client.expect_error("GET", "/lists", 400, "malformed_json", headers={"Host": "a b"})
     assert "Host" in error["message"]
+
+
+async def test_all_addresses_of_one_network_share_a_limit(runtime: Runtime) -> None:
+    """Else whoever has a network of IPv6 has no limit at all."""
+
+    app = app_on(runtime)
+
+    async def left(address: str) -> int:
+        transport = httpx.ASGITransport(app, client=(address, 1))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://news.test/api/v1") as anyone:
+            return int((await anyone.get("/lists")).headers["RateLimit-Remaining"])
+
+    near = [await left(f"2001:db8:1:2::{number}") for number in range(3)]
+    assert near == [59, 58, 57]
+    assert await left("2001:db8:1:3::1") == 59
+    assert [await left("192.0.2.1"), await left("::ffff:192.0.2.1"), await left("192.0.2.2")] == [59, 58, 59]
