@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from newsletter.accounts.audit.calls import Calls
 from newsletter.accounts.audit.notary import NOTARY, Notary
@@ -87,6 +88,11 @@ class Runtime:
     @cached_property
     def limiter(self) -> Limiter:
         return make_limiter(self.settings.redis_url)
+
+    @cached_property
+    def meters(self) -> CollectorRegistry:
+        """What parts count for Prometheus that the API knows nothing of."""
+        return CollectorRegistry()
 
     @cached_property
     def prompts(self) -> Resources:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import structlog
 import uvicorn
 import uvloop
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from newsletter import migrations
 from newsletter.accounts.keys import KeyRing
@@ -22,8 +23,10 @@ from newsletter.kit.broker import Broker, BrokerBell, make_broker
 from newsletter.kit.idempotency import Claims
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
+from newsletter.smtpd.counts import Counts
 from newsletter.smtpd.listener import MailListener, SubmissionListener
 from newsletter.smtpd.mailroom import Mailroom
+from newsletter.smtpd.room import Room
 from newsletter.smtpd.submissions import Submissions
 from workers.main import Workers
 
@@ -197,7 +200,8 @@ async def work(settings: Settings) -> None:
         workers = await asyncio.to_thread(_start_workers, settings, broker)
         memory.settle_in()
         try:
-            await ended.wait()
+            with told(settings.metrics_place, CollectorRegistry()):
+                await ended.wait()
         finally:
             await asyncio.to_thread(workers.stop)
             broker.close()
@@ -212,11 +216,33 @@ async def take_mail(settings: Settings) -> None:
         runtime = Runtime(settings, bell)
         try:
             async with mail_intake(runtime):
-                await ended.wait()
+                with told(settings.metrics_place, runtime.meters):
+                    await ended.wait()
         finally:
             await runtime.aclose()
             bell.close()
             broker.close()
+
+
+@contextmanager
+def told(place: tuple[str, int] | None, registry: CollectorRegistry) -> Iterator[None]:
+    """Tells Prometheus there, for the length of the block, what this process counts and what it takes of the
+    machine; nothing where there is no place. For processes without an API. Raises `CannotStart`."""
+    if place is None:
+        yield
+        return
+    ProcessCollector(registry=registry)
+    host, port = place
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise CannotStart(f"Cannot listen on {host}, port {port}: {_reason(error)}.") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @asynccontextmanager
@@ -245,7 +271,10 @@ def submissions_of(runtime: Runtime) -> Submissions:
     db, vault = runtime.db, runtime.vault
     keys, claims = KeyRing(db, vault, runtime.plans), Claims(db, vault)
     limiter, postbox, calls = runtime.limiter, runtime.postbox, runtime.calls
-    return Submissions(db, vault, keys, limiter, postbox, claims, calls, runtime.settings)
+    room = Room(runtime.settings.submission.held_bytes)
+    counts = Counts(lambda: room.held)
+    runtime.meters.register(counts)
+    return Submissions(db, vault, keys, limiter, postbox, claims, calls, runtime.settings, room, counts)
 
 
 def _start_workers(settings: Settings, broker: Broker) -> Workers:

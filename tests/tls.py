@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def server_context(folder: Path, *names: str) -> ssl.SSLContext:
-    """A context for a server known by ``names`` (hosts or addresses). ``folder/ca.pem``, which
-    is made with it, is what its clients must trust."""
+def server_context(folder: Path, *names: str, days: float = 1) -> ssl.SSLContext:
+    """A context for a server known by ``names`` (hosts or addresses), whose certificate ends in ``days``.
+    ``folder/ca.pem``, which is made with it, is what its clients must trust."""
     now = datetime.now(UTC)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test")])
@@ -23,8 +23,8 @@ def server_context(folder: Path, *names: str) -> ssl.SSLContext:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -85,8 +85,9 @@ class Requests(Collector):
 class Metrics:
     """The numbers of one process. A registry of its own, so that two applications can live in one."""
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+    def __init__(self, beside: CollectorRegistry) -> None:
+        """``beside``: what other parts of this process count, which is told as well."""
+        self._beside, self._registry = beside, CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
@@ -133,7 +134,7 @@ class Metrics:
         else:
             self._up.set(1)
         self._read.set(time.perf_counter() - started)
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + generate_latest(self._beside)
 
     async def _note_work(self, db: Database) -> None:
         async with db.read() as session:

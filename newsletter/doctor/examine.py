@@ -2,7 +2,7 @@
 
 import asyncio
 
-from newsletter.doctor import database, installation, returning, services
+from newsletter.doctor import database, installation, returning, services, submitting
 from newsletter.doctor.finding import Finding
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -13,11 +13,12 @@ async def examine(settings: Settings) -> list[Finding]:
     runtime = Runtime(settings, lambda rings: None)
     try:
         books = await database.check(runtime)
-        *servers, return_path = await asyncio.gather(
+        *servers, return_path, submission = await asyncio.gather(
             services.broker(settings),
             services.model(settings.ai),
             services.sending(settings.smtp),
             returning.return_path(runtime.resolver, settings),
+            submitting.submission(settings),
         )
     finally:
         await runtime.aclose()
@@ -29,5 +30,6 @@ async def examine(settings: Settings) -> list[Finding]:
         *installation.public_url(settings, has_live_projects=books.has_live_projects),
         returning.returned_mail(settings),
         *return_path,
+        *submission,
         *installation.unknown_variables(settings),
     ]

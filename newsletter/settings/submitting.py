@@ -29,9 +29,25 @@ class SubmissionSettings(BaseSettings):
     hostname: str = ""
     """What the server calls itself; default: the machine's name."""
     connections: int = Field(100, ge=1, le=10_000)
-    """Connections at the same time; each holds a mail while it comes. 421 beyond that."""
+    """Connections at the same time; 421 beyond that."""
     max_bytes: int = Field(20_000_000, ge=10_000, le=100_000_000)
     """The largest mail that is taken, as it is on the wire; 552 above it."""
+    max_lines: int = Field(1_000_000, ge=1_000)
+    """The most lines of a mail: 20 MB in base64 have 260,000. The reader looks at each, in each part that is
+    open; 550 above this, and above the next four."""
+    max_parts: int = Field(100, ge=1)
+    """The most parts of a mail."""
+    max_nested_parts: int = Field(20, ge=1)
+    """The most of them that hold others."""
+    max_fields: int = Field(500, ge=10)
+    """The most fields of its header."""
+    max_field_characters: int = Field(20_000, ge=1_000)
+    """The most characters of one field: fifty addresses with long names have 20,000. The time to read them
+    grows with their square."""
+    held_bytes: int = Field(200_000_000, ge=10_000)
+    """The most that mails which arrive at the same time take of a process's memory, as they are on the wire;
+    452 beyond that, upon which a client tries again later. While it is read, a mail takes some three times
+    its size besides, in as many threads as the machine has processors and four."""
     auth_failures: int = Field(20, ge=1)
     """Failed sign-ins of a minute and an address, after which its connections are ended."""
     command_seconds: float = Field(300, gt=0, le=600)
@@ -57,6 +73,12 @@ class SubmissionSettings(BaseSettings):
                 raise ValueError("TLS_CERTIFICATE is missing: smtps:// begins with it")
             if self.place[0] not in _LOOPBACK:
                 raise ValueError("TLS_CERTIFICATE is missing: without TLS only this machine may sign in")
+        return self
+
+    @model_validator(mode="after")
+    def _holds_the_largest(self) -> Self:
+        if self.held_bytes < self.max_bytes:
+            raise ValueError("HELD_BYTES must be MAX_BYTES at least: else the largest mail never finds room")
         return self
 
     @property

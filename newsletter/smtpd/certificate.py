@@ -1,9 +1,11 @@
 """The certificate of a listener, which may be renewed while it runs."""
 
 import ssl
+from datetime import datetime
 from pathlib import Path
 
 import structlog
+from cryptography import x509
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +23,8 @@ class Certificate:
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._context.load_cert_chain(certificate, key)
         self._read = self._changed_at()
+        self.ends = end_of(certificate)
+        """When the one in force ends."""
 
     def context(self) -> ssl.SSLContext:
         """Files that are gone or broken leave the former certificate in force."""
@@ -28,11 +32,17 @@ class Certificate:
             changed_at = self._changed_at()
             if changed_at != self._read:
                 self._context.load_cert_chain(*self._paths)
-                self._read = changed_at
-                log.info("read a renewed certificate")
+                self._read, self.ends = changed_at, end_of(self._paths[0])
+                log.info("read a renewed certificate", ends=self.ends.isoformat())
         except OSError as error:
             log.warning("the certificate cannot be read; the former one stays", reason=str(error))
         return self._context
 
     def _changed_at(self) -> list[int]:
         return [path.stat().st_mtime_ns for path in self._paths if path is not None]
+
+
+def end_of(certificate: Path) -> datetime:
+    """When the first certificate in a file of PEM ends, the one that clients check. Raises `OSError`, and
+    `ValueError` for what is no certificate."""
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc

@@ -42,13 +42,16 @@ class Conversation:
     def __init__(self, incoming: Incoming, writer: asyncio.StreamWriter, patience: Patience) -> None:
         self.incoming, self.writer, self.patience = incoming, writer, patience
         self._errors = 0
+        self._idle: asyncio.Timeout | None = None
+        """The end of patience with a client that is to say something; None while we are at work for it."""
+        self._is_ending = False
 
     async def run(self) -> None:
         try:
             async with asyncio.timeout(self.patience.session_seconds):
                 await self.converse()
         except TimeoutError:
-            await self.last_word("421 4.4.2 too slow")
+            await self.last_word("421 4.3.2 going away" if self._is_ending else "421 4.4.2 too slow")
         except LineTooLong:
             await self.last_word("500 5.5.2 the line is too long")
         except BareLineEnd:
@@ -59,6 +62,9 @@ class Conversation:
     async def converse(self) -> None:
         await self.answer(f"220 {self.greeting}")
         while self._errors < MAX_ERRORS:
+            if self._is_ending:
+                await self.last_word("421 4.3.2 going away")
+                return
             verb, _, argument = (await self.line()).partition(" ")
             if verb.upper() == "QUIT":
                 await self.answer("221 2.0.0 bye")
@@ -70,9 +76,19 @@ class Conversation:
                 await command(argument.strip())
         await self.last_word("421 4.7.0 too many errors")
 
+    def end(self) -> None:
+        """Has the conversation end as soon as nobody waits for an answer: at once where the client has its
+        turn, else after what it asked for, such as a mail that is half here (RFC 5321 §3.8)."""
+        self._is_ending = True
+        if self._idle is not None and not self._idle.expired():
+            self._idle.reschedule(asyncio.get_running_loop().time())
+
     async def line(self) -> str:
-        async with asyncio.timeout(self.patience.command_seconds):
-            return await self.incoming.line()
+        async with asyncio.timeout(self.patience.command_seconds) as self._idle:
+            try:
+                return await self.incoming.line()
+            finally:
+                self._idle = None
 
     async def noop(self, argument: str) -> None:
         await self.answer("250 2.0.0 ok")

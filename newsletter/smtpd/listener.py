@@ -28,12 +28,16 @@ class Listener(ABC):
 
     def __init__(self, listening: socket.socket, *, connections: int) -> None:
         self.socket, self._connections = listening, connections
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], Conversation] = {}
         self._server: asyncio.Server | None = None
 
     @abstractmethod
     def conversation(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Conversation:
         """What is spoken on a new connection."""
+
+    def one_too_many(self) -> None:
+        """Told of each connection that is sent away, as so many are open."""
+        log.info("too many connections", connections=self._connections)
 
     @abstractmethod
     def opened(self, host: str, port: int) -> None:
@@ -58,6 +62,8 @@ class Listener(ABC):
     async def __aexit__(self, *error: object) -> None:
         assert self._server is not None
         self._server.close()
+        for conversation in self._open.values():
+            conversation.end()
         if self._open:
             await asyncio.wait(self._open, timeout=CLOSE_SECONDS)
         for task in self._open:
@@ -70,11 +76,12 @@ class Listener(ABC):
         try:
             if len(self._open) >= self._connections:
                 writer.write(b"421 4.3.2 too many connections, try again later\r\n")
+                self.one_too_many()
                 return
-            self._open.add(task)
-            await self.conversation(reader, writer).run()
+            self._open[task] = conversation = self.conversation(reader, writer)
+            await conversation.run()
         finally:
-            self._open.discard(task)
+            self._open.pop(task, None)
             with contextlib.suppress(ConnectionError):
                 writer.close()
 
@@ -102,8 +109,14 @@ class SubmissionListener(Listener):
         own = settings.submission
         super().__init__(listening, connections=own.connections)
         self._submissions, self._settings = submissions, settings
+        self.room, self.counts = submissions.room, submissions.counts
         self._name = own.hostname or socket.gethostname()
         self._certificate = Certificate(own.tls_certificate, own.tls_key) if own.tls_certificate else None
+        self.counts.certificate = self._certificate
+
+    def one_too_many(self) -> None:
+        super().one_too_many()
+        self.counts.too_many()
 
     def tls(self) -> Certificate | None:
         return self._certificate if self._settings.submission.is_implicit else None

@@ -1,6 +1,7 @@
 """Lines and bodies of a dialogue, read from a socket within bounds of size and time."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 CHUNK = 65_536
@@ -27,6 +28,26 @@ class Body:
     """As far as it was kept, without the dots of RFC 5321 §4.5.2."""
     size: int
     """Octets that the client sent."""
+    is_held: bool = True
+    """False where there was no room to keep it: then there is no content."""
+
+
+class _Kept:
+    """The beginning of a mail, as far as it may stay in memory."""
+
+    def __init__(self, most: int, grow: Callable[[int], bool]) -> None:
+        self._most, self._grow = most, grow
+        self.content, self.is_held = bytearray(), True
+
+    def add(self, window: bytearray, octets: int) -> None:
+        more = min(octets, self._most - len(self.content))
+        if more <= 0 or not self.is_held:
+            return
+        self.is_held = self._grow(more)
+        if self.is_held:
+            self.content += window[:more]
+        else:
+            self.content.clear()
 
 
 class Incoming:
@@ -57,25 +78,26 @@ class Incoming:
         del self._held[: end + 1]
         return line.decode("utf-8", errors="replace").rstrip("\r")
 
-    async def body(self, keep: int) -> Body:
+    async def body(self, keep: int, grow: Callable[[int], bool] = lambda octets: True) -> Body:
         """A mail up to its final dot; all of it is read, and the first ``keep`` octets stay in memory.
+        ``grow`` is asked before so many more stay; once it says no, nothing does.
 
         Only a dot between two CRLF ends it. Servers that also took a bare LF there were made to read
         one mail as two. Raises `Gone`.
         """
         window, self._held = self._held, bytearray()
         window[:0] = b"\r\n"  # The end of the DATA line may begin the final dot.
-        kept, size = bytearray(), 0
+        kept, size = _Kept(keep + 2, grow), 0
         while (end := window.find(_END)) < 0:
             if (safe := len(window) - len(_END) + 1) > 0:
-                kept += window[: min(safe, max(0, keep + 2 - len(kept)))]
+                kept.add(window, safe)
                 size += safe
                 del window[:safe]
             self._held = window
             await self._read()
-        kept += window[: min(end + 2, max(0, keep + 2 - len(kept)))]
+        kept.add(window, end + 2)
         self._held = window[end + len(_END) :]
-        return Body(bytes(kept.replace(b"\r\n.", b"\r\n")[2:]), size + end)
+        return Body(bytes(kept.content.replace(b"\r\n.", b"\r\n")[2:]), size + end, kept.is_held)
 
     async def _read(self) -> None:
         chunk = await self._reader.read(CHUNK)

@@ -10,6 +10,7 @@ import base64
 import binascii
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -19,7 +20,8 @@ from newsletter.kit.db import is_outage
 from newsletter.settings import Settings
 from newsletter.smtpd.certificate import HANDSHAKE_SECONDS, Certificate
 from newsletter.smtpd.conversation import Conversation, Ended
-from newsletter.smtpd.stream import Incoming
+from newsletter.smtpd.counts import NO_ROOM, TOO_LARGE, UNAVAILABLE
+from newsletter.smtpd.stream import Body, Incoming
 from newsletter.smtpd.submissions import Submissions
 
 log = structlog.get_logger(__name__)
@@ -31,6 +33,8 @@ _PARAMETER = re.compile(
 )
 """Those of MAIL: where reports go is ours to say, so what is asked of them (RFC 3461) is passed over."""
 _SIZE = re.compile(r"\bSIZE=(\d{1,15})\b", re.IGNORECASE)
+_TOO_LARGE = "552 5.3.4 the mail is too large"
+_NO_ROOM = "452 4.3.1 too many mails arrive at this moment, try again later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,10 @@ class Submission(Conversation):
             "NOOP": self.noop,
             "VRFY": self.vrfy,
         }
+
+    async def run(self) -> None:
+        with self._submissions.counts.connection():
+            await super().run()
 
     @property
     def _is_local(self) -> bool:
@@ -155,10 +163,12 @@ class Submission(Conversation):
         try:
             principal = await self._submissions.sign_in(username, password)
         except Exception as error:
+            self._submissions.counts.sign_in(UNAVAILABLE)
             if not is_outage(error):
                 log.exception("a sign-in could not be looked at")
             await self.refuse("454 4.7.0 not now, try again later")
             return
+        self._submissions.counts.sign_in("refused" if principal is None else "ok")
         if principal is not None:
             self._signed_in = SignedIn(username, password)
             await self.answer("235 2.7.0 welcome")
@@ -179,8 +189,13 @@ class Submission(Conversation):
             await self.refuse("501 5.5.4 MAIL FROM:<address>")
         elif not all(map(_PARAMETER.fullmatch, found["parameters"].split())):
             await self.refuse("555 5.5.4 a parameter is not known")
-        elif (size := _SIZE.search(found["parameters"])) and int(size[1]) > self._max_bytes:
-            await self.refuse("552 5.3.4 the mail is too large")
+        elif (size := _octets_of(found["parameters"])) > self._max_bytes:
+            self._submissions.counts.mail(TOO_LARGE)
+            await self.refuse(_TOO_LARGE)
+        elif not self._submissions.room.fits(size):
+            # Not an error of the client, which may wait for room on this connection (RFC 1870 §6.1).
+            self._submissions.counts.mail(NO_ROOM)
+            await self.answer(_NO_ROOM)
         else:
             self._has_sender = True
             await self.answer("250 2.1.0 ok")
@@ -207,17 +222,21 @@ class Submission(Conversation):
             await self.refuse("503 5.5.1 not now" if not self._recipients else "501 5.5.4 DATA")
             return
         await self.answer("354 end with a dot on a line of its own")
-        async with asyncio.timeout(self.patience.data_seconds):
-            body = await self.incoming.body(self._max_bytes)
-        recipients, signed_in = self._recipients, self._signed_in
+        with self._submissions.room.share() as share:
+            async with asyncio.timeout(self.patience.data_seconds):
+                body = await self.incoming.body(self._max_bytes, share.grow)
+            await self.answer(await self._taken(body, self._recipients, self._signed_in))
         self._reset(has_greeted=True)
+
+    async def _taken(self, body: Body, recipients: Sequence[str], signed_in: SignedIn) -> str:
         if body.size > self._max_bytes:
-            await self.answer("552 5.3.4 the mail is too large")
-            return
-        await self.answer(
-            await self._submissions.take(
-                signed_in.username, signed_in.password, recipients, body.content, self._client
-            )
+            self._submissions.counts.mail(TOO_LARGE)
+            return _TOO_LARGE
+        if not body.is_held:
+            self._submissions.counts.mail(NO_ROOM)
+            return _NO_ROOM
+        return await self._submissions.take(
+            signed_in.username, signed_in.password, recipients, body.content, self._client
         )
 
     @property
@@ -230,6 +249,12 @@ class Submission(Conversation):
 
     def _reset(self, *, has_greeted: bool) -> None:
         self._has_greeted, self._has_sender, self._recipients = has_greeted, False, []
+
+
+def _octets_of(parameters: str) -> int:
+    """What a client says that its mail has (RFC 1870); 0 where it says nothing."""
+    found = _SIZE.search(parameters)
+    return int(found[1]) if found else 0
 
 
 def _decoded(text: str) -> str | None:

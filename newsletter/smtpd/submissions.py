@@ -23,8 +23,10 @@ from newsletter.kit.errors import Forbidden, NewsletterError, RateLimited
 from newsletter.kit.idempotency import Call, Claims, InProgress, Once, Stored
 from newsletter.kit.ratelimit import Limiter
 from newsletter.plans.catalogue import CallClass
-from newsletter.settings import Settings
+from newsletter.settings import Settings, SubmissionSettings
 from newsletter.smtpd import written
+from newsletter.smtpd.counts import REVOKED, TAKEN, UNAVAILABLE, Counts
+from newsletter.smtpd.room import Room
 from newsletter.transactional.postbox import Postbox
 from newsletter.transactional.schemas import Send
 
@@ -47,6 +49,8 @@ class Submissions:
     claims: Claims
     calls: Calls
     settings: Settings
+    room: Room
+    counts: Counts
 
     async def sign_in(self, username: str, password: str) -> Principal | None:
         """None for what is no credential of this project."""
@@ -57,8 +61,8 @@ class Submissions:
 
     async def may_fail_again(self, client: str) -> bool:
         """Counts a failed sign-in of this address."""
-        limit = self.settings.submission.auth_failures
-        return (await self.limiter.hit(f"smtp-sign-in:{client}", limit)).is_allowed
+        caller, limit = self.settings.callers.of(client), self.settings.submission.auth_failures
+        return (await self.limiter.hit(f"smtp-sign-in:{caller}", limit)).is_allowed
 
     async def take(
         self, username: str, password: str, recipients: Sequence[str], raw: bytes, client: str
@@ -70,13 +74,17 @@ class Submissions:
         try:
             principal = await self.sign_in(username, password)
             if principal is None:
+                self.counts.mail(REVOKED)
                 return "535 5.7.8 the credential is not in force any more"
             message_id = await self._send(principal, recipients, raw)
             answer = f"250 2.0.0 {message_id}"
+            self.counts.mail(TAKEN)
         except NewsletterError as error:
+            self.counts.mail(error.code)
             log.info("a mail was refused", code=error.code)
             answer = refusal(error)
         except Exception as error:
+            self.counts.mail(UNAVAILABLE)
             if not is_outage(error):
                 log.exception("a mail could not be taken")
             answer = _LATER
@@ -106,7 +114,7 @@ class Submissions:
         verdict = await self.limiter.hit(key, calls)
         if not verdict.is_allowed:
             raise RateLimited(retry_after=verdict.reset)
-        mail = await asyncio.to_thread(_read, raw, recipients)
+        mail = await asyncio.to_thread(_read, raw, recipients, self.settings.submission)
         claim = await self._claim(principal, mail, recipients)
         if isinstance(claim, Stored):
             await self.db.on_disk()
@@ -140,8 +148,8 @@ class _Mail:
     """Of what it says, and not of its octets: a program that tries again may choose other boundaries."""
 
 
-def _read(raw: bytes, recipients: Sequence[str]) -> _Mail:
-    message = written.parse(raw)
+def _read(raw: bytes, recipients: Sequence[str], limits: SubmissionSettings) -> _Mail:
+    message = written.parse(raw, limits)
     body = written.read(message, recipients)
     files = hashlib.sha256(b"".join(hashlib.sha256(each.content).digest() for each in body.attachments))
     said = repr(body.model_copy(update={"attachments": []})).encode(errors="replace") + files.digest()

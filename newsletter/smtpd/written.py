@@ -16,6 +16,7 @@ from email.message import Message
 from email.parser import BytesParser
 from email.policy import Policy
 from email.utils import getaddresses
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,16 +24,8 @@ from pydantic import ValidationError
 from newsletter.kit import address
 from newsletter.kit.errors import ValidationFailed
 from newsletter.kit.schema import bad_fields
+from newsletter.settings import SubmissionSettings
 from newsletter.transactional.schemas import MAX_TAGS, Mailbox, Send, is_settable
-
-MAX_LINES = 1_000_000
-"""Of one mail: 20 MB of base64 has 260,000. The parser looks at each, in each part that is open."""
-MAX_HOLDERS = 20
-"""Parts that hold parts."""
-MAX_PARTS = 100
-MAX_FIELD = 20_000
-"""Octets of one field: fifty addresses with long names. The library's time grows with their square."""
-MAX_FIELDS = 500
 
 TAGS, PURPOSE = "x-newsletter-tags", "x-newsletter-purpose"
 """Fields by which a mail says what `tags` and `routing.purpose` are; they do not leave with it."""
@@ -48,11 +41,17 @@ class MailInvalid(ValidationFailed):
     """The octets are no mail that can be read; the message says why."""
 
 
-class _Bounded(policy.Compat32):
-    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
-        if sum(map(len, sourcelines)) > MAX_FIELD:
-            raise MailInvalid(f"a header field has more than {MAX_FIELD:,} characters")
-        return super().header_source_parse(sourcelines)
+@cache
+def _bounded(most: int) -> policy.Compat32:
+    """Refuses fields of more characters."""
+
+    class Bounded(policy.Compat32):
+        def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+            if sum(map(len, sourcelines)) > most:
+                raise MailInvalid(f"a header field has more than {most:,} characters")
+            return super().header_source_parse(sourcelines)
+
+    return Bounded()
 
 
 @contextmanager
@@ -67,13 +66,13 @@ def _readable_at_all() -> Iterator[None]:
         raise MailInvalid(f"a header field cannot be read ({type(error).__name__})") from error
 
 
-def parse(raw: bytes) -> Message:
+def parse(raw: bytes, limits: SubmissionSettings) -> Message:
     """Raises `MailInvalid`. Takes up to seconds for the largest mails: call it in a thread."""
     # Programs that end lines with LF alone are common, and harm nobody: only a dot between two CRLF ended the
     # mail (`Incoming.body`), and what leaves is written anew. A CR alone is nobody's end of a line.
     if raw.count(b"\r") != raw.count(b"\r\n"):
         raise MailInvalid("it has a CR without LF (RFC 5321 2.3.8)")
-    if raw.count(b"\n") > MAX_LINES or len(_HOLDERS.findall(raw)) > MAX_HOLDERS:
+    if raw.count(b"\n") > limits.max_lines or len(_HOLDERS.findall(raw)) > limits.max_nested_parts:
         raise MailInvalid("it has more lines or more parts inside of parts than are read")
     if b"\0" in raw:
         raise MailInvalid("it contains the NUL character")
@@ -82,14 +81,15 @@ def parse(raw: bytes) -> Message:
     def part(policy: "Policy[Message]") -> Message:
         nonlocal made
         made += 1
-        if made > MAX_PARTS:
-            raise MailInvalid(f"it has more than {MAX_PARTS} parts")
+        if made > limits.max_parts:
+            raise MailInvalid(f"it has more than {limits.max_parts} parts")
         return Message(policy)
 
     with _readable_at_all():
-        message = BytesParser(policy=_Bounded().clone(message_factory=part)).parsebytes(raw)
-    if len(message) > MAX_FIELDS:
-        raise MailInvalid(f"it has more than {MAX_FIELDS} header fields")
+        bounded = _bounded(limits.max_field_characters).clone(message_factory=part)
+        message = BytesParser(policy=bounded).parsebytes(raw)
+    if len(message) > limits.max_fields:
+        raise MailInvalid(f"it has more than {limits.max_fields} header fields")
     return message
 
 
@@ -202,11 +202,7 @@ def _roles(fields: Mapping[str, str], recipients: Sequence[str]) -> dict[str, li
     hidden = list(envelope.values())
     if not roles["to"] and roles["cc"]:
         roles["to"], roles["cc"] = roles["cc"], []
-    elif not roles["to"]:
-        if len(hidden) > 1:
-            raise ValidationFailed.of(
-                "to", "must name one of the recipients, or the mail must be sent to each by itself"
-            )
+    elif not roles["to"] and len(hidden) == 1:
         roles["to"], hidden = hidden, []
     return roles | {"bcc": hidden}
 

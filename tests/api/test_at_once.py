@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 from litestar.types import Receive, Scope, Send
+from prometheus_client import CollectorRegistry
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -64,7 +65,7 @@ class Server:
 
     def __init__(self, *, is_at_once: bool) -> None:
         self.noted, self.behind, self.wire = Noted(), Behind(), Caller()
-        tracking = Tracking(self.behind, LINKS, cast(Sightings, self.noted), Metrics())
+        tracking = Tracking(self.behind, LINKS, cast(Sightings, self.noted), Metrics(CollectorRegistry()))
         config = Config(cast(Any, tracking), log_config=None, lifespan="off")
         config.load()
         self.state = ServerState()
@@ -126,7 +127,7 @@ async def test_both_ways_say_and_note_the_same(said: bytes) -> None:
 
 async def test_a_token_with_another_letter_leads_nowhere_and_is_not_counted() -> None:
     noted = Noted()
-    tracking = Tracking(Behind(), LINKS, cast(Sightings, noted), Metrics())
+    tracking = Tracking(Behind(), LINKS, cast(Sightings, noted), Metrics(CollectorRegistry()))
     found = [tracking.answer("GET", path, (), None) for path in (CLICK, PIXEL)]
     assert [answer and answer.status for answer in found] == [302, 200]
     assert len(noted.sightings) == 2

@@ -31,7 +31,7 @@ async def test_a_call_that_outlives_the_server_gets_a_coded_503(runtime: Runtime
 
     scope = cast(Scope, {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
     call = asyncio.create_task(
-        RequestContext(hang, Metrics(), runtime.calls)(scope, cast(Receive, None), send)
+        RequestContext(hang, Metrics(runtime.meters), runtime.calls)(scope, cast(Receive, None), send)
     )
     await asyncio.sleep(0.01)
     call.cancel()

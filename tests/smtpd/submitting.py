@@ -25,6 +25,18 @@ async def listening(
     runtime: Runtime, *, scheme: str = "smtp", folder: Path | None = None, **own: Any
 ) -> AsyncIterator[int]:
     """The port of a listener; with the certificate in ``folder``, where there is one."""
+    async with listener(runtime, scheme=scheme, folder=folder, **own) as made:
+        yield port_of(made)
+
+
+def port_of(made: SubmissionListener) -> int:
+    return int(made.socket.getsockname()[1])
+
+
+@asynccontextmanager
+async def listener(
+    runtime: Runtime, *, scheme: str = "smtp", folder: Path | None = None, **own: Any
+) -> AsyncIterator[SubmissionListener]:
     if folder is not None:
         server_context(folder, "127.0.0.1")
         own |= {"tls_certificate": folder / "ca.pem", "tls_key": folder / "key.pem"}
@@ -33,8 +45,8 @@ async def listening(
     submissions = submissions_of(Runtime(settings, runtime.bell))
     try:
         with listen("127.0.0.1", 0) as socket:
-            async with SubmissionListener(socket, submissions, settings):
-                yield int(socket.getsockname()[1])
+            async with SubmissionListener(socket, submissions, settings) as opened:
+                yield opened
     finally:
         await submissions.calls.aclose()
         await submissions.db.close()

@@ -14,6 +14,8 @@ from newsletter.accounts import keys
 from newsletter.accounts.project import Project
 from newsletter.kit import clock, ratelimit
 from newsletter.runtime import Runtime
+from newsletter.serving import submissions_of
+from newsletter.settings import SubmissionSettings
 from newsletter.smtpd import submission
 from tests.client import Client
 from tests.conftest import MakeProject
@@ -190,6 +192,18 @@ async def test_guessing_ends_the_connections_of_an_address(
     assert said.count(b"535 5.7.8") == 3
     assert said.endswith(b"421 4.7.0 too many failed sign-ins, try again in a minute\r\n")
     assert b"535" not in again
+
+
+async def test_guesses_from_all_addresses_of_one_network_count_together(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ratelimit, "WINDOW_SECONDS", 3600.0)
+    own = runtime.settings.model_copy(update={"submission": SubmissionSettings(auth_failures=3)})
+    submissions = submissions_of(Runtime(own, runtime.bell))
+    guesses = [await submissions.may_fail_again(f"2001:db8:1:2::{number}") for number in range(4)]
+    assert guesses == [True, True, True, False]
+    assert await submissions.may_fail_again("2001:db8:1:3::1")
+    await submissions.limiter.aclose()
 
 
 async def test_a_revoked_credential_takes_no_mail_on_an_open_connection(
