@@ -1,26 +1,29 @@
-"""A round trip that is taken in one step leaves what its four replies leave one by one."""
+"""What is read in one step leaves what its replies leave one by one, with DATA and in chunks."""
 
 import asyncio
 import socket
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Any, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from newsletter.providers.base import Envelope, Receipt, Result, never
+from newsletter.providers.base import Envelope, Receipt, Result, Unknown, never
 from newsletter.providers.smtp.call import Call
+from newsletter.providers.smtp.chunks import Chunks
 from newsletter.providers.smtp.config import Limits, SMTPServer, Timeouts
 from newsletter.providers.smtp.desk import Desk
 from newsletter.providers.smtp.pipeline import Pipeline
 from newsletter.providers.smtp.session import Session
+from newsletter.providers.smtp.transfer import Transfer
 from newsletter.providers.smtp.wire import Wire
 
 MESSAGES = 8
 QUEUED = b"250 2.0.0 Ok: queued as 4fXk2\r\n"
 MAIL, RCPT, DATA = b"250 2.1.0 Ok\r\n", b"250 2.1.5 Ok\r\n", b"354 End data with <CR><LF>.<CR><LF>\r\n"
+RESET = b"250 2.0.0 Ok\r\n"
 ROUND = (QUEUED, MAIL, RCPT, DATA)
 ODD = st.sampled_from(
     [
@@ -51,10 +54,27 @@ class Event(Enum):
     second_left = "nor for the second"
 
 
-Read = bytes | Event
+class Answers(NamedTuple):
+    """What a server says to the next commands that were written, to ``number`` of them at most."""
+
+    number: int
+    odd: bytes | None = None
+    """What it says to the last of them instead."""
+    late: int = 0
+    """Bytes of it that come with the next answers."""
+
+
+Read = bytes | Event | Answers
 
 
 class ReplyByReply(Pipeline):
+    """The plain twin."""
+
+    def takes(self, data: bytes) -> bool:
+        return False
+
+
+class ChunksReplyByReply(Chunks):
     """The plain twin."""
 
     def takes(self, data: bytes) -> bool:
@@ -109,6 +129,29 @@ class Kernel(asyncio.Transport):
         self._other.close()
 
 
+class ChunkingServer:
+    """Answers what was written, in order."""
+
+    _USUAL: ClassVar = {b"RSET": RESET, b"MAIL": MAIL, b"RCPT": RCPT, b"BDAT": QUEUED}
+
+    def __init__(self) -> None:
+        self._at = 0
+        self._late = b""
+
+    def says(self, written: bytes, answers: Answers) -> bytes:
+        replies: list[bytes] = []
+        while len(replies) < answers.number and self._at < len(written):
+            line = written[self._at : written.index(b"\r\n", self._at) + 2]
+            self._at += len(line) + (int(line.split()[1]) if line.startswith(b"BDAT") else 0)
+            replies.append(self._USUAL[line[:4]])
+        if replies and answers.odd is not None:
+            replies[-1] = answers.odd
+        said = self._late + b"".join(replies)
+        on_time = max(len(said) - answers.late, 0)
+        self._late = said[on_time:]
+        return said[:on_time]
+
+
 async def nobody() -> None:
     """Works at the desk."""
 
@@ -131,14 +174,14 @@ def told(results: Sequence[tuple[int, Result]]) -> Iterator[tuple[object, ...]]:
 
 
 async def after_each(
-    mode: type[Pipeline], reads: Sequence[Read], kept: Sequence[int], first_call: int = MESSAGES
+    mode: type[Transfer], reads: Sequence[Read], kept: Sequence[int], first_call: int = MESSAGES
 ) -> list[tuple[object, ...]]:
     """All that can be seen of a transfer after each read. The connection ends behind the last. The messages
     are of two calls, ``first_call`` of them of the first.
 
     Each message has one result, and none is written once nobody waits for it.
     """
-    kernel = Kernel(kept)
+    kernel, server = Kernel(kept), ChunkingServer()
     session = Session(
         SMTPServer("mail.example.com", 25), kernel.wire, Timeouts(), Limits(messages=MESSAGES - 1)
     )
@@ -173,7 +216,8 @@ async def after_each(
                 left[calls[which]] = unwritten
                 await desk.close(calls[which])
         elif not wire_is_over(kernel.wire):
-            kernel.wire.data_received(read)
+            said = server.says(kernel.written, read) if isinstance(read, Answers) else read
+            kernel.wire.data_received(said)
         look()
     kernel.end()
     await running
@@ -211,10 +255,14 @@ def conversations(draw: st.DrawFn) -> list[Read]:
     return reads
 
 
+KEPT = st.lists(st.sampled_from([0, 0, 0, 1, 60, 90, 10**6]), max_size=MESSAGES + 1)
+"""What the kernel leaves of each write."""
+
+
 @settings(max_examples=300)
 @given(
     conversations(),
-    st.lists(st.sampled_from([0, 0, 0, 1, 60, 90, 10**6]), max_size=MESSAGES + 1),
+    KEPT,
     st.integers(1, MESSAGES),
 )
 async def test_a_round_trip_in_one_step_is_its_four_replies(
@@ -222,6 +270,73 @@ async def test_a_round_trip_in_one_step_is_its_four_replies(
 ) -> None:
     in_one_step = await after_each(Pipeline, reads, kept, first_call)
     assert in_one_step == await after_each(ReplyByReply, reads, kept, first_call)
+
+
+ANSWERS = st.builds(
+    Answers,
+    st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 16, 16, 16]),
+    st.one_of(*[st.none()] * 4, ODD, st.sampled_from([b"", RESET, RCPT, QUEUED + RESET, QUEUED + RCPT])),
+    st.sampled_from([0, 0, 0, 0, 1, 2, 9, 30, 40]),
+)
+
+
+UNDER_WAY: list[Read] = [Answers(2), Answers(1)]
+"""The first message was taken, and four are on the way."""
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.one_of(*[ANSWERS] * 5, st.sampled_from(Event)), max_size=16).map(UNDER_WAY.__add__),
+    KEPT,
+    st.integers(1, MESSAGES),
+)
+@example([*UNDER_WAY, Answers(8), Answers(2)], [0, 0, 60], MESSAGES)
+async def test_a_read_of_chunks_in_one_step_is_its_replies(
+    reads: list[Read], kept: list[int], first_call: int
+) -> None:
+    in_one_step = await after_each(Chunks, reads, kept, first_call)
+    assert in_one_step == await after_each(ChunksReplyByReply, reads, kept, first_call)
+
+
+async def test_a_message_that_is_taken_in_one_step_after_its_recipient_was_refused_is_in_doubt() -> None:
+    refused = Answers(3, odd=b"550 5.1.1 no\r\n")
+    seen = await after_each(Chunks, [*UNDER_WAY, refused, Answers(1)], ())
+    (results, _), *_ = cast(Any, seen[3])
+    # And so are those behind it: the two sides no longer agree on where they are.
+    assert [result[1] for result in results] == [Unknown] * 4
+
+
+async def test_where_all_goes_well_each_read_of_chunks_is_one_step() -> None:
+    steps = 0
+
+    class Counted(Chunks):
+        def takes(self, data: bytes) -> bool:
+            nonlocal steps
+            is_taken = super().takes(data)
+            steps += is_taken
+            return is_taken
+
+    # The first message asks for its recipient alone; four are on the way then, and two at the end.
+    reads = [Answers(2), Answers(1), Answers(16), Answers(16)]
+    seen = await after_each(Counted, reads, ())
+    assert steps == len(reads)
+    assert seen == await after_each(ChunksReplyByReply, reads, ())
+    assert sum(len(results) for look in seen[:-1] for results in cast(Any, look[0])) == MESSAGES - 1
+
+
+async def test_what_a_read_makes_room_for_is_one_write() -> None:
+    writes: list[int] = []
+
+    class Counted(Chunks):
+        def _fill(self) -> None:
+            before = self._wire.written
+            super()._fill()
+            if self._wire.written > before:
+                writes.append(len(self._in_flight))
+
+    await after_each(Counted, [Answers(2), Answers(16), Answers(16)], ())
+    # Three behind the first, then four, of which the last three are all that the connection carries.
+    assert writes == [4, 3]
 
 
 async def test_where_all_goes_well_each_round_trip_is_one_step() -> None:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from newsletter.providers.base import (
     Envelope,
@@ -15,8 +17,12 @@ from newsletter.providers.base import (
     ServerDown,
     Temporary,
     Unknown,
+    never,
 )
 from newsletter.providers.smtp import Limits, SMTPProvider, SMTPServer, Timeouts, pool
+from newsletter.providers.smtp.call import Call
+from newsletter.providers.smtp.session import Session
+from newsletter.providers.smtp.wire import Wire
 from newsletter.settings import SMTPSettings
 from tests.providers.scripted_server import HANG, ScriptedServer, scripted
 from tests.smtp_sink import Sink
@@ -344,3 +350,38 @@ async def all_closed(server: ScriptedServer) -> None:
     async with asyncio.timeout(60):
         while server.open:
             await asyncio.sleep(0.01)
+
+
+ADDRESSES = st.one_of(
+    st.emails(),
+    st.sampled_from(
+        [
+            "",
+            "reader@example.com",
+            "läser@example.com",
+            "reader@exämple.com",
+            '"a b"@example.com',
+            "no address",
+        ]
+    ),
+)
+
+
+@given(ADDRESSES, ADDRESSES, st.booleans())
+async def test_commands_that_are_written_at_once_are_those_of_any_address(
+    sender: str, recipient: str, takes_size: bool
+) -> None:
+    one = Envelope("msg_1", sender, recipient, b"Hello\r\n")
+
+    def commands() -> bytes | str:
+        session = Session(SMTPServer("mail.example.com", 25), Wire(), Timeouts(), Limits())
+        session._offers(("SIZE",) if takes_size else ())
+        try:
+            return session.prepare(Call([one], never), 0, one).commands
+        except Permanent as refusal:
+            return f"{refusal.enhanced} {refusal.text}"
+
+    at_once = commands()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("newsletter.providers.smtp.session.is_plain", lambda address: None)
+        assert at_once == commands()

@@ -11,7 +11,7 @@ from newsletter.providers.base import Permanent
 
 # Most addresses, told in one look: 0.5 µs instead of 3 (measured). What it takes, the rules below
 # take unchanged.
-_is_plain = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+").fullmatch
+is_plain = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)+"')
 _OUTSIDE_QUOTES = re.compile(r"[\s<>]")
@@ -23,7 +23,7 @@ def path(address: str, *, is_sender: bool = False) -> bytes:
 
     Raises `Permanent` for what cannot be an address; of a recipient that is a bad address.
     """
-    if _is_plain(address):
+    if is_plain(address):
         return address.encode("ascii")
     if is_sender and not address:
         return b""

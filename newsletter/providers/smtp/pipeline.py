@@ -7,7 +7,7 @@ import re
 
 from newsletter.providers.base import Receipt, ServerDown
 from newsletter.providers.smtp.transaction import Step, Transaction
-from newsletter.providers.smtp.transfer import LEFT, RSET, Transfer
+from newsletter.providers.smtp.transfer import LEFT, RSET, Transfer, on_one_line
 from newsletter.providers.smtp.wire import Reply
 
 _DOT, _DATA_LINE = b".\r\n", b"DATA\r\n"
@@ -43,7 +43,7 @@ class Pipeline(Transfer):
         self._since = self._loop.time()
         in_flight = self._in_flight
         taken = in_flight.popleft()
-        taken.call.settle(taken.index, Receipt(_on_one_line(replies[1])))
+        taken.call.settle(taken.index, Receipt(on_one_line(replies[1])))
         sent = in_flight[0]
         wire = self._wire
         sent.sender_is_taken = sent.recipient_is_taken = sent.content_is_asked_for = True
@@ -124,9 +124,3 @@ class Pipeline(Transfer):
         if self._waits_for_room:
             self._waits_for_room = False
             self._begin()
-
-
-def _on_one_line(reply: bytes) -> str:
-    """As `Reply.text` would have it."""
-    text = reply.decode("ascii")
-    return text if len(text) <= 500 and "  " not in text and text[-1] != " " else " ".join(text.split())[:500]

@@ -11,7 +11,7 @@ import ssl
 from typing import Self
 
 from newsletter.providers.base import Envelope, Permanent, ServerDown
-from newsletter.providers.smtp.addresses import checked, dot_stuffed, path
+from newsletter.providers.smtp.addresses import checked, dot_stuffed, is_plain, path
 from newsletter.providers.smtp.call import Call
 from newsletter.providers.smtp.chunks import Chunks
 from newsletter.providers.smtp.config import TLS, Limits, SMTPServer, Timeouts
@@ -45,9 +45,8 @@ class Session:
         self._mode: type[Transfer] = LockStep
         self._wants_size = False
         self._is_fresh = True
-        self._return_path: str | None = None
-        self._sender = b""
-        """The path of it: those of a connection have the same, unless each names its message (VERP)."""
+        self._plain_sender: str | None = None
+        """The last one: those of a connection have the same, unless each names its message (VERP)."""
         self.carries = limits.messages
         self.window = limits.window
         self.is_in_transaction = False
@@ -103,19 +102,26 @@ class Session:
 
     def prepare(self, call: Call, index: int, envelope: Envelope) -> Transaction:
         """Raises `Permanent` for what no server takes, or this one does not."""
-        return_path = envelope.return_path
-        if return_path != self._return_path:
-            self._sender, self._return_path = path(return_path, is_sender=True), return_path
-        sender, recipient, content = self._sender, path(envelope.recipient), envelope.content
-        options = b" SIZE=%d" % len(content) if self._wants_size else b""
-        if not (sender.isascii() and recipient.isascii()):
-            options += self._utf8_option()
-        commands = b"MAIL FROM:<%b>%b\r\nRCPT TO:<%b>\r\n" % (sender, options, recipient)
-        if not envelope.is_wire_ready:
+        _, sender, recipient, content, _, is_wire_ready = envelope
+        if (sender == self._plain_sender or is_plain(sender)) and is_plain(recipient):
+            # Nearly all: what `_commands` would say, in a half of the time.
+            self._plain_sender = sender
+            size = f" SIZE={len(content)}" if self._wants_size else ""
+            commands = f"MAIL FROM:<{sender}>{size}\r\nRCPT TO:<{recipient}>\r\n".encode("ascii")
+        else:
+            commands = self._commands(sender, recipient, len(content))
+        if not is_wire_ready:
             content = checked(content) if self._mode is Chunks else dot_stuffed(checked(content))
         is_first, self._is_fresh = self._is_fresh, False
         self.carries -= 1
         return Transaction(call, index, commands, content, is_first)
+
+    def _commands(self, sender: str, recipient: str, size: int) -> bytes:
+        from_path, to_path = path(sender, is_sender=True), path(recipient)
+        options = b" SIZE=%d" % size if self._wants_size else b""
+        if not (from_path.isascii() and to_path.isascii()):
+            options += self._utf8_option()
+        return b"MAIL FROM:<%b>%b\r\nRCPT TO:<%b>\r\n" % (from_path, options, to_path)
 
     async def reset(self) -> None:
         """Ends a transaction that was refused midway, so that the next message can use the connection."""

@@ -122,16 +122,19 @@ class Transfer(ABC):
 
     def _write(self, *parts: bytes) -> None:
         self._wire.write(*parts)
-        if self._wire.is_paused:
-            self._unsent = self._wire.unsent
+        self._note_unsent()
 
     def _write_message(self, transaction: Transaction, *parts: bytes, behind: bytes = b"") -> None:
         """The parts are the message with what begins and ends it; behind it come commands."""
         wire = self._wire
         wire.write_message(*parts, behind)
         transaction.end = wire.written - len(behind)
-        if wire.is_paused:
-            self._unsent = wire.unsent
+        self._note_unsent()
+
+    def _note_unsent(self) -> None:
+        """After each write: less of it is a sign of life."""
+        if self._wire.is_paused:
+            self._unsent = self._wire.unsent
 
     def _settle(self, transaction: Transaction) -> None:
         """A message that was refused before its content was sent."""
@@ -337,3 +340,9 @@ class Transfer(ABC):
             self.lost(reason)
         else:
             self._watch(min(left, self._shortest))
+
+
+def on_one_line(reply: bytes) -> str:
+    """What a `Receipt` says of a reply on one line of printable ASCII, as `Reply.text` would have it."""
+    text = reply.rstrip(b"\r").decode("ascii")
+    return text if len(text) <= 500 and "  " not in text and text[-1] != " " else " ".join(text.split())[:500]

@@ -289,10 +289,10 @@ class Wire(asyncio.Protocol):
                 if not self._rest and not self._lines and listener.takes(data):
                     return
                 self._read(data)
+                if self.listener is not None:
+                    self.listener.heard()
             except Exception as error:
                 listener.failed(error)
-            if self.listener is not None:
-                self.listener.heard()
         else:
             self._read(data)
         self._wake()
