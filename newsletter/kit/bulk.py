@@ -80,7 +80,11 @@ async def insert_rows(session: AsyncSession, table: type[Base], rows: Rows) -> N
     connection = await session.connection()
     plain = plain_table(table)
     if not is_postgresql(session):
-        await connection.execute(insert(plain), rows)
+        # SQLAlchemy's own executemany takes each value of each row by its name: twice the time.
+        columns = tuple(rows[0])
+        values = [_array(plain, name, connection.dialect, rows) for name in columns]
+        listed = list(zip(*values, strict=True))
+        await connection.exec_driver_sql(_sqlite_insert(plain, columns), listed)
         return
     await _execute(connection, _insert_statement, plain, rows)
 
@@ -253,6 +257,12 @@ def _spelled(
     except Unfoldable:
         values, is_folded = [_array(table, name, dialect, rows) for name in columns], False
     return spell(table, columns, dialect, is_folded, first), values
+
+
+@cache
+def _sqlite_insert(table: Table, columns: tuple[str, ...]) -> str:
+    places = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - names of our models.
 
 
 @cache

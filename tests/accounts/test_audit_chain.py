@@ -326,6 +326,29 @@ async def test_calls_that_the_database_could_not_take_are_written_once_when_it_i
         assert (await session.scalar(select(func.count(AuditEntry.id.distinct())))) == 10
 
 
+@pytest.mark.parametrize("microsecond", [0, 5_000])
+@pytest.mark.parametrize("text", [None, "", 'a "b" \\ / é \u2028 \t \x7f ☕', "🦉"])
+def test_the_form_that_is_spelled_out_is_the_canonical_one(text: str | None, microsecond: int) -> None:
+    entry = service.Noted(
+        chain_id=ids.uuid7() if text else INSTALLATION,
+        id=ids.uuid7(),
+        account_id=ids.uuid7() if text else None,
+        key_id=ids.uuid7() if text else None,
+        action=text or "call",
+        method=text,
+        route=text,
+        status=200 if text else None,
+        subject=text,
+        details={"b": {"z": [text], "a": None}, "a": 1} if text else {},
+        ip=text,
+        node=text,
+        request_id=text,
+        duration_ms=3 if text else None,
+        created_at=clock.now().replace(microsecond=microsecond),
+    ).linked(7, "0" * 64)
+    assert entry.digest() == digest(entry.content())
+
+
 async def test_an_export_is_verified_by_the_script_of_the_guide(client: Client, tmp_path: Path) -> None:
     assert SCRIPT is not None
     for name in ("Readers", "Lésende", "Another"):

@@ -63,21 +63,21 @@ class Calls(Backlog[Call, Noted]):
     def rows(self, block: Sequence[Call]) -> Sequence[Noted]:
         return [
             Noted(
-                chain_id=call.principal.project.id,
-                id=entry_id,
-                created_at=datetime.fromtimestamp(call.at, UTC),
-                action=CALL,
-                subject=_subject(call.path),
-                details={},
-                node=self._node,
-                key_id=call.principal.key_id,
-                ip=_address(call.ip),
-                account_id=call.principal.project.account_id,
-                method=call.method,
-                route=call.route,
-                status=call.status,
-                request_id=call.request_id,
-                duration_ms=round(call.seconds * 1000),
+                call.principal.project.id,
+                entry_id,
+                call.principal.project.account_id,
+                call.principal.key_id,
+                CALL,
+                call.method,
+                call.route,
+                call.status,
+                _subject(call.path),
+                {},
+                _address(call.ip),
+                self._node,
+                call.request_id,
+                round(call.seconds * 1000),
+                datetime.fromtimestamp(call.at, UTC),
             )
             for call, entry_id in zip(block, ids.uuid7s(len(block)), strict=True)
         ]

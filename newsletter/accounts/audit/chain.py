@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -27,8 +28,9 @@ GENESIS: Final = "0" * 64
 
 # Sorts the names of `details` as well, which a database may give back in another order.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
-# A process writes of few projects and keys at a time: four ids of each entry took a third of its time.
+# A process writes of few projects, keys and routes at a time: their texts took most of the time of an entry.
 _public = lru_cache(maxsize=10_000)(ids.public)
+_known = lru_cache(maxsize=10_000)(_encode)
 
 
 def canonical(value: JSONObject) -> bytes:
@@ -87,9 +89,33 @@ class Entry(NamedTuple):
             "subject": self.subject,
         }
 
+    def digest(self) -> str:
+        """The hash of the content. Its canonical form is spelled out here, as it is made for each call: 4 µs,
+        where `canonical` takes 12 (`tests/accounts/test_audit_chain.py` compares them)."""
+        details = _encode(self.details) if self.details else "{}"
+        written = (
+            f'{{"account_id":{_known(_shown("acc", self.account_id))},"action":{_known(self.action)}'
+            f',"created_at":"{self.created_at.isoformat().replace("+00:00", "Z")}","details":{details}'
+            f',"duration_ms":{_number(self.duration_ms)},"id":"{ids.public("aud", self.id)}"'
+            f',"ip":{_known(self.ip)},"key_id":{_known(_shown("key", self.key_id))}'
+            f',"method":{_known(self.method)},"node":{_known(self.node)},"prev_hash":"{self.prev_hash}"'
+            f',"project_id":{_known(project_of(self.chain_id))},"request_id":{_text(self.request_id)}'
+            f',"route":{_known(self.route)},"seq":{self.seq},"status":{_number(self.status)}'
+            f',"subject":{_text(self.subject)}}}'
+        )
+        return hashlib.sha256(written.encode()).hexdigest()
+
     def line(self) -> bytes:
         """As it is exported: the canonical form, and the hash among the others."""
         return canonical(self.content() | {"hash": self.hash}) + b"\n"
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else encode_basestring(value)
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def _shown(prefix: str, value: UUID | None) -> str | None:

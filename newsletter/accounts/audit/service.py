@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.accounts.audit.chain import GENESIS, INSTALLATION, Entry, Head, chain_of, digest
+from newsletter.accounts.audit.chain import GENESIS, INSTALLATION, Entry, Head, chain_of
 from newsletter.accounts.audit.models import AuditChain, AuditEntry
 from newsletter.accounts.audit.notary import Notary, notary_of
 from newsletter.kit import bulk, clock, ids
@@ -20,23 +20,28 @@ log = structlog.get_logger(__name__)
 
 
 class Noted(NamedTuple):
-    """What an entry says, before it has its place in a chain."""
+    """What an entry says before it has its place in a chain: the fields of `Entry` without those of that,
+    in the same order."""
 
     chain_id: UUID
     id: UUID
-    created_at: datetime
+    account_id: UUID | None
+    key_id: UUID | None
     action: str
+    method: str | None
+    route: str | None
+    status: int | None
     subject: str | None
     details: JSONObject
-    node: str | None
-    key_id: UUID | None
     ip: str | None
-    account_id: UUID | None = None
-    method: str | None = None
-    route: str | None = None
-    status: int | None = None
-    request_id: str | None = None
-    duration_ms: int | None = None
+    node: str | None
+    request_id: str | None
+    duration_ms: int | None
+    created_at: datetime
+
+    def linked(self, seq: int, prev_hash: str) -> Entry:
+        """The entry with this number, behind the one with this hash; its own is still missing."""
+        return Entry(self.chain_id, seq, *self[1:], prev_hash, "")
 
 
 async def note(
@@ -55,15 +60,21 @@ async def note(
     Until the transaction ends no other adds to the project's chain: to be called late in it.
     """
     noted = Noted(
-        chain_of(project_id),
-        ids.uuid7(),
-        clock.now(),
-        action,
-        subject,
-        dict(details or {}),
-        notary_of(session).node,
-        key_id,
-        ip,
+        chain_id=chain_of(project_id),
+        id=ids.uuid7(),
+        account_id=None,
+        key_id=key_id,
+        action=action,
+        method=None,
+        route=None,
+        status=None,
+        subject=subject,
+        details=dict(details or {}),
+        ip=ip,
+        node=notary_of(session).node,
+        request_id=None,
+        duration_ms=None,
+        created_at=clock.now(),
     )
     await append(session, [noted])
 
@@ -72,45 +83,20 @@ async def append(session: AsyncSession, noted: Sequence[Noted]) -> None:
     """Gives each its place at the end of its chain, in their order. Not safe to run twice with the same."""
     notary, now = notary_of(session), clock.now()
     heads = await locked(session, {each.chain_id for each in noted})
-    entries: dict[UUID, list[Entry]] = {chain_id: [] for chain_id in heads}
     last = {chain_id: (head.seq, head.hash) for chain_id, head in heads.items()}
+    rows = []
     for each in noted:
-        entry = _linked(each, *last[each.chain_id])
-        last[each.chain_id] = entry.seq, entry.hash
-        entries[each.chain_id].append(entry)
-    await bulk.insert_rows(
-        session, AuditEntry, [entry._asdict() for chain in entries.values() for entry in chain]
-    )
+        seq, hash_ = last[each.chain_id]
+        entry = each.linked(seq + 1, hash_)
+        hash_ = entry.digest()
+        last[each.chain_id] = entry.seq, hash_
+        rows.append(dict(zip(Entry._fields, entry, strict=True), hash=hash_))
+    await bulk.insert_rows(session, AuditEntry, rows)
     grown = [
         sealed(notary, head, Head(chain_id, *last[chain_id], head.pruned_seq, head.pruned_hash, now))
         for chain_id, head in heads.items()
     ]
     await write_heads(session, grown)
-
-
-def _linked(noted: Noted, seq: int, prev_hash: str) -> Entry:
-    """The entry behind the one with this number and hash."""
-    entry = Entry(
-        chain_id=noted.chain_id,
-        seq=seq + 1,
-        id=noted.id,
-        account_id=noted.account_id,
-        key_id=noted.key_id,
-        action=noted.action,
-        method=noted.method,
-        route=noted.route,
-        status=noted.status,
-        subject=noted.subject,
-        details=noted.details,
-        ip=noted.ip,
-        node=noted.node,
-        request_id=noted.request_id,
-        duration_ms=noted.duration_ms,
-        created_at=noted.created_at,
-        prev_hash=prev_hash,
-        hash="",
-    )
-    return entry._replace(hash=digest(entry.content()))
 
 
 def sealed(notary: Notary, before: Head, head: Head) -> Head:
