@@ -1,7 +1,7 @@
 """Background work that the database owns: nothing that was rung for may be lost, or run by two."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -183,6 +183,25 @@ async def test_a_handler_whose_job_went_to_another_is_cancelled(db: Database) ->
     await asyncio.wait_for(running, 10)
     assert ended.is_set()
     assert (await only_job(db)).token == 99
+
+
+async def test_a_claim_that_meets_a_dead_connection_is_made_on_another(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enqueue(db)
+    rows, tries = jobs._CLAIM.rows, 0
+
+    async def broken_once(db: Database, **values: object) -> Sequence[Sequence[Any]]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ConnectionResetError
+        return await rows(db, **values)
+
+    monkeypatch.setattr(jobs._CLAIM, "rows", broken_once)
+    work = Work()
+    await run(db, work)
+    assert (work.runs, tries) == (1, 2)
 
 
 async def test_a_handler_with_a_lease_of_its_own_outlives_its_job(
