@@ -80,7 +80,8 @@ async def insert_rows(session: AsyncSession, table: type[Base], rows: Rows) -> N
     connection = await session.connection()
     plain = plain_table(table)
     if not is_postgresql(session):
-        # SQLAlchemy's own executemany takes each value of each row by its name: twice the time.
+        # SQLAlchemy's own executemany takes each value of each row by its name: 25 µs for a row of 18
+        # columns, and 20 so.
         columns = tuple(rows[0])
         values = [_array(plain, name, connection.dialect, rows) for name in columns]
         listed = list(zip(*values, strict=True))

@@ -90,16 +90,16 @@ class Entry(NamedTuple):
         }
 
     def digest(self) -> str:
-        """The hash of the content. Its canonical form is spelled out here, as it is made for each call: 4 µs,
+        """The hash of the content. Its canonical form is spelled out here, as it is made for each call: 8 µs,
         where `canonical` takes 12 (`tests/accounts/test_audit_chain.py` compares them)."""
         details = _encode(self.details) if self.details else "{}"
         written = (
-            f'{{"account_id":{_known(_shown("acc", self.account_id))},"action":{_known(self.action)}'
+            f'{{"account_id":{_id("acc", self.account_id)},"action":{_known(self.action)}'
             f',"created_at":"{self.created_at.isoformat().replace("+00:00", "Z")}","details":{details}'
             f',"duration_ms":{_number(self.duration_ms)},"id":"{ids.public("aud", self.id)}"'
-            f',"ip":{_known(self.ip)},"key_id":{_known(_shown("key", self.key_id))}'
+            f',"ip":{_known(self.ip)},"key_id":{_id("key", self.key_id)}'
             f',"method":{_known(self.method)},"node":{_known(self.node)},"prev_hash":"{self.prev_hash}"'
-            f',"project_id":{_known(project_of(self.chain_id))},"request_id":{_text(self.request_id)}'
+            f',"project_id":{_id("prj", self.chain_id)},"request_id":{_text(self.request_id)}'
             f',"route":{_known(self.route)},"seq":{self.seq},"status":{_number(self.status)}'
             f',"subject":{_text(self.subject)}}}'
         )
@@ -108,6 +108,11 @@ class Entry(NamedTuple):
     def line(self) -> bytes:
         """As it is exported: the canonical form, and the hash among the others."""
         return canonical(self.content() | {"hash": self.hash}) + b"\n"
+
+
+@lru_cache(maxsize=10_000)
+def _id(prefix: str, value: UUID | None) -> str:
+    return "null" if value is None or value == INSTALLATION else f'"{ids.public(prefix, value)}"'
 
 
 def _text(value: str | None) -> str:
