@@ -1,7 +1,7 @@
 """The schema's history; ``newsletter db upgrade`` brings a database to its end.
 
 Alembic is loaded where there is something to migrate: to load it, and each file of the history to learn which
-is the newest, was a tenth of every start.
+is the newest, was a twentieth of every start (0.13 s of 2.9 s of a processor).
 """
 
 import re

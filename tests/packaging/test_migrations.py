@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Boolean, Connection, DateTime, Integer, Uuid, inspect, text
 from sqlalchemy.exc import IntegrityError
 
@@ -99,6 +100,10 @@ async def test_a_second_upgrade_changes_nothing(empty: tuple[Database, Database]
 
     assert await migrations.current(database.engine) == migrations.head()
     assert await _read(database) == before
+
+
+def test_the_newest_revision_is_the_one_that_alembic_finds() -> None:
+    assert migrations.head() == ScriptDirectory.from_config(migrations.config()).get_current_head()
 
 
 UPGRADE = """

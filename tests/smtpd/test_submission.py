@@ -7,6 +7,7 @@ import subprocess
 import sys
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -214,6 +215,29 @@ async def test_lines_sizes_and_recipients_have_limits(runtime: Runtime, login: t
     assert b"\r\n553 5.1.3" in strange
     assert bare.endswith(b"500 5.5.2 end each line with CRLF\r\n")
     assert long.endswith(b"500 5.5.2 the line is too long\r\n")
+
+
+@pytest.mark.parametrize(
+    ("limit", "refused"),
+    [
+        ({"max_lines": 1_000}, b"more lines"),
+        ({"max_parts": 1}, b"more than 1 parts"),
+        ({"max_nested_parts": 1}, b"more parts inside of parts"),
+        ({"max_fields": 10}, b"more than 10 header fields"),
+        ({"max_field_characters": 1_000}, b"more than 1,000 characters"),
+    ],
+)
+async def test_how_much_is_read_of_a_mail_is_the_operators_choice(
+    runtime: Runtime, login: tuple[str, str], limit: dict[str, Any], refused: bytes
+) -> None:
+    inner = b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nHello\r\n--c--\r\n--b--\r\n"
+    head = b"X-Long: " + b"x" * 800 + b"\r\n " + b"y" * 300 + b"\r\n" + b"Received: by x\r\n" * 10
+    head += b"Content-Type: multipart/mixed; boundary=b\r\n"
+    mail = MAIL.replace(b"\r\n\r\nHello\r\n", b"\r\n" + head + b"\r\n" + inner + b"\r\n" * 1_000)
+    async with listening(runtime, **limit) as port:
+        said = await by_hand(port, opening(login) + mail + END)
+    assert b"\r\n550 5.6.0 " in said
+    assert refused in said.split(b"354 ")[1]
 
 
 async def test_a_hundred_megabytes_are_passed_over(runtime: Runtime, login: tuple[str, str]) -> None:
