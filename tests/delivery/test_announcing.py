@@ -15,7 +15,6 @@ from newsletter.events.vocabulary import EventType
 from newsletter.feedback import service as feedback
 from newsletter.runtime import Runtime
 from newsletter.settings import BounceSettings
-from newsletter.tallies.models import Tally
 from newsletter.webhooks import samples
 from tests.client import Client
 from tests.delivery.conftest import Launch, Sent
@@ -122,22 +121,6 @@ async def test_messages_that_expire_have_failed(
     await run_due(runtime, but="webhooks.deliver")
     assert [kind for kind, _ in await logged()] == ["message.deferred", "message.failed"]
     assert (await logged())[-1][1]["failure"]["reason"] == "expired"
-
-
-async def test_what_expires_is_counted_as_the_servers_that_deferred_it(
-    launch: Launch, runtime: Runtime, smtp_sink: Sink
-) -> None:
-    smtp_sink.refuse("u1@example.com", "451 4.7.1 later please")
-    sent = await launch(1)
-    await run_due(runtime)
-    await sent.expire()
-    await make_due(runtime)
-    await run_due(runtime)
-    [message] = await sent.messages()
-    async with runtime.db.read() as session:
-        counted = (await session.execute(select(Tally.metric, Tally.server_id, Tally.number))).all()
-    assert message.server_id is not None
-    assert [tuple(each) for each in counted if each.metric == "failed"] == [("failed", message.server_id, 1)]
 
 
 async def test_what_comes_back_is_always_in_the_log_and_once(

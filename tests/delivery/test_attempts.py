@@ -20,6 +20,7 @@ from newsletter.providers.base import (
     never,
 )
 from newsletter.runtime import Runtime
+from newsletter.tallies.models import Metric, Tally
 from tests.client import Client
 from tests.delivery.conftest import Launch, Sent
 from tests.jobs import make_due, run_due
@@ -101,6 +102,24 @@ async def test_the_books_name_the_server_that_took_or_refused_a_message(
     assert by_name == {"u1": SERVER, "u2": other, "u3": SERVER}
     [row] = (await attempts(sent))["u2"]
     assert row.server_id == other
+
+
+async def test_what_expires_is_counted_as_the_servers_that_deferred_it(
+    launch: Launch, runtime: Runtime
+) -> None:
+    sent = await launch(1)
+    server = Scripted(u1=Temporary("451 later", code=451, server_id=SERVER))
+    parts = Parts(runtime.db, runtime.letters, runtime.settings.delivery, server, lambda: False)
+    [batch] = await sent.batches()
+    await sending.send_batch(parts, batch.id)
+    await sent.expire()
+    await sending.send_batch(parts, batch.id)
+
+    [message] = await sent.messages()
+    assert (message.outcome, message.reason, message.server_id) == (Outcome.failed, "expired", SERVER)
+    async with runtime.db.read() as session:
+        failed = select(Tally.server_id, Tally.number).where(Tally.metric == Metric.failed)
+        assert (await session.execute(failed)).all() == [(SERVER, 1)]
 
 
 async def test_a_provider_is_asked_for_with_what_routing_needs(launch: Launch, runtime: Runtime) -> None:
