@@ -63,8 +63,8 @@ class RequestContext:
                 raise
             await send_error(scope, receive, send_named, stopping())
         finally:
-            ip = scope["client"][0] if scope["client"] else None
-            self.end(scope, status, ip, time.perf_counter() - started)
+            client = scope.get("client")  # ASGI lets it be missing.
+            self.end(scope, status, client[0] if client else None, time.perf_counter() - started)
 
     def end(self, scope: Scope, status: int, ip: str | None, seconds: float) -> None:
         """Counts, records and logs a call that was answered, by the ``path_template`` of its scope."""
