@@ -371,6 +371,7 @@ ANSWERS: Final[dict[str, JSON]] = {
             "suppressions": [],
             "soft_bounces": 0,
             "messages": [],
+            "runs": [],
             "events": [],
         }
     },
