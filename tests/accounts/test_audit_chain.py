@@ -133,6 +133,11 @@ async def added_to(session: AsyncSession) -> None:
     await bulk.insert_rows(session, AuditEntry, [entry._asdict()])
 
 
+async def put_before(session: AsyncSession) -> None:
+    entry = (await of(session, 1))._replace(seq=-5, key_id=ids.uuid7())
+    await bulk.insert_rows(session, AuditEntry, [entry._replace(hash=digest(entry.content()))._asdict()])
+
+
 UNSIGNED = "its head has no signature that is good under a key of this installation"
 
 
@@ -148,6 +153,7 @@ UNSIGNED = "its head has no signature that is good under a key of this installat
         (cut_at_the_beginning, ["entries 1 to 5 are missing"]),
         (without_its_head, ["its head is missing"]),
         (added_to, [f"entry {MANY + 1} is behind the signed head"]),
+        (put_before, ["entry -5 stands before the chain, which begins behind 0"]),
     ],
 )
 async def test_what_was_done_to_a_chain_is_named(
@@ -202,6 +208,20 @@ async def test_who_has_only_the_database_can_sign_nothing(runtime: Runtime, proj
         other = Notary(["another-secret-key-for-tests-0123456789abcdef"], "n")
         await service.write_heads(session, [other.signed(replace(head, seq=2))])
     assert UNSIGNED in await findings(runtime, project.id)
+
+
+async def test_a_chain_of_somebody_else_is_not_signed_because_it_ends_with_the_number_0(
+    runtime: Runtime, project: Project
+) -> None:
+    await filled(runtime, project, 3)
+    async with runtime.db.unit_of_work() as session:
+        entry = (await of(session, 1))._replace(seq=0, ip="192.0.2.66")
+        entry = entry._replace(hash=digest(entry.content()))
+        await session.execute(delete(AuditEntry))
+        await bulk.insert_rows(session, AuditEntry, [entry._asdict()])
+        await session.execute(update(AuditChain).values(seq=0, hash=entry.hash, pruned_seq=-1))
+    await filled(runtime, project, 2)
+    assert await findings(runtime, project.id) == [UNSIGNED]
 
 
 async def test_a_head_that_was_kept_elsewhere_shows_a_whole_chain_that_was_put_back(

@@ -149,6 +149,12 @@ class Head:
     signature: str = ""
     public_key: str = ""
 
+    @property
+    def is_beginning(self) -> bool:
+        """Whether the chain has no entry, and had none. A number of 0 alone is no such thing: who can write
+        the database can put it behind entries of their own, with numbers below."""
+        return (self.seq, self.hash, self.pruned_seq, self.pruned_hash) == (0, GENESIS, 0, GENESIS)
+
     def content(self) -> Mapping[str, JSONValue]:
         """What is signed, in its canonical form."""
         return {

@@ -98,8 +98,21 @@ async def linked(session: AsyncSession, chain_id: UUID, seq: int, limit: int) ->
     return [Entry._make(row) for row in rows]
 
 
-async def ends(session: AsyncSession, chain_id: UUID) -> tuple[int, int]:
-    """What the head says is the last number, and the last one that there is; at one moment."""
-    last = select(func.max(AuditEntry.seq)).where(AuditEntry.chain_id == chain_id).scalar_subquery()
-    row = (await session.execute(select(AuditChain.seq, last).where(AuditChain.id == chain_id))).one()
-    return row[0], row[1] or row[0]
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The numbers that a head says, and those that there are beyond them; at one moment."""
+
+    pruned: int
+    last: int
+    before: int | None
+    """The highest one of those that are to be gone; None where they are."""
+    behind: int | None
+    """The highest one behind the last."""
+
+
+async def ends(session: AsyncSession, chain_id: UUID) -> Ends:
+    highest = select(func.max(AuditEntry.seq)).where(AuditEntry.chain_id == chain_id)
+    before = highest.where(AuditEntry.seq <= AuditChain.pruned_seq).correlate(AuditChain).scalar_subquery()
+    behind = highest.where(AuditEntry.seq > AuditChain.seq).correlate(AuditChain).scalar_subquery()
+    numbers = select(AuditChain.pruned_seq, AuditChain.seq, before, behind)
+    return Ends(*(await session.execute(numbers.where(AuditChain.id == chain_id))).one())

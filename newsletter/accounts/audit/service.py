@@ -102,7 +102,7 @@ async def append(session: AsyncSession, noted: Sequence[Noted]) -> None:
 def sealed(notary: Notary, before: Head, head: Head) -> Head:
     """The head that follows ``before``, signed. One that follows a head that we did not sign stays without
     a signature, however often the chain grows: to sign it would vouch for what somebody did to it."""
-    if before.seq == 0 or notary.is_signed(before):
+    if before.is_beginning or notary.is_signed(before):
         return notary.signed(head)
     log.error("the head of an audit chain is not signed; 'newsletter audit verify'", chain=str(head.chain_id))
     return head
@@ -112,7 +112,7 @@ async def sign(session: AsyncSession, chain_id: UUID) -> bool:
     """Signs the head with the newest key; whether it had a good signature before. Where it had none, the
     act is an entry itself."""
     notary, head = notary_of(session), (await locked(session, {chain_id}))[chain_id]
-    is_good = head.seq == 0 or notary.is_signed(head)
+    is_good = head.is_beginning or notary.is_signed(head)
     await write_heads(session, [notary.signed(replace(head, signed_at=clock.now()))])
     if not is_good:
         project_id = None if chain_id == INSTALLATION else chain_id

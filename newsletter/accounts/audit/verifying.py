@@ -87,14 +87,17 @@ class _Walk:
 
 
 async def _beyond(db: Database, chain_id: UUID, kept: Sequence[Kept]) -> list[str]:
-    """What there is behind the head, or is to be there according to a head that was kept."""
+    """What there is before the beginning and behind the head, or is to be there according to a head that
+    was kept."""
     async with db.read() as session:
-        head, last = await queries.ends(session, chain_id)
+        ends = await queries.ends(session, chain_id)
     found = []
-    if last > head:
-        found.append(f"{_numbers(head + 1, last)} behind the signed head")
-    if gone := [each.seq for each in kept if each.seq > head]:
-        found.append(f"{_numbers(head + 1, max(gone))} missing: a head that was kept knows of them")
+    if ends.before is not None:
+        found.append(f"entry {ends.before} stands before the chain, which begins behind {ends.pruned}")
+    if ends.behind is not None:
+        found.append(f"{_numbers(ends.last + 1, ends.behind)} behind the signed head")
+    if gone := [each.seq for each in kept if each.seq > ends.last]:
+        found.append(f"{_numbers(ends.last + 1, max(gone))} missing: a head that was kept knows of them")
     return found
 
 
