@@ -24,7 +24,7 @@ from newsletter.api import context
 from newsletter.api.context import RequestContext
 from newsletter.api.errors import AnyRequest, answer_to
 from newsletter.api.gate import Admitted, Gate
-from newsletter.api.short import MOST_BYTES, ShortWay, ShortWays, head_of
+from newsletter.api.short import MOST_BYTES, ShortWay, ShortWays, head_of, octets_of
 from newsletter.api.tracking import Answer
 
 _PLAIN_PATH: Final = re.compile(rb"(?:/[A-Za-z0-9_.-]+)+")
@@ -105,13 +105,13 @@ class Door:
 
 def _is_plain(scope: HTTPScope) -> bool:
     """Whether no header says anything that only the layers know, and the body is small."""
-    size = 0
+    size: int | None = 0
     for name, value in scope["headers"]:
         if name in _HEEDED_INSIDE or (name == b"host" and _PLAIN_HOST.fullmatch(value) is None):
             return False
         if name == b"content-length":
-            size = int(value) if value.isdigit() else MOST_BYTES + 1
-    return size <= MOST_BYTES
+            size = octets_of(value)
+    return size is not None and size <= MOST_BYTES
 
 
 async def _error(call: Opened, error: Exception) -> Answer:

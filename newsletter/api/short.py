@@ -25,6 +25,8 @@ body of a JSON answer, or None. Its errors are those of a handler."""
 
 MOST_BYTES: Final = 131_072
 """Of a body that is looked at here; a larger one is read the long way, which guards its size."""
+_DIGITS: Final = 20
+"""Of the largest size of a body that a server counts, 2^64 - 1."""
 
 
 class ShortWays:
@@ -92,7 +94,13 @@ def _size(scope: Scope) -> int | None:
     lengths = [value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")]
     if not lengths:
         return 0 if scope.get("method") == "GET" else None
-    return int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else None
+    return octets_of(lengths[0]) if len(lengths) == 1 else None
+
+
+def octets_of(length: bytes) -> int | None:
+    """What a ``Content-Length`` says; None for what is no number, and for one with a row of zeros before it,
+    which may be longer than what Python reads as a number."""
+    return int(length) if length.isdigit() and len(length) <= _DIGITS else None
 
 
 async def _all_of(receive: Receive) -> list[HTTPReceiveMessage]:

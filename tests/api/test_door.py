@@ -225,6 +225,14 @@ def _counts(metrics: Metrics) -> dict[tuple[str, ...], float]:
     return {tuple(sample.labels.values()): sample.value for sample in found.samples}
 
 
+async def test_a_length_behind_a_row_of_zeros_is_refused_and_no_error_of_ours(
+    ways: Ways, list_id: str
+) -> None:
+    said = call("POST", "/subscribers", _person(list_id))
+    said = said.replace(b"Content-Length: ", b"Content-Length: " + b"0" * 5_000)
+    assert (await ways.agree(said)).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_calls_that_come_together_are_answered_in_their_order(ways: Ways, list_id: str) -> None:
     one = call("POST", "/subscribers", _person(list_id))
     said = await ways.agree(one + call("GET", "/project") + one + call("POST", "/subscribers", b"{") + one)
