@@ -3,12 +3,14 @@
 import asyncio
 import json
 import re
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from newsletter.api.door import Door, Opened
@@ -72,6 +74,19 @@ class _Answered(RequestResponseCycle):
 _ANSWERED: Final = _Answered()
 
 
+class _InTurn(FlowControl):
+    """Reads on once no call waits for its turn. Uvicorn reads on after each answer: who sent calls without
+    waiting for answers had a thousand more taken in for each, and 34 MB of them became 790 of memory."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: deque[Any]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
+
+
 class Impatient(HttpToolsProtocol):
     """Uvicorn's protocol by itself waits for ever for the head of a request, and takes one of any size: a
     few hundred callers who write a byte a minute would keep everyone else out, and one who writes 60 MB
@@ -96,6 +111,7 @@ class Impatient(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _InTurn(transport, self.pipeline)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
@@ -138,6 +154,8 @@ class Impatient(HttpToolsProtocol):
             return
         if self.flow.write_paused and not cycle.disconnected:
             await self.flow.drain()
+        # Uvicorn tells the call that came last alone that its connection is gone.
+        cycle.disconnected = cycle.disconnected or self.transport.is_closing()
         if cycle.disconnected:
             return
         cycle.response_started = cycle.response_complete = True
@@ -157,6 +175,11 @@ class Impatient(HttpToolsProtocol):
         # To HEAD no body is written, and so nothing that the head could wait for.
         if self.scope["method"] != "HEAD" and getattr(self.cycle, "transport", None) is self.transport:
             self.cycle.transport = _InOnePiece(self.transport)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()  # The last one that waited has its turn, and may have a body.
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
@@ -219,7 +242,17 @@ class Impatient(HttpToolsProtocol):
     def _expect_head(self) -> None:
         if self._due is None:
             self._headed = 0
-            self._due = self.loop.call_later(self.seconds, self.transport.close)
+            self._due = self.loop.call_later(self.seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        """The time for a head is over, unless its rest waits for us to read on."""
+        self._due = None
+        if self.flow.read_paused:
+            headed = self._headed
+            self._expect_head()
+            self._headed = headed
+        else:
+            self.transport.close()
 
     def _forget_head(self) -> None:
         if self._due is not None:

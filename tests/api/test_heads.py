@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from litestar.types import Receive, Scope, Send
 from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from newsletter.protocol import protocol
@@ -59,6 +61,63 @@ async def test_many_calls_on_one_connection_are_not_one_head() -> None:
     sent = call * 40
     _, app = await _heard(*[sent[at : at + 1_000] for at in range(0, len(sent), 1_000)])
     assert len(app.heard) == 40
+
+
+GET = b"GET / HTTP/1.1\r\nHost: news.test\r\n\r\n"
+
+
+class Taken(Wire):
+    """Knows how many calls waited for their turn each time that it was read on."""
+
+    talk: HttpToolsProtocol
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[int] = []
+
+    def resume_reading(self) -> None:
+        self.waiting.append(len(self.talk.pipeline))
+
+
+def _spoken(app: Any, seconds: float) -> Taken:
+    wire = Taken()
+    config = Config(app, log_config=None, lifespan="off")
+    config.load()
+    wire.talk = protocol(seconds, LIMIT, NothingAtOnce())(config, ServerState(), {})
+    wire.talk.connection_made(wire)
+    return wire
+
+
+async def test_who_waits_for_no_answer_is_read_on_when_no_call_waits_for_its_turn() -> None:
+    app = Noting()
+    wire = _spoken(app, 5.0)
+    wire.talk.data_received(GET * 20 + b"POST / HTTP/1.1\r\nHost: news.test\r\nContent-Length: 2\r\n\r\n")
+    while not wire.waiting:
+        await asyncio.sleep(0)
+    wire.talk.data_received(b"{}")
+    while len(app.heard) < 21:
+        await asyncio.sleep(0)
+    assert set(wire.waiting) == {0}
+    wire.talk.connection_lost(None)
+
+
+async def test_a_head_is_late_when_it_could_be_read_and_does_not_come() -> None:
+    may_answer = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await may_answer.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    wire = _spoken(slow, 0.01)
+    wire.talk.data_received(GET * 3 + GET[:9])
+    await asyncio.sleep(0.05)
+    assert not wire.is_closing()
+    may_answer.set()
+    while not wire.is_closing():
+        await asyncio.sleep(0.001)
+    assert b"".join(wire.written).count(b"HTTP/1.1 204 ") == 3
+    wire.talk.connection_lost(None)
 
 
 async def test_a_long_body_before_the_next_head_is_no_part_of_it() -> None:
