@@ -56,7 +56,7 @@ REQUESTS: Final[dict[str, JSON]] = {
     "trigger_automation": {
         "reader": _call("By address", email="ada@example.com"),
         "variables": _call(
-            "With values of its own", email="ada@example.com", variables={"plan": "Pro", "seats": 5}
+            "With values of its own", email="ben@example.com", variables={"plan": "Pro", "seats": 5}
         ),
     },
 }

@@ -194,7 +194,7 @@ def test_an_example_call_is_valid(name: str) -> None:
 
 async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
     """Each as it stands, with ids of this project in the place of the examples'."""
-    list_id = await subscribed_list(client, "Ada")
+    list_id = await subscribed_list(client, "Ada", "Ben")
     server = await client.data("POST", "/sending-servers", 201, json={"name": "Own", "type": "sandbox"})
     template = (await client.data("GET", "/templates"))[0]
     hook = await client.data("POST", "/webhooks", 201, json={"url": "https://app.example.com/hooks"})
@@ -205,8 +205,12 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
     async with runtime.db.unit_of_work() as session:
         await session.execute(update(SendingDomain).values(status=DomainStatus.verified))
     steps = [{"tag": {"add": ["seen"]}}]
+    variables = [{"name": "plan", "default": "Free"}, {"name": "seats", "default": "1"}]
     automation = await client.data(
-        "POST", "/automations", 201, json={"name": "Own", "list_id": list_id, "steps": steps}
+        "POST",
+        "/automations",
+        201,
+        json={"name": "Own", "list_id": list_id, "steps": steps, "variables": variables},
     )
     await client.data("POST", f"/automations/{automation['id']}/activate")
     body = {"list_id": list_id, "subject": "S", "html": "<p>Hello</p>"}

@@ -3,7 +3,7 @@
 The key is derived from the installation's secret: who has only the database can sign nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
@@ -16,7 +16,7 @@ from newsletter.accounts.audit.chain import Head, canonical
 from newsletter.kit.crypto import subkey
 
 NOTARY: Final = "notary"
-"""Where every session of a unit of work has its `Notary`."""
+"""Where every session of a unit of work has what returns the `Notary`."""
 _REMEMBERED: Final = 10_000
 
 
@@ -62,5 +62,5 @@ class Notary:
 
 
 def notary_of(session: AsyncSession) -> Notary:
-    notary: Notary = session.info[NOTARY]
-    return notary
+    notary: Callable[[], Notary] = session.info[NOTARY]
+    return notary()
