@@ -69,7 +69,7 @@ def _is_the_files(own: SubmissionSettings, served: datetime) -> bool:
     """True also where the file cannot be read, of which `_certificate` tells."""
     try:
         return own.tls_certificate is None or end_of(own.tls_certificate) == served
-    except (OSError, ValueError):
+    except OSError:
         return True
 
 
@@ -82,7 +82,7 @@ def _certificate(own: SubmissionSettings) -> list[Finding]:
     try:
         ends = end_of(path)
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, own.tls_key)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         mend = (
             "Are NEWSLETTER_SUBMISSION_TLS_CERTIFICATE and …_TLS_KEY a pair of PEM files this user may read?"
         )

@@ -31,8 +31,9 @@ class Certificate:
         try:
             changed_at = self._changed_at()
             if changed_at != self._read:
+                ends = end_of(self._paths[0])
                 self._context.load_cert_chain(*self._paths)
-                self._read, self.ends = changed_at, end_of(self._paths[0])
+                self._read, self.ends = changed_at, ends
                 log.info("read a renewed certificate", ends=self.ends.isoformat())
         except OSError as error:
             log.warning("the certificate cannot be read; the former one stays", reason=str(error))
@@ -43,6 +44,9 @@ class Certificate:
 
 
 def end_of(certificate: Path) -> datetime:
-    """When the first certificate in a file of PEM ends, the one that clients check. Raises `OSError`, and
-    `ValueError` for what is no certificate."""
-    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    """When the first certificate in a file of PEM ends, the one that clients check. Raises `OSError`, also
+    for what is no certificate: OpenSSL serves some kinds that cannot be read here."""
+    try:
+        return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    except ValueError as error:
+        raise OSError(f"it holds no certificate: {error}") from error

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import smtplib
 import ssl
 from datetime import timedelta
@@ -17,6 +18,7 @@ from newsletter.runtime import Runtime
 from newsletter.serving import submissions_of
 from newsletter.settings import SubmissionSettings
 from newsletter.smtpd import submission
+from newsletter.smtpd.certificate import Certificate
 from tests.client import Client
 from tests.conftest import MakeProject
 from tests.smtpd.submitting import END, MAIL, SENDER, by_client, by_hand, listening, opening, plain, subjects
@@ -91,6 +93,20 @@ async def test_a_renewed_certificate_serves_the_next_connection(
         await talk()
         (tmp_path / "key.pem").write_bytes(whole)
         await talk()
+
+
+def test_a_certificate_whose_end_cannot_be_read_is_refused_and_leaves_the_former_one(tmp_path: Path) -> None:
+    server_context(tmp_path, "127.0.0.1")
+    path, key = tmp_path / "ca.pem", tmp_path / "key.pem"
+    certificate = Certificate(path, key)
+    ends = certificate.ends
+    # OpenSSL would serve it.
+    path.write_text(path.read_text().replace(" CERTIFICATE-", " TRUSTED CERTIFICATE-"))
+    os.utime(path, (1, 1))
+    certificate.context()
+    assert certificate.ends == ends
+    with pytest.raises(OSError, match="it holds no certificate"):
+        Certificate(path, key)
 
 
 async def test_what_is_sent_ahead_of_tls_is_not_read_as_if_inside(
