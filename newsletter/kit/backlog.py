@@ -8,7 +8,7 @@ what was noted since its last write.
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar
 
@@ -40,6 +40,8 @@ class Backlog(ABC, Generic[Noted, Row]):
         self._buffer: list[Noted] = []
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        # Who flushes may be another than the task: each waits for what the other has begun.
+        self._writing, self._spooling = asyncio.Lock(), asyncio.Lock()
         self._replay_at = 0.0
         self._lost, self._said_at = 0, -SAY_EVERY
 
@@ -81,12 +83,14 @@ class Backlog(ABC, Generic[Noted, Row]):
             self.start()
 
     async def flush(self) -> None:
-        """Writes all that is in memory now to the database or to the spool."""
-        await self._flush(len(self._buffer))
+        """What was noted before is in the database or in the spool when this returns. A caller that is
+        cancelled takes nothing along that it had begun to write."""
+        await asyncio.shield(self._flush(len))
 
     async def replay(self) -> None:
         """Writes what is in the spool to the database. Raises what is wrong with the database."""
-        async with aclosing(self._spool.blocks(self._block)) as blocks:
+        # A block that came into the file behind its last line was read would go with it.
+        async with self._spooling, aclosing(self._spool.blocks(self._block)) as blocks:
             async for block in blocks:
                 async with asyncio.timeout(WRITE_SECONDS):
                     await self.write_again([self.unpacked(packed) for packed in block])
@@ -108,13 +112,15 @@ class Backlog(ABC, Generic[Noted, Row]):
                 pass  # Time to write what there is.
             # A buffer that fills up waits for nothing.
             is_filling = len(self._buffer) > self._most // 2
-            await self._flush(len(self._buffer) if is_filling else self.settled(self._buffer))
+            await self._flush(len if is_filling else self.settled)
             await self._replay_if_due()
 
-    async def _flush(self, count: int) -> None:
-        due, self._buffer = self._buffer[:count], self._buffer[count:]
-        for start in range(0, len(due), self._block):
-            await self._keep(self.rows(due[start : start + self._block]))
+    async def _flush(self, how_many: Callable[[Sequence[Noted]], int]) -> None:
+        async with self._writing:
+            count = how_many(self._buffer)
+            due, self._buffer = self._buffer[:count], self._buffer[count:]
+            for start in range(0, len(due), self._block):
+                await self._keep(self.rows(due[start : start + self._block]))
 
     async def _keep(self, rows: Sequence[Row]) -> None:
         try:
@@ -127,7 +133,8 @@ class Backlog(ABC, Generic[Noted, Row]):
 
     async def _spool_rows(self, rows: Sequence[JSONObject]) -> None:
         try:
-            is_kept = await self._spool.append(rows)
+            async with self._spooling:
+                is_kept = await self._spool.append(rows)
         except OSError as error:
             log.error("the spool cannot be written", what=self._what, error=repr(error))
             is_kept = False
