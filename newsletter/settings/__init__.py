@@ -209,6 +209,9 @@ class Settings(BaseSettings):
             raise ValueError(
                 "SECRET_KEY is missing: several processes must share one; 'openssl rand -hex 32' makes one"
             )
+        if self.retention.run_days * 24 <= self.delivery.campaign_hours:
+            # The values that a run's mails show go with its steps; a deferred mail is still to be written.
+            raise ValueError("RETENTION_RUN_DAYS must be longer than DELIVERY_CAMPAIGN_HOURS")
         return self
 
     @property

@@ -124,3 +124,10 @@ def test_a_command_prints_json_and_nothing_else_on_standard_output(tmp_path: Pat
     assert made["project_id"].startswith("prj_")
     assert made["api_key"].startswith("nl_live_")
     assert made["api_key"] not in run.stderr
+
+
+def test_values_of_a_run_outlast_the_mails_that_show_them() -> None:
+    env = {"NEWSLETTER_RETENTION_RUN_DAYS": "1", "NEWSLETTER_DELIVERY_CAMPAIGN_HOURS": "24"}
+    run = CliRunner().invoke(main, ["db", "upgrade"], env=env)
+    assert run.exit_code == 1
+    assert "RETENTION_RUN_DAYS must be longer than DELIVERY_CAMPAIGN_HOURS" in run.output
