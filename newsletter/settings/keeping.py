@@ -27,4 +27,5 @@ class RetentionSettings(BaseSettings):
     """Days that a refused try stays with what the server said."""
     run_days: float = Field(90, gt=0)
     """Days that the steps of an automation's run stay after it is over. That there was a run stays, since it
-    keeps its subscriber from starting again; once the automation is archived, it goes as well. Longer than a campaign's hours."""
+    keeps its subscriber from starting again; once the automation is archived, it goes as well.
+    Longer than ``NEWSLETTER_DELIVERY_CAMPAIGN_HOURS``."""

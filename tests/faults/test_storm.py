@@ -12,7 +12,7 @@ from tests.faults.processes import API, Newsletter
 from tests.faults.takeovers import Takeovers
 
 LEASE = float(os.environ.get("NEWSLETTER_FAULTS_LEASE", "4"))
-"""Seconds; `make faults` measures with the default of production, 30."""
+"""Seconds; `make faults` measures with the default of production."""
 PAUSE = (0.5, LEASE / 6 + 1)
 """Seconds between two kills, at least and at most."""
 WORKERS = 3
