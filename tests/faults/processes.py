@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.services import Server
 
 SECRET_KEY = "a-secret-key-for-fault-tests-only-0123456789"
-FOREIGN = ("OPENAI_", "DREAMER_")
+FOREIGN = ("OPENAI_", "DREAMER_", "MORTAL_")
 ROOT = Path(__file__).parents[2]
 
 
@@ -68,8 +68,10 @@ class Newsletter(Server):
 
 
 class API(Newsletter):
-    def __init__(self, environment: Mapping[str, str], *, with_workers: bool) -> None:
-        super().__init__((), environment)
+    def __init__(
+        self, environment: Mapping[str, str], module: str = "newsletter", *, with_workers: bool
+    ) -> None:
+        super().__init__((), environment, module)
         alone = () if with_workers else ("--no-worker",)
         self._arguments = ("serve", "--port", str(self.port), *alone)
 
@@ -118,9 +120,9 @@ class Installation:
             for name, value in settings.items()
         }
 
-    def api(self) -> API:
+    def api(self, module: str = "newsletter") -> API:
         """Not started. In the embedded mode it is the one process, with the workers in it."""
-        return API(self.environment, with_workers=self.redis_url is None)
+        return API(self.environment, module, with_workers=self.redis_url is None)
 
     def worker(self, module: str = "newsletter") -> Worker:
         """``module`` is what is run in the place of ``newsletter``."""
