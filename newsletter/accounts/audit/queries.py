@@ -57,9 +57,7 @@ async def entries_after(
     session: AsyncSession, project: Project, filters: AuditFilters, seq: int, limit: int
 ) -> Sequence[Entry]:
     """The same in the order of the chain, those behind the entry with this number."""
-    statement = _matching(project, filters).where(AuditEntry.seq > seq)
-    rows = await session.execute(statement.order_by(AuditEntry.seq).limit(limit))
-    return [Entry._make(row) for row in rows]
+    return await _behind(session, _matching(project, filters), seq, limit)
 
 
 def _matching(project: Project, filters: AuditFilters) -> Select[*tuple[object, ...]]:
@@ -93,8 +91,13 @@ async def chain_ids(session: AsyncSession) -> Sequence[UUID]:
 
 async def linked(session: AsyncSession, chain_id: UUID, seq: int, limit: int) -> Sequence[Entry]:
     """The entries of a chain behind this number, in its order."""
-    statement = _ENTRY.where(AuditEntry.chain_id == chain_id, AuditEntry.seq > seq)
-    rows = await session.execute(statement.order_by(AuditEntry.seq).limit(limit))
+    return await _behind(session, _ENTRY.where(AuditEntry.chain_id == chain_id), seq, limit)
+
+
+async def _behind(
+    session: AsyncSession, statement: Select[*tuple[object, ...]], seq: int, limit: int
+) -> Sequence[Entry]:
+    rows = await session.execute(statement.where(AuditEntry.seq > seq).order_by(AuditEntry.seq).limit(limit))
     return [Entry._make(row) for row in rows]
 
 

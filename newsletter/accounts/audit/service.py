@@ -126,8 +126,8 @@ async def locked(session: AsyncSession, chain_ids: set[UUID]) -> dict[UUID, Head
     heads = await _heads(session, chain_ids)
     missing = sorted(chain_ids - heads.keys())
     if missing:
-        row = {"seq": 0, "hash": GENESIS, "pruned_seq": 0, "pruned_hash": GENESIS, "signed_at": clock.now()}
-        rows = [{"id": chain_id, **row, "signature": "", "public_key": ""} for chain_id in missing]
+        now = clock.now()
+        rows = [_row(Head(chain_id, 0, GENESIS, 0, GENESIS, now)) for chain_id in missing]
         await session.execute(insert(session, AuditChain).on_conflict_do_nothing(), rows)
         heads |= await _heads(session, set(missing))
     return heads
@@ -141,17 +141,17 @@ async def _heads(session: AsyncSession, chain_ids: set[UUID]) -> dict[UUID, Head
 
 
 async def write_heads(session: AsyncSession, heads: Sequence[Head]) -> None:
-    rows = [
-        {
-            "id": head.chain_id,
-            "seq": head.seq,
-            "hash": head.hash,
-            "pruned_seq": head.pruned_seq,
-            "pruned_hash": head.pruned_hash,
-            "signed_at": head.signed_at,
-            "signature": head.signature,
-            "public_key": head.public_key,
-        }
-        for head in heads
-    ]
-    await bulk.update_rows(session, AuditChain, rows)
+    await bulk.update_rows(session, AuditChain, [_row(head) for head in heads])
+
+
+def _row(head: Head) -> dict[str, object]:
+    return {
+        "id": head.chain_id,
+        "seq": head.seq,
+        "hash": head.hash,
+        "pruned_seq": head.pruned_seq,
+        "pruned_hash": head.pruned_hash,
+        "signed_at": head.signed_at,
+        "signature": head.signature,
+        "public_key": head.public_key,
+    }
