@@ -21,7 +21,7 @@ from newsletter.kit.callers import Callers
 from newsletter.kit.wording import plain
 from newsletter.settings.auditing import AuditSettings
 from newsletter.settings.automating import AutomationSettings
-from newsletter.settings.base import PREFIX, config
+from newsletter.settings.base import PREFIX, config, listening, place_of
 from newsletter.settings.domains import DNSSettings
 from newsletter.settings.keeping import RetentionSettings
 from newsletter.settings.limits import LimitSettings
@@ -151,11 +151,7 @@ class Settings(BaseSettings):
     @field_validator("metrics_listen")
     @classmethod
     def _place(cls, url: str | None) -> str | None:
-        if url:
-            parts = urlsplit(url)
-            if parts.scheme != "http" or not parts.hostname or parts.port is None:
-                raise ValueError("must look like http://127.0.0.1:9400")
-        return url or None
+        return listening(url, {"http"}, "http://127.0.0.1:9400")
 
     @field_validator("database_url")
     @classmethod
@@ -227,8 +223,7 @@ class Settings(BaseSettings):
     @property
     def metrics_place(self) -> tuple[str, int] | None:
         """Host and port for processes without an API."""
-        parts = urlsplit(self.metrics_listen or "")
-        return (parts.hostname, parts.port) if parts.hostname and parts.port is not None else None
+        return None if self.metrics_listen is None else place_of(self.metrics_listen)
 
     @cached_property
     def tracking_host(self) -> str:

@@ -1,7 +1,9 @@
 """What all groups of settings share."""
 
 import os
+from collections.abc import Collection
 from ipaddress import ip_network
+from urllib.parse import urlsplit
 
 from pydantic_settings import SettingsConfigDict
 
@@ -28,3 +30,18 @@ def networks(ranges: tuple[str, ...]) -> tuple[str, ...]:
         except ValueError:
             raise ValueError(f"'{text}' must be a network such as 10.1.0.0/16") from None
     return ranges
+
+
+def listening(url: str | None, schemes: Collection[str], such_as: str) -> str | None:
+    """What a process is to listen on, checked; None for nothing."""
+    if url:
+        parts = urlsplit(url)
+        if parts.scheme not in schemes or not parts.hostname or parts.port is None:
+            raise ValueError(f"must look like {such_as}")
+    return url or None
+
+
+def place_of(url: str | None) -> tuple[str, int]:
+    """Its host and port."""
+    parts = urlsplit(url or "")
+    return parts.hostname or "127.0.0.1", parts.port or 0

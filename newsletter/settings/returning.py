@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from newsletter.kit.address import domain_name
-from newsletter.settings.base import config
+from newsletter.settings.base import config, listening, place_of
 
 
 class ReturnPathSettings(BaseSettings):
@@ -56,11 +56,7 @@ class SMTPDSettings(BaseSettings):
     @field_validator("listen")
     @classmethod
     def _known_scheme(cls, url: str | None) -> str | None:
-        if url:
-            parts = urlsplit(url)
-            if parts.scheme not in {"lmtp", "smtp"} or not parts.hostname or parts.port is None:
-                raise ValueError("must look like lmtp://127.0.0.1:2424")
-        return url or None
+        return listening(url, {"lmtp", "smtp"}, "lmtp://127.0.0.1:2424")
 
     @property
     def protocol(self) -> str:
@@ -73,8 +69,7 @@ class SMTPDSettings(BaseSettings):
     @property
     def place(self) -> tuple[str, int]:
         """Host and port to listen on."""
-        parts = urlsplit(self.listen or "")
-        return parts.hostname or "127.0.0.1", parts.port or 0
+        return place_of(self.listen)
 
 
 class IMAPSettings(BaseSettings):

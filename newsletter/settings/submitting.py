@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
-from newsletter.settings.base import config
+from newsletter.settings.base import config, listening, place_of
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -60,11 +60,7 @@ class SubmissionSettings(BaseSettings):
     @field_validator("listen")
     @classmethod
     def _known_scheme(cls, url: str | None) -> str | None:
-        if url:
-            parts = urlsplit(url)
-            if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.port is None:
-                raise ValueError("must look like smtp://0.0.0.0:587 or smtps://0.0.0.0:465")
-        return url or None
+        return listening(url, {"smtp", "smtps"}, "smtp://0.0.0.0:587 or smtps://0.0.0.0:465")
 
     @model_validator(mode="after")
     def _can_be_signed_in_to(self) -> Self:
@@ -89,5 +85,4 @@ class SubmissionSettings(BaseSettings):
     @property
     def place(self) -> tuple[str, int]:
         """Host and port to listen on."""
-        parts = urlsplit(self.listen or "")
-        return parts.hostname or "127.0.0.1", parts.port or 0
+        return place_of(self.listen)
