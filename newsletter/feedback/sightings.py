@@ -9,7 +9,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from newsletter.delivery.links import MessageRef
 from newsletter.feedback import engagement
 from newsletter.feedback.classing import Request
 from newsletter.feedback.engagement import Entry
-from newsletter.kit import ids
+from newsletter.kit import callers, ids
 from newsletter.kit.backlog import Backlog
 from newsletter.kit.db import Database, JSONObject
 from newsletter.kit.spool import Spool
@@ -64,13 +63,7 @@ def _text(value: bytes | None) -> str | None:
 def network_of(address: str) -> str | None:
     """The network that an address is in, /24 or /48: enough to tell a proxy, too little to name
     a person. None for what is no address."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return None
-    if found.version == 6 and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return str(ip_network((found, 24 if found.version == 4 else 48), strict=False))
+    return callers.network_of(address, 24, 48)
 
 
 class Sightings(Backlog[Sighting, Entry]):

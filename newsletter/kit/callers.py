@@ -18,12 +18,15 @@ class Callers:
     def of(self, address: str) -> str:
         """The network that the address is counted in; what is no address, as it came. An address of IPv4
         that was written as one of IPv6 (RFC 4291 §2.5.5.2) is counted as what it is."""
-        try:
-            found = ip_address(address.partition("%")[0])
-        except ValueError:
-            return address
-        if found.version == 6:
-            if found.ipv4_mapped is None:
-                return str(ip_network((found, self.ipv6_prefix), strict=False))
-            found = found.ipv4_mapped
-        return str(ip_network((found, self.ipv4_prefix), strict=False))
+        return network_of(address.partition("%")[0], self.ipv4_prefix, self.ipv6_prefix) or address
+
+
+def network_of(address: str, ipv4_prefix: int, ipv6_prefix: int) -> str | None:
+    """The network of this length that the address is in; None for what is no address."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return None
+    if found.version == 6 and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return str(ip_network((found, ipv4_prefix if found.version == 4 else ipv6_prefix), strict=False))
