@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.accounts.project import Principal, Project
 from newsletter.campaigns.models import Campaign, CampaignStatus
@@ -23,6 +25,8 @@ from newsletter.kit.prepared import Prepared
 from newsletter.tallies import queries as tallies
 from newsletter.tallies.models import Metric
 from newsletter.tallies.queries import Tallied
+
+T = TypeVar("T")
 
 _NOTHING = Counts(0, 0, 0, 0, 0, 0)
 UNFINISHED = (
@@ -95,23 +99,27 @@ async def mailings(
     session: AsyncSession, project: Project, campaign_ids: Collection[UUID]
 ) -> Mapping[UUID, UUID | None]:
     """Of those that are there; None for one that was not launched."""
-    mine = select(Campaign.id, Campaign.mailing_id).where(Campaign.project_id == project.id)
-    return dict((await session.execute(mine.where(among(session, Campaign.id, campaign_ids)))).all())
+    return await _of_each(session, project, campaign_ids, Campaign.mailing_id)
 
 
 async def list_ids(
     session: AsyncSession, project: Project, campaign_ids: Collection[UUID]
 ) -> Mapping[UUID, UUID]:
     """The lists of those that are there."""
-    mine = select(Campaign.id, Campaign.list_id).where(Campaign.project_id == project.id)
-    return dict((await session.execute(mine.where(among(session, Campaign.id, campaign_ids)))).all())
+    return await _of_each(session, project, campaign_ids, Campaign.list_id)
 
 
 async def names(
     session: AsyncSession, project: Project, campaign_ids: Collection[UUID]
 ) -> Mapping[UUID, str]:
     """Of those that are there."""
-    mine = select(Campaign.id, Campaign.name).where(Campaign.project_id == project.id)
+    return await _of_each(session, project, campaign_ids, Campaign.name)
+
+
+async def _of_each(
+    session: AsyncSession, project: Project, campaign_ids: Collection[UUID], column: InstrumentedAttribute[T]
+) -> Mapping[UUID, T]:
+    mine = select(Campaign.id, column).where(Campaign.project_id == project.id)
     return dict((await session.execute(mine.where(among(session, Campaign.id, campaign_ids)))).all())
 
 
