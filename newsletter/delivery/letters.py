@@ -41,11 +41,10 @@ class Letters:
         """Of single mails only what this batch needs, which is not kept: nobody asks for it again, and
         it would push out the letters of campaigns. Raises as `of` does."""
         mailing = claimed.mailing
-        if mailing.kind is not MailingKind.transactional:
-            letter = await self.of(mailing.id)
-            return (
-                letter if mailing.kind is not MailingKind.automation else await self._filled(letter, claimed)
-            )
+        if mailing.kind not in sheaf.KINDS:
+            return await self.of(mailing.id)
+        if mailing.kind is MailingKind.automation:
+            return await self._filled(claimed)
         async with self._db.read() as session:
             parts = await sheaf.parts(session, mailing.id, claimed.first_seq, claimed.last_seq)
             numbers = {part.content for part in parts.values()}
@@ -58,8 +57,9 @@ class Letters:
             parts,
         )
 
-    async def _filled(self, letter: Letter, claimed: Claim) -> Writer:
+    async def _filled(self, claimed: Claim) -> Writer:
         """Of an automation without variables the letter says the same to all."""
+        letter = await self.of(claimed.mailing.id)
         async with self._db.read() as session:
             parts = await sheaf.parts(session, claimed.mailing.id, claimed.first_seq, claimed.last_seq)
         return Filled(letter, parts) if parts else letter

@@ -65,7 +65,9 @@ async def _render(session: AsyncSession, links: Links, return_paths: ReturnPaths
         person = people.get(ref.subscriber_id)
         if person is None:
             raise MailGone()
-    parts = await sheaf.parts(session, ref.mailing_id, ref.seq, ref.seq)
+    parts = {}
+    if mailing.kind in sheaf.KINDS:
+        parts = await sheaf.parts(session, ref.mailing_id, ref.seq, ref.seq)
     if mailing.kind is not MailingKind.transactional:
         variables = parts[ref.seq].variables if parts else None
         return Letter(mailing, links, return_paths).render(ref, message.address, person, variables).html

@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.delivery.letter import Copy, Enclosed, Letter
 from newsletter.delivery.mime import File
-from newsletter.delivery.models import Attachment, Content, MessagePart
+from newsletter.delivery.models import Attachment, Content, MailingKind, MessagePart
 from newsletter.kit import clock
 from newsletter.providers.base import Envelope
 
+KINDS = frozenset({MailingKind.transactional, MailingKind.automation})
+"""Mailings whose messages may have a `Part`."""
 SHARED = 0
 """Stands for a `Content`'s number where the mailing's own content is said."""
 
