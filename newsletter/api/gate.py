@@ -67,7 +67,7 @@ class Gate:
         scope["user"] = admitted.principal
         await next_app(scope, receive, send_limited)
 
-    async def admit(self, scope: Scope, handler: BaseRouteHandler, principal: Principal | None) -> "Admitted":
+    async def admit(self, scope: Scope, handler: BaseRouteHandler, principal: Principal | None) -> Admitted:
         """Counts the call and says whether it may go on; what is logged from then on names who calls."""
         kind = cast(CallClass, handler.opt.get("calls", CallClass.default))
         if principal is not None:
