@@ -15,13 +15,15 @@ class Signers:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="signer")
 
-    def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """``work`` of each item, in order. Waits for all of them; raises what one of them raised."""
+    def map(self, work: Callable[[Sequence[T]], list[R]], items: Sequence[T]) -> list[R]:
+        """What ``work`` makes of all items, in order: it is given a share of them in each thread, and makes
+        one of each. Waits for all of them; raises what one of them raised."""
         # A share for each thread, because to hand over one item costs a tenth of an RSA signature.
-        shares = [items[start :: self._threads] for start in range(self._threads)]
+        number = min(self._threads, len(items))
+        shares = [items[start::number] for start in range(number)]
         done: list[R] = list(items)  # type: ignore[arg-type]
-        for start, share in enumerate(self._pool.map(lambda part: [*map(work, part)], shares)):
-            done[start :: self._threads] = share
+        for start, share in enumerate(self._pool.map(work, shares)):
+            done[start::number] = share
         return done
 
     def close(self) -> None:

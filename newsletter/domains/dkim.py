@@ -7,11 +7,12 @@ OpenSSL, which lets go of the interpreter meanwhile: two threads sign almost twi
 """
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -35,7 +36,8 @@ _SIGNED = (
 )
 _OVERSIGNED = frozenset({"from", "to", "cc", "reply-to", "subject", "date", "content-type"})
 """Named once more than they are present, so that a second one breaks the signature (§8.15)."""
-_FOLD_AT = 60
+_FOLD, _FOLD_AT = "\r\n", 60
+_PADDING, _HASHED = PKCS1v15(), Prehashed(SHA256())
 
 Private = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
@@ -74,6 +76,17 @@ class SelectedKey:
     private: bytes
 
 
+class _Read(NamedTuple):
+    """What a signature is about, of one mail."""
+
+    signed: str
+    """Its fields in relaxed form."""
+    listed: str
+    """Their names, as the ``h=`` tag has them."""
+    digest: str
+    """Of its body."""
+
+
 class Signature:
     """Signs as one domain, with each of its keys. Safe to use from several threads."""
 
@@ -84,28 +97,48 @@ class Signature:
     def sign(self, head: bytes, body: bytes) -> bytes:
         """The fields to put before ``head``, which ends without a line end; ``body`` begins
         behind the empty line."""
-        fields = _relaxed(head.decode("ascii"))
-        names, listed = _names(tuple(fields))
-        signed = "".join(f"{name}:{fields[name]}\r\n" for name in names)
-        digest = b64encode(sha256(body).digest()).decode("ascii")
-        return b"".join(self._field(selector, key, listed, digest, signed) for selector, key in self._keys)
+        [fields] = self.sign_all([(head, body)])
+        return fields
 
-    def _field(self, selector: str, key: Private, listed: str, digest: str, signed: str) -> bytes:
-        # A fold and a space are the same to "relaxed", so the text is signed with spaces.
-        text = (
-            f"v=1; a={_algorithm(key)}-sha256; c=relaxed/simple; d={self._domain}; s={selector};"
-            f"\r\n h={listed};\r\n bh={digest};\r\n b="
-        )
-        data = (signed + "dkim-signature:" + text.replace("\r\n", "")).encode("ascii")
-        hashed = sha256(data).digest()
+    def sign_all(self, mails: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        """`sign` of each, in steps over all of them: what is hashed, then the signatures, then the fields.
+
+        A signature leaves nothing of the interpreter in the processor's nearest memory. Mail by mail, what
+        is done between two of them took 60 µs longer, and more on a busy machine: a mail of 36 kB was
+        written and signed in 750 µs instead of 810, where a bare signature takes 655 (the least of 60
+        blocks in turn), in 0.89 of the time in the median.
+        """
+        drafts = [_read(head, body) for head, body in mails]
+        each_key = [self._fields(selector, key, drafts) for selector, key in self._keys]
+        return [b"".join(fields) for fields in zip(*each_key, strict=True)]
+
+    def _fields(self, selector: str, key: Private, drafts: Sequence[_Read]) -> list[bytes]:
+        opening = f"v=1; a={_algorithm(key)}-sha256; c=relaxed/simple; d={self._domain}; s={selector};\r\n h="
+        texts = [f"{opening}{each.listed};\r\n bh={each.digest};\r\n b=" for each in drafts]
+        hashes = [
+            # A fold and a space are the same to "relaxed", so the text is signed with spaces.
+            sha256(f"{each.signed}dkim-signature:{text.replace(_FOLD, '')}".encode("ascii")).digest()
+            for each, text in zip(drafts, texts, strict=True)
+        ]
         made = (
-            key.sign(hashed, PKCS1v15(), Prehashed(SHA256()))
+            [key.sign(hashed, _PADDING, _HASHED) for hashed in hashes]
             if isinstance(key, rsa.RSAPrivateKey)
-            else key.sign(hashed)  # RFC 8463 §3: the signature is over the hash.
+            else [key.sign(hashed) for hashed in hashes]  # RFC 8463 §3: the signature is over the hash.
         )
-        encoded = b64encode(made).decode("ascii")
-        lines = "\r\n ".join(encoded[start : start + 72] for start in range(0, len(encoded), 72))
-        return f"DKIM-Signature: {text}{lines}\r\n".encode("ascii")
+        return [_field(text, signature) for text, signature in zip(texts, made, strict=True)]
+
+
+def _read(head: bytes, body: bytes) -> _Read:
+    fields = _relaxed(head.decode("ascii"))
+    names, listed = _names(tuple(fields))
+    signed = "".join([f"{name}:{fields[name]}\r\n" for name in names])
+    return _Read(signed, listed, b64encode(sha256(body).digest()).decode("ascii"))
+
+
+def _field(text: str, signature: bytes) -> bytes:
+    encoded = b64encode(signature).decode("ascii")
+    lines = "\r\n ".join([encoded[start : start + 72] for start in range(0, len(encoded), 72)])
+    return f"DKIM-Signature: {text}{lines}\r\n".encode("ascii")
 
 
 def _relaxed(head: str) -> dict[str, str]:
