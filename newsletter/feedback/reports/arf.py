@@ -3,8 +3,8 @@
 import json
 import re
 
-from newsletter.feedback.reports import causes
-from newsletter.feedback.reports.opened import Fields, Opened, sender
+from newsletter.feedback.reports import causes, phrases
+from newsletter.feedback.reports.opened import Fields, Opened, is_answer, is_null, sender
 from newsletter.feedback.reports.report import Asks, Kind, Report
 
 _ABUSE, _OPT_OUT = "the reader called the mail spam", "the reader asked to get no more mail"
@@ -23,6 +23,7 @@ _TYPES = {
 still sent. ``not-spam`` (RFC 6430) is the one that objects to nothing."""
 _SUBJECT = re.compile(r"^complaint about message from \d|^\[SpamCop \(", re.IGNORECASE)
 """Of services that send the message, and no report."""
+_REPORTED = phrases.notices("complained")
 
 
 def read(opened: Opened) -> Report | None:
@@ -33,7 +34,21 @@ def read(opened: Opened) -> Report | None:
         # Microsoft's Junk Mail Reporting Program names the reader in a header.
         recipient = opened.returned.get("x-hmxmroriginalrecipient") or None
         return Report(Kind.complaint, _ABUSE, recipient=recipient)
+    if _is_told_in_words(opened):
+        return Report(Kind.complaint, _ABUSE)
     return _opt_out(opened) or _of_notification(opened.text)
+
+
+def _is_told_in_words(opened: Opened) -> bool:
+    """A machine that returns the mail and says that a reader called it spam. A server that refuses a mail
+    may call it that, too, but speaks of no reader."""
+    is_machine = is_null(opened) or opened.headers.get("auto-submitted", "no").lower().startswith("auto-")
+    return (
+        is_machine
+        and bool(opened.returned)
+        and not is_answer(opened)
+        and _REPORTED.are_in(" ".join(opened.text.split()))
+    )
 
 
 def _of_report(fields: Fields) -> Report:

@@ -82,6 +82,9 @@ MAX_ANSWER = 3_000
 """Characters of an answer that are looked at."""
 
 # Phrases that say at which step of the dialogue (RFC 5321 §3.3) the answer came.
+_AT_HELO = Phrases(
+    [r"(?:after|in reply to|to) (?:the )?(?:helo|ehlo)\b", r"my name was rejected"]  # The second is qmail's.
+)
 _AT_MAIL = Phrases(
     [r"(?:after|in reply to|to) (?:the )?mail\b", r">>> ?mail from:\S* (?:\S+=\S+ )*<<< ?[45]\d\d"]
 )
@@ -132,14 +135,18 @@ def _cause(flat: str, status: str | None, reply: str | None, *, is_told: bool) -
         return Cause.system
     if words in _WEAK and by_status is not Cause.unclear:
         return by_status
-    # 5.1.1 is about the address, whatever name the server has for what it lacks.
-    return by_status if words is Cause.disabled and status == "5.1.1" else words
+    # 5.1.1 is about the address, whatever name the server has for what it lacks, unless that will pass.
+    is_about_it = status == "5.1.1" and "temporar" not in flat.lower()
+    return by_status if words is Cause.disabled and is_about_it else words
 
 
 def _by_step(cause: Cause, status: str | None, flat: str) -> Cause:
     """A server that took the address in RCPT and refuses the message does not lack the mailbox;
-    one that refuses MAIL speaks of the sender. One whose code speaks of a policy and whose words of a
-    missing user is only believed about the user where it said so to RCPT."""
+    one that refuses MAIL speaks of the sender, and one that refuses HELO of the sender's host. One whose
+    code speaks of a policy and whose words of a missing user is only believed about the user where it
+    said so to RCPT."""
+    if _AT_HELO.are_in(flat):
+        return Cause.blocked
     if _AT_MAIL.are_in(flat):
         return Cause.sender_refused
     if cause is Cause.no_mailbox and (status or "").startswith("5.7.") and not _AT_RCPT.are_in(flat):

@@ -8,7 +8,14 @@ import re
 
 from newsletter.feedback.reports import causes, phrases
 from newsletter.feedback.reports.causes import Cause, Verdict
-from newsletter.feedback.reports.opened import Opened, is_answer, is_null, returns_to_its_writer
+from newsletter.feedback.reports.opened import (
+    Opened,
+    is_answer,
+    is_by_a_daemon,
+    is_delivery_status,
+    is_null,
+    returns_to_its_writer,
+)
 from newsletter.feedback.reports.report import Kind, Report
 
 _SYSTEM = phrases.notices("system")
@@ -24,14 +31,19 @@ _REPLY_LINE = re.compile(
 )
 # … with an enhanced status code, which no street or price has.
 _CODED = re.compile(r"\b[45][0-5]\d[ -](?:- )?#?[45]\.\d{1,3}\.\d{1,3}\b")
-_ADDRESS = re.compile(r"[^\s<>\"';,:()\[\]@]{1,64}@[^\s<>\"';,:()\[\]@]{1,255}")
+# What stands around an address and is no part of it; the later ones are of Chinese and Japanese.
+_AROUND = r"\s<>\"';,:()\[\]@\uff1a\uff1b\uff0c\u3001\uff08\uff09"
+_ADDRESS = re.compile(rf"[^{_AROUND}]{{1,64}}@[^{_AROUND}]{{1,255}}")
+# Whom to ask for help, and who handed the mail in.
+_BESIDE = re.compile(r"^post-?master@|@localhost$", re.IGNORECASE)
+_OF_A_MAILBOX = causes.HARD | {Cause.mailbox_full, Cause.disabled}
 # A recipient on a line of its own: how mail systems list whom they did not reach.
 _LISTED = re.compile(r"^[ \t*>-]*<?[^\s<>\"';,:()\[\]@]{1,64}@[\w.-]{1,255}>?:?[ \t]*$", re.MULTILINE)
 
 
 def read(opened: Opened) -> Report | None:
     """None where no mail system speaks, or it does not say that it failed to deliver."""
-    if "list-unsubscribe" in opened.headers:
+    if "list-unsubscribe" in opened.headers and not is_by_a_daemon(opened):
         return None  # A newsletter, whatever it is about: no mail system offers to be left.
     if not (is_by_a_system(opened) and _says_so(opened)) and not _is_by_a_list(opened):
         return None
@@ -90,11 +102,11 @@ def _says_so(opened: Opened) -> bool:
         return True
     subject = opened.headers.get("subject", "")
     text = _flat(opened.text)
-    has_failed = _FAILED.are_in(text) or _DELAYED.are_in(text)
+    has_failed = _FAILED.are_in(text) or _DELAYED.are_in(text) or _names_a_cause(opened)
     is_told = any(each.are_in(subject) for each in (_SUBJECT, _FAILED, _DELAYED))
     if _is_letter(opened) or (not has_failed and _SUCCEEDED.are_in(f"{subject} {text}")):
         return False
-    if opened.returned:
+    if opened.returned or is_delivery_status(opened):
         return has_failed or is_told
     if _has_return(opened) and returns_to_its_writer(opened):
         return False
@@ -105,7 +117,13 @@ def _says_so(opened: Opened) -> bool:
         return (has_failed or is_told) and (_names_another(opened) or not _is_to_a_letter(opened))
     # A postmaster's letter may speak of undeliverable mail, and any text may hold an address.
     is_listed = is_null(opened) and _LISTED.search(opened.text) is not None
+    is_listed = is_listed or is_by_a_daemon(opened)
     return not _has_return(opened) and _names_another(opened) and (is_told or (has_failed and is_listed))
+
+
+def _names_a_cause(opened: Opened) -> bool:
+    """A mail system that says of a mailbox what is wrong with it, and no more than that."""
+    return is_by_a_daemon(opened) and causes.judge(opened.text).cause in _OF_A_MAILBOX
 
 
 def _is_letter(opened: Opened) -> bool:
@@ -119,9 +137,12 @@ def _is_to_a_letter(opened: Opened) -> bool:
 
 
 def _has_return(opened: Opened) -> bool:
-    """Somebody is to get what comes back: no report, though old systems named themselves there, too."""
+    """Somebody is to get what comes back: no report, though old systems named themselves there, too, and
+    who passes a report on (an alias, a list) puts an address of its own there."""
     path = opened.headers.get("return-path")
-    return path is not None and not is_null(opened) and "mailer-daemon" not in path.lower()
+    if path is None or is_null(opened) or is_by_a_daemon(opened):
+        return False
+    return "mailer-daemon" not in path.lower()
 
 
 def _names_another(opened: Opened) -> bool:
@@ -136,11 +157,12 @@ def _flat(text: str) -> str:
 
 
 def _recipient(opened: Opened) -> str | None:
-    for text in (opened.headers.get("x-failed-recipients", ""), opened.text, opened.returned.get("to", "")):
-        found = _ADDRESS.search(text)
-        if found:
-            return found.group()
-    return None
+    readers = opened.headers.get("to", "").lower()
+    places = (opened.headers.get("x-failed-recipients", ""), opened.text, opened.returned.get("to", ""))
+    named = [found.group().rstrip(".") for text in places for found in _ADDRESS.finditer(text)]
+    # Some repeat before it from whom the mail was.
+    others = (each for each in named if each.lower() not in readers and not _BESIDE.search(each))
+    return next(others, named[0] if named else None)
 
 
 def _answer(text: str) -> str | None:

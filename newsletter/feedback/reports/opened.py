@@ -60,8 +60,19 @@ _STATUS = re.compile(r"\s{0,20}(?:Original-Envelope-Id|Reporting-MTA|Arrival-Dat
 _FEEDBACK = re.compile(r"\s{0,20}Feedback-Type:", re.IGNORECASE)
 # Two header fields in a row that only a mail begins with.
 _HEADERS = re.compile(
-    r"^(?:[> ]*)(?:Received|Return-Path|DKIM-Signature|X-Received):[ \t]*\S", re.MULTILINE | re.IGNORECASE
+    # Not a server's answer in the transcript of a dialogue: "RECEIVED: 550 …".
+    r"^(?:[> ]*)(?:Received|Return-Path|DKIM-Signature|X-Received):[ \t]*(?![245]\d\d\b)\S",
+    re.MULTILINE | re.IGNORECASE,
 )
+# The subject of the returned mail and its number, which a report repeats among its own words.
+_REPEATED = re.compile(
+    r"^[ \t>*-]{0,20}(?:(?:the|your|original|e?-?mail|message)\W){0,3}"
+    r"(?:subject|betreff|objet|asunto|oggetto|assunto|onderwerp|тема|件名|主[题題]|제목|message-?id)"
+    r"(?: of (?:the|your) message)?(?: is| was)?[ \t]*[:\uff1a](?!.*\b[45]\d\d[ -]).*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+_DAEMONS = frozenset({"mailer-daemon", "mailerdaemon", "mail-daemon", "mdaemon"})
 
 
 @dataclass(slots=True)
@@ -209,7 +220,11 @@ def _inside(part: Message) -> str:
 
 def _as_written(message: Message) -> str:
     """Not ``as_string``, which raises for fields that it would not write itself."""
-    payload = message.get_payload()
+    # Decoded, as the library shows letters that nobody encoded (RFC 6532) as question marks.
+    is_encoded = "content-transfer-encoding" in message
+    payload = message.get_payload() if is_encoded else message.get_payload(decode=True)
+    if isinstance(payload, bytes):
+        payload = payload.decode(errors="surrogateescape")
     head = "\n".join(f"{name}: {value}" for name, value in message.raw_items())
     # A header field that was broken in two ends the header, as the parser sees it, without an empty line.
     has_gap = not any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in message.defects)
@@ -284,11 +299,10 @@ def _groups(text: str) -> list[Fields]:
 def _split(opened: Opened, text: str) -> None:
     """Parts the mail's own words from what it quotes of the returned mail."""
     ends = [match.start() for match in (_RETURNED.search(text), _HEADERS.search(text)) if match]
+    end = min(ends, default=len(text))
+    opened.text = _REPEATED.sub("", text[:end])
     if not ends:
-        opened.text = text
         return
-    end = min(ends)
-    opened.text = text[:end]
     if not opened.returned:
         quoted = _HEADERS.search(text, end) or re.search(r"^[\w-]+: \S", text[end:], re.MULTILINE)
         start = quoted.start() + (0 if quoted.re is _HEADERS else end) if quoted else len(text)
@@ -297,8 +311,16 @@ def _split(opened: Opened, text: str) -> None:
 
 def is_null(opened: Opened) -> bool:
     """RFC 5321 §4.5.5: so that nothing answers to it, what a machine reports has a null return path. The
-    second is how qmail writes it for the bounce of a bounce."""
-    return opened.headers.get("return-path", "?").strip() in ("<>", "<#@[]>")
+    second is how qmail writes it for the bounce of a bounce, and Sendmail writes its own name there."""
+    path = opened.headers.get("return-path", "?").strip().lower()
+    return path in ("<>", "<#@[]>") or path.startswith(("<mailer-daemon@", "<mailer-daemon>"))
+
+
+def is_delivery_status(opened: Opened) -> bool:
+    """RFC 6522's wrapping of a report about deliveries. Who forwards one wraps it anew."""
+    return opened.content_type == "multipart/report" and (
+        "delivery-status" in opened.headers.get("content-type", "").lower()
+    )
 
 
 def returns_to_its_writer(opened: Opened) -> bool:
@@ -310,6 +332,11 @@ def returns_to_its_writer(opened: Opened) -> bool:
 def is_answer(opened: Opened) -> bool:
     """To another mail, or one that is passed on: what mail programs put in front of the subject."""
     return _ANSWERED.match(opened.headers.get("subject", "")) is not None
+
+
+def is_by_a_daemon(opened: Opened) -> bool:
+    """No person writes, and no list is led, by the name of a mail system's daemon."""
+    return (sender(opened) or "").partition("@")[0].lower() in _DAEMONS
 
 
 def sender(opened: Opened) -> str | None:
