@@ -25,6 +25,8 @@ from newsletter.api.tracking import Tracking
 from newsletter.audience import queries as audience
 from newsletter.audience.lists import ListUse
 from newsletter.audience.routes.subscribing import PlainCreate
+from newsletter.audience.segments.service import SegmentUse
+from newsletter.campaigns import acting
 from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.routes.campaigns import PlainCampaign
 from newsletter.dashboard.inbox import InboxController
@@ -42,6 +44,7 @@ PARTS: Final = (
 """What a handler may ask its runtime for, by name."""
 FIXED: Final[Mapping[str, object]] = {
     "list_use": ListUse(campaigns.uses_list),
+    "segment_use": SegmentUse(campaigns.uses_segment, acting.acted, campaigns.list_ids),
     "field_names": CustomFields(audience.custom_field_names),
 }
 """What is the same for every runtime."""

@@ -5,6 +5,7 @@ from typing import Any, Final
 from newsletter.api import analytics_examples as analytics
 from newsletter.api import automation_examples as automations
 from newsletter.api import mail_examples as mails
+from newsletter.api import segment_examples as segments
 
 JSON = dict[str, Any]
 
@@ -102,6 +103,7 @@ REQUESTS: Final[dict[str, JSON]] = {
     },
     "send_campaign": {"now": _call("Now"), "later": _call("At a time", scheduled_at=_LATER)},
     **automations.REQUESTS,
+    **segments.REQUESTS,
     **mails.REQUESTS,
     "test_campaign": {"me": _call("To yourself", emails=["me@example.com"])},
     "create_template": {
@@ -204,6 +206,8 @@ _CAMPAIGN_OUT: Final[JSON] = {
     "status_reason": None,
     "version": 1,
     "list_id": _LIST,
+    "segment_id": None,
+    "segment": None,
     "template_id": _TEMPLATE,
     "creation_method": "ai",
     "from_email": None,
@@ -258,6 +262,7 @@ _PAUSED: Final[JSON] = _SENDING | {
 
 ANSWERS: Final[dict[str, JSON]] = {
     **automations.ANSWERS,
+    **segments.ANSWERS,
     **mails.ANSWERS,
     **analytics.ANSWERS,
     "list_audit_entries": {
@@ -342,6 +347,7 @@ ANSWERS: Final[dict[str, JSON]] = {
             "opt_in": "single",
             "total_subscribers": 0,
             "active_subscribers": 0,
+            "segment_count": 0,
             "created_at": _AT,
             "updated_at": _AT,
         }

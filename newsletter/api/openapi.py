@@ -24,6 +24,7 @@ TAGS = (
     Tag("Automations", "Steps that subscribers take by themselves: mails, waits, branches, tags."),
     Tag("Subscribers", "Addresses on lists: one by one or many at once, with their consent on record."),
     Tag("Lists", "Who gets what. A subscriber is one address on one list."),
+    Tag("Segments", "Conditions on the subscribers of a list, for campaigns to those who meet them."),
     Tag("Brand voice", "How your newsletters sound; every generation names the version that it used."),
     Tag("Templates", "The frame around the body, in MJML: those of the service and your own."),
     Tag("Sending domains", "What your mail is signed for, and what belongs into the DNS."),

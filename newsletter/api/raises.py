@@ -11,6 +11,7 @@ from newsletter.accounts.smtp_credentials import SMTPCredentialLimitReached
 from newsletter.analytics.history import EventHistoryNotAvailable
 from newsletter.audience.lists import ListInUse
 from newsletter.audience.quota import SubscriberLimitReached
+from newsletter.audience.segments.service import SegmentInUse, SegmentLimitReached
 from newsletter.automations import errors as automations
 from newsletter.campaigns import errors as campaigns
 from newsletter.copywriting.service import AINotAvailable, AIQuotaExceeded
@@ -33,6 +34,7 @@ from newsletter.kit.errors import (
     Unavailable,
     UnsupportedMedia,
     ValidationFailed,
+    VersionConflict,
 )
 from newsletter.kit.idempotency import InProgress, KeyReused
 from newsletter.routing.rules import RuleLimitReached
@@ -66,7 +68,8 @@ _SEND: Final[Errors] = (
     campaigns.AlreadySent,
     campaigns.CampaignCancelled,
     campaigns.ListGone,
-    campaigns.VersionConflict,
+    campaigns.SegmentGone,
+    VersionConflict,
     TemplateMissing,
 )
 
@@ -79,6 +82,9 @@ OWN: Final[Mapping[str, Errors]] = {
     "create_subscriber": (SubscriberLimitReached,),
     "upsert_subscriber": (SubscriberLimitReached,),
     "update_subscriber": (SubscriberLimitReached,),
+    "create_segment": (SegmentLimitReached,),
+    "update_segment": (VersionConflict,),
+    "delete_segment": (SegmentInUse,),
     "delete_suppression": (SuppressionPermanent,),
     "update_template": (TemplateIsSystem, Conflict),
     "delete_template": (TemplateIsSystem,),
@@ -90,19 +96,19 @@ OWN: Final[Mapping[str, Errors]] = {
         AINotConfigured,
         *_CAMPAIGN,
     ),
-    "update_campaign": (campaigns.CannotChange, campaigns.VersionConflict),
+    "update_campaign": (campaigns.CannotChange, VersionConflict),
     "delete_campaign": (campaigns.CannotDelete,),
     "send_campaign": _SEND,
     "launch_campaign": _SEND,
-    "pause_campaign": (campaigns.CannotPause, campaigns.VersionConflict),
-    "resume_campaign": (campaigns.CannotResume, campaigns.VersionConflict),
+    "pause_campaign": (campaigns.CannotPause, VersionConflict),
+    "resume_campaign": (campaigns.CannotResume, VersionConflict),
     "resend_unknown": (
         campaigns.CannotResend,
         campaigns.NothingUnknown,
-        campaigns.VersionConflict,
+        VersionConflict,
         QuotaExceeded,
     ),
-    "cancel_campaign": (campaigns.CannotCancel, campaigns.VersionConflict),
+    "cancel_campaign": (campaigns.CannotCancel, VersionConflict),
     "test_campaign": (*_CAMPAIGN, TemplateMissing),
     "preview_campaign": (TemplateMissing,),
     "send_mail": _SENDER,

@@ -21,6 +21,7 @@ from newsletter.api.health import expose, healthz, readyz
 from newsletter.audience.routes.lists import ListController
 from newsletter.audience.routes.subscribers import ListSubscriberController, SubscriberController
 from newsletter.audience.routes.subscribing import ListSubscribingController, SubscribingController
+from newsletter.audience.segments.routes import SegmentController
 from newsletter.automations.routes import AutomationController
 from newsletter.campaigns.routes.campaigns import CampaignController
 from newsletter.campaigns.routes.recipients import RecipientController
@@ -49,6 +50,7 @@ V1: tuple[type[Controller], ...] = (
     ListSubscriberController,
     SubscribingController,
     SubscriberController,
+    SegmentController,
     PersonController,
     TemplateController,
     ContentScoreController,

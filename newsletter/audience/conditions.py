@@ -5,11 +5,20 @@ their ids or for a whole list. What is not known is not so: a field that nobody 
 is above nothing and contains nothing, and ``none`` of these is then true.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 from sqlalchemy import (
     ColumnElement,
     Float,
@@ -29,14 +38,15 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from newsletter.accounts.project import Project
+from newsletter.accounts.project import Principal, Project
 from newsletter.audience import queries
 from newsletter.audience.models import Status, Subscriber
 from newsletter.audience.schemas import MAX_VALUE, ListId, Tag, field_name
+from newsletter.kit.address import DomainName
 from newsletter.kit.bulk import among
-from newsletter.kit.db import is_postgresql
+from newsletter.kit.db import db_in, is_postgresql
 from newsletter.kit.ids import IdField
-from newsletter.kit.schema import Body, Switch, absent
+from newsletter.kit.schema import Body, Switch, Time, absent
 
 _BUILT_IN = {
     "email": Subscriber.email,
@@ -47,10 +57,26 @@ _BUILT_IN = {
 }
 
 _FAR = 2**60
+MAX_CHOICES = 100
+"""The most values of one ``one_of``."""
 
 
 def _known(name: str) -> str:
     return name if name in _BUILT_IN else field_name(name)
+
+
+def _without_nul(text: str) -> str:
+    # Inside of a list, where `Body` does not look.
+    if "\0" in text:
+        raise ValueError("must not contain the NUL character")
+    return text
+
+
+def _number(value: object) -> object:
+    # Pydantic's own strict types are lax where Litestar asks them to be, as of `kit.schema.Switch`.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")
+    return value
 
 
 def _finite(value: bool | int | float | str) -> bool | int | float | str:
@@ -61,8 +87,8 @@ def _finite(value: bool | int | float | str) -> bool | int | float | str:
     return value
 
 
-Text = Annotated[StrictStr, Field(min_length=1, max_length=MAX_VALUE)]
-Number = Annotated[StrictInt | StrictFloat, AfterValidator(_finite)]
+Text = Annotated[StrictStr, Field(min_length=1, max_length=MAX_VALUE), AfterValidator(_without_nul)]
+Number = Annotated[StrictInt | StrictFloat, BeforeValidator(_number), AfterValidator(_finite)]
 Value = Annotated[StrictBool | StrictInt | StrictFloat | Text, AfterValidator(_finite)]
 CampaignId = Annotated[UUID, IdField("cmp")]
 
@@ -79,8 +105,12 @@ class FieldCondition(Body):
     """A custom field, or ``email``, ``first_name``, ``last_name``, ``locale``, ``timezone``."""
     equals: Value | None = absent()
     """The same text, letter by letter, the same number, or the same of true and false."""
+    one_of: Annotated[list[Value], Field(min_length=1, max_length=MAX_CHOICES)] | None = absent()
+    """Any of these, as in ``equals``."""
     contains: Text | None = absent()
     """A part of the text, in any case."""
+    starts_with: Text | None = absent()
+    """The beginning of the text, in any case: ``de`` as the ``locale`` is German anywhere."""
     above: Number | None = absent()
     below: Number | None = absent()
     is_set: Switch | None = absent()
@@ -88,7 +118,32 @@ class FieldCondition(Body):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        _exactly_one(self, "equals", "contains", "above", "below", "is_set")
+        _exactly_one(self, "equals", "one_of", "contains", "starts_with", "above", "below", "is_set")
+        return self
+
+    @property
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """The texts that it holds, and below which name each stands."""
+        for name in ("equals", "contains", "starts_with"):
+            if isinstance(getattr(self, name), str):
+                yield name, getattr(self, name)
+        for place, value in enumerate(self.one_of or ()):
+            if isinstance(value, str):
+                yield f"one_of.{place}", value
+
+
+class When(Body):
+    """Exactly one thing that is said of a moment."""
+
+    before: Time | None = absent()
+    after: Time | None = absent()
+    """This moment itself is neither before nor after."""
+    within_days: Annotated[int, Field(ge=1, le=3_650)] | None = absent()
+    """Within so many times 24 hours up to now; ``none`` of it is longer ago."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        _exactly_one(self, "before", "after", "within_days")
         return self
 
 
@@ -107,7 +162,10 @@ class Activity(Body):
         return self
 
 
-_MEMBERS = ("all", "any", "none", "tag", "list_id", "field", "opened", "clicked")
+_MEMBERS = (
+    *("all", "any", "none", "tag", "list_id", "field"),
+    *("status", "created_at", "subscribed_at", "domain", "opened", "clicked"),
+)
 
 
 class Condition(Body):
@@ -122,6 +180,13 @@ class Condition(Body):
     list_id: ListId | None = absent()
     """The same address is active on this list, too."""
     field: FieldCondition | None = absent()
+    status: Status | None = absent()
+    """Stands so on the list. Campaigns and automations reach those alone who are ``active``."""
+    created_at: When | None = absent()
+    subscribed_at: When | None = absent()
+    """When they last joined; of who never did, nothing is true."""
+    domain: DomainName | None = absent()
+    """The domain of the address, without those below it."""
     opened: Activity | None = absent()
     clicked: Activity | None = absent()
 
@@ -148,11 +213,58 @@ class Condition(Body):
                 yield from part.each(f"{place}.{name}.{number}")
 
 
+def activities(condition: Condition) -> list[tuple[str, Activity]]:
+    """With where each stands below the condition."""
+    found = (
+        (f"{place}.{name}", getattr(part, name))
+        for place, part in condition.each("")
+        for name in ("opened", "clicked")
+    )
+    return [(place, activity) for place, activity in found if activity is not None]
+
+
+ListsOfCampaigns = Callable[[AsyncSession, Project, Collection[UUID]], Awaitable[Mapping[UUID, UUID]]]
+"""The lists of those of these campaigns that are there. Campaigns are known above this slice."""
+
+
+async def strangers(
+    session: AsyncSession,
+    principal: Principal,
+    placed: Iterable[tuple[str, Condition]],
+    lists_of: ListsOfCampaigns,
+) -> dict[str, list[str]]:
+    """What is wrong with what these conditions name, by its place. What is not of this project is as unknown
+    as what never was, and so is what belongs to a list outside the key's: who opened a campaign would tell
+    about that list."""
+    campaigns: dict[str, UUID] = {}
+    lists: dict[str, UUID] = {}
+    for place, condition in placed:
+        for below, part in condition.each(""):
+            if part.list_id is not None:
+                lists[f"{place}{below}.list_id"] = part.list_id
+        for below, activity in activities(condition):
+            if activity.campaign_id is not None:
+                campaigns[f"{place}{below}.campaign_id"] = activity.campaign_id
+    known = await lists_of(session, principal.project, set(campaigns.values())) if campaigns else {}
+    errors = {
+        place: ["is not a campaign of this project"]
+        for place, campaign_id in campaigns.items()
+        if campaign_id not in known or not principal.may_use_list(known[campaign_id])
+    }
+    for place, list_id in lists.items():
+        is_theirs = principal.may_use_list(list_id)
+        if not is_theirs or not await queries.has_list(session, principal.project, list_id):
+            errors[place] = ["is not a list of this project"]
+    return errors
+
+
 Acted = Callable[
     [Activity, bool, InstrumentedAttribute[UUID], InstrumentedAttribute[str]], ColumnElement[bool]
 ]
 """Whether a subscriber, given by the columns of id and address key, did it; true: clicked, false: opened.
 Mails are known above this slice."""
+Acts = Callable[[AsyncSession, Project, Iterable[Condition | None]], Awaitable[Acted]]
+"""What makes it for some conditions."""
 
 
 def matching(
@@ -182,12 +294,14 @@ def matching(
     if last is not None:
         statement = statement.where(Subscriber.id <= last)
     if condition is not None:
-        statement = statement.where(_sql(session, project, condition, acted))
+        statement = statement.where(holds(session, project, condition, acted))
     return statement.order_by(Subscriber.id)
 
 
-def _sql(session: AsyncSession, project: Project, condition: Condition, acted: Acted) -> ColumnElement[bool]:
-    inside = [_sql(session, project, part, acted) for part in condition.parts]
+def holds(session: AsyncSession, project: Project, condition: Condition, acted: Acted) -> ColumnElement[bool]:
+    """The condition for a ``WHERE`` over subscribers: true or false, never NULL. All that a caller wrote is a
+    bound parameter, but for the names of fields, which have nothing but letters, digits and ``_``."""
+    inside = [holds(session, project, part, acted) for part in condition.parts]
     if condition.all is not None:
         return and_(*inside)
     if condition.any is not None:
@@ -206,9 +320,24 @@ def _sql(session: AsyncSession, project: Project, condition: Condition, acted: A
         )
     if condition.field is not None:
         return func.coalesce(_compared(session, condition.field), false())
+    if condition.status is not None:
+        return Subscriber.status == condition.status
+    if condition.created_at is not None:
+        return _timed(Subscriber.created_at, condition.created_at)
+    if condition.subscribed_at is not None:
+        return func.coalesce(_timed(Subscriber.subscribed_at, condition.subscribed_at), false())
+    if condition.domain is not None:
+        return Subscriber.address_key.endswith(f"@{condition.domain}", autoescape=True)
     activity = condition.opened or condition.clicked
     assert activity is not None  # Exactly one member is there.
     return acted(activity, condition.clicked is not None, Subscriber.id, Subscriber.address_key)
+
+
+def _timed(column: InstrumentedAttribute[Any], when: When) -> ColumnElement[bool]:
+    if when.within_days is not None:
+        # By the database's clock, as everything that is asked about time.
+        return column >= db_in(-86_400.0 * when.within_days)
+    return column < when.before if when.before is not None else column > when.after
 
 
 def _compared(session: AsyncSession, wanted: FieldCondition) -> ColumnElement[bool]:
@@ -221,13 +350,27 @@ def _compared(session: AsyncSession, wanted: FieldCondition) -> ColumnElement[bo
         return known if wanted.is_set else not_(known)
     if wanted.contains is not None:
         return func.lower(text).contains(wanted.contains.lower(), autoescape=True)
-    if isinstance(wanted.equals, str):
-        return text == wanted.equals
-    if isinstance(wanted.equals, bool):
-        return truth == str(wanted.equals).lower()
-    if wanted.equals is not None:
-        return number == float(wanted.equals)
+    if wanted.starts_with is not None:
+        return func.lower(text).startswith(wanted.starts_with.lower(), autoescape=True)
+    values = wanted.one_of if wanted.equals is None else [wanted.equals]
+    if values is not None:
+        return _one_of(text, number, truth, values)
     return number > float(wanted.above) if wanted.above is not None else number < float(wanted.below or 0)
+
+
+def _one_of(
+    text: Any, number: Any, truth: Any, values: Sequence[bool | int | float | str]
+) -> ColumnElement[bool]:
+    kinds: dict[str, tuple[Any, list[Any]]] = {}
+    for value in values:
+        if isinstance(value, str):
+            kinds.setdefault("text", (text, []))[1].append(value)
+        elif isinstance(value, bool):
+            kinds.setdefault("truth", (truth, []))[1].append(str(value).lower())
+        else:
+            kinds.setdefault("number", (number, []))[1].append(float(value))
+    # Each by itself is NULL where the value is of another kind.
+    return or_(*(func.coalesce(column.in_(wanted), false()) for column, wanted in kinds.values()))
 
 
 def _custom(

@@ -1,4 +1,4 @@
-"""Tables of lists, subscribers, consents and custom fields."""
+"""Tables of lists, subscribers, segments, consents and custom fields."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -75,6 +75,28 @@ class Subscriber(Base):
     status: Mapped[Status] = mapped_column(status_type(Status, "status"))
     subscribed_at: Mapped[datetime | None]
     unsubscribed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Segment(Base):
+    """Named conditions on the subscribers of one list. Who meets them is asked each time: it holds nobody."""
+
+    __tablename__ = "segments"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "list_id"], ["lists.project_id", "lists.id"], ondelete="CASCADE"),
+        Index("ix_segments_project_id_id", "project_id", "id"),
+        Index("ix_segments_list_id", "list_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[UUID]
+    list_id: Mapped[UUID]
+    name: Mapped[str] = mapped_column(text(200))
+    description: Mapped[str | None] = mapped_column(text(2000))
+    conditions: Mapped[dict[str, Any]]
+    """A `conditions.Condition`, as the API shows it."""
+    version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

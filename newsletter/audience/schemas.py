@@ -120,6 +120,8 @@ class ListOut(Schema):
     opt_in: Literal["single"]
     total_subscribers: int
     active_subscribers: int
+    segment_count: int
+    """`GET /segments?list_id=` lists them."""
     created_at: Time
     updated_at: Time
 

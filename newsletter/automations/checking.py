@@ -6,10 +6,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
-from newsletter.audience import queries as audience
-from newsletter.audience.conditions import Condition
+from newsletter.audience.conditions import Condition, activities, strangers
 from newsletter.automations import mails
-from newsletter.automations.acting import activities
 from newsletter.automations.models import Reentry
 from newsletter.automations.schemas import SendStep, Start, Step, each
 from newsletter.campaigns import drafting
@@ -115,29 +113,13 @@ def _of_earlier(place: str, condition: Condition, known: Mapping[str, None]) -> 
 async def _of_others(
     session: AsyncSession, principal: Principal, start: Start | None, steps: Sequence[Step]
 ) -> Errors:
-    """What is not of this project is as unknown as what never was, and so is what belongs to a list outside
-    the key's: who opened a campaign would tell about that list."""
-    named: dict[str, UUID] = {}
-    lists: dict[str, UUID] = {}
+    placed = [(place, condition) for place, condition, _ in conditions(start, steps)]
+    errors = await strangers(session, principal, placed, campaigns.list_ids)
     if start is not None and start.event is not None and start.event.campaign_id is not None:
-        named["start.event.campaign_id"] = start.event.campaign_id
-    for place, condition, _ in conditions(start, steps):
-        for below, part in condition.each(""):
-            if part.list_id is not None:
-                lists[f"{place}{below}.list_id"] = part.list_id
-        for below, activity in activities(condition):
-            if activity.campaign_id is not None:
-                named[f"{place}{below}.campaign_id"] = activity.campaign_id
-    known = await campaigns.list_ids(session, principal.project, set(named.values())) if named else {}
-    errors = {
-        place: ["is not a campaign of this project"]
-        for place, each_id in named.items()
-        if each_id not in known or not principal.may_use_list(known[each_id])
-    }
-    for place, list_id in lists.items():
-        is_theirs = principal.may_use_list(list_id)
-        if not is_theirs or not await audience.has_list(session, principal.project, list_id):
-            errors[place] = ["is not a list of this project"]
+        wanted = start.event.campaign_id
+        list_id = (await campaigns.list_ids(session, principal.project, [wanted])).get(wanted)
+        if list_id is None or not principal.may_use_list(list_id):
+            errors["start.event.campaign_id"] = ["is not a campaign of this project"]
     return errors
 
 

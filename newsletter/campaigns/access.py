@@ -1,4 +1,4 @@
-"""Which campaigns a key may use, and which version of one a caller saw."""
+"""Which campaigns a key may use."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -6,7 +6,7 @@ from newsletter.accounts.project import Principal
 from newsletter.campaigns import queries
 from newsletter.campaigns.models import Campaign
 from newsletter.kit import ids
-from newsletter.kit.errors import Forbidden, ValidationFailed
+from newsletter.kit.errors import Forbidden
 
 
 async def campaign_of_path(session: AsyncSession, principal: Principal, campaign_id: str) -> Campaign:
@@ -25,16 +25,6 @@ def _allowed(principal: Principal, campaign: Campaign) -> Campaign:
     if not principal.may_use_list(campaign.list_id):
         raise Forbidden("This key may not use that campaign's list.")
     return campaign
-
-
-def version_of(if_match: str | None) -> int | None:
-    """None: whichever it is. Raises `ValidationFailed` for what is no version."""
-    if if_match is None:
-        return None
-    text = if_match.strip().removeprefix("W/").strip('"')
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise ValidationFailed.of("If-Match", "must be the campaign's version, for example 3")
-    return int(text)
 
 
 def allow_addresses(principal: Principal) -> None:

@@ -83,6 +83,7 @@ async def insert(session: AsyncSession, principal: Principal, ready: Ready) -> C
     project, data = principal.project, ready.data
     if await audience.find_list(session, project, data.list_id, share=True) is None:
         raise ValidationFailed.of("list_id", "is not a list of this project")
+    await launch.segment_of(session, project, data.list_id, data.segment_id, share=True)
     limit = principal.plan.limits[Resource.campaigns]
     if not await plans.use(session, project.quota_owner_id, Resource.campaigns, 1, limit):
         raise errors.CampaignLimitReached()
@@ -93,6 +94,7 @@ async def insert(session: AsyncSession, principal: Principal, ready: Ready) -> C
         id=ids.uuid7(),
         project_id=project.id,
         list_id=data.list_id,
+        segment_id=data.segment_id,
         template_id=ready.frame.template_id,
         name=data.name or (ready.subject or "Untitled")[:200],
         subject=ready.subject,
@@ -121,6 +123,7 @@ async def insert(session: AsyncSession, principal: Principal, ready: Ready) -> C
 async def _check(session: AsyncSession, principal: Principal, studio: Studio, data: CampaignCreate) -> Frame:
     project = principal.project
     await check_list(session, principal, data.list_id)
+    segment = await launch.segment_of(session, project, data.list_id, data.segment_id)
     await check_from(session, principal, data.from_email)
     check_size(data.html, studio.settings)
     frame = await frame_of(session, project, studio, data.template_id)
@@ -134,7 +137,7 @@ async def _check(session: AsyncSession, principal: Principal, studio: Studio, da
         from_email = await senders.check(session, project, profile, data.from_email, studio.settings)
         if data.ai is None and not data.subject:
             raise errors.SubjectMissing()
-        await launch.check_quota(session, project, data.list_id, from_email, principal.plan)
+        await launch.check_quota(session, project, data.list_id, segment, from_email, principal.plan)
     return frame
 
 

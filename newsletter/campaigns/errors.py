@@ -48,11 +48,6 @@ class NothingUnknown(Conflict):
     summary = "No message of this campaign is unknown: there is nothing to send again."
 
 
-class VersionConflict(Conflict):
-    code, status = "version_conflict", 409
-    summary = "The campaign has changed since you read it. Read it again."
-
-
 class SubjectMissing(Conflict):
     code, status = "subject_missing", 409
     summary = "There is no subject. Set one before sending."
@@ -61,6 +56,11 @@ class SubjectMissing(Conflict):
 class ListGone(Conflict):
     code, status = "list_missing", 409
     summary = "The campaign's list is gone. Choose another with PATCH."
+
+
+class SegmentGone(Conflict):
+    code, status = "segment_missing", 409
+    summary = "The campaign's segment is gone. Choose another with PATCH, or create a new campaign."
 
 
 class CampaignLimitReached(NewsletterError):

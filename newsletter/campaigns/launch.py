@@ -10,16 +10,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Profile, Project
+from newsletter.audience import conditions
 from newsletter.audience import queries as audience
-from newsletter.campaigns import errors, local_time
+from newsletter.audience.conditions import Condition
+from newsletter.audience.segments import queries as segments
+from newsletter.campaigns import acting, errors, local_time
 from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.delivery import senders, utm
 from newsletter.delivery import service as delivery
 from newsletter.delivery.models import MailingKind
 from newsletter.delivery.service import Order, QuotaExceeded, Sender
-from newsletter.kit import clock, ids, jobs
+from newsletter.kit import clock, ids, jobs, versions
 from newsletter.kit.address import domain_of
 from newsletter.kit.db import db_now
+from newsletter.kit.errors import ValidationFailed
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Plan, Resource
 from newsletter.settings import Settings
@@ -35,14 +39,19 @@ def schedule_key(campaign_id: UUID) -> str:
 
 
 async def check_quota(
-    session: AsyncSession, project: Project, list_id: UUID, from_email: str, plan: Plan
+    session: AsyncSession,
+    project: Project,
+    list_id: UUID,
+    segment: Condition | None,
+    from_email: str,
+    plan: Plan,
 ) -> None:
     """Raises `QuotaExceeded` when a launch now would. Only the launch itself reserves."""
     limit = plan.limits[Resource.mails]
     if limit is None:
         return
     usage = await plans.usage(session, project.quota_owner_id, Resource.mails, limit)
-    chosen = recipients(project, list_id, from_email).subquery()
+    chosen = (await within(session, project, recipients(project, list_id, from_email), segment)).subquery()
     count = (await session.execute(select(func.count()).select_from(chosen))).scalar_one()
     if usage.used + usage.reserved + count > limit:
         raise QuotaExceeded(retry_after=clock.seconds_to_next_month(clock.now()))
@@ -62,6 +71,41 @@ def recipients(
 ) -> Select[*tuple[Any, ...]]:
     chosen = audience.recipients(project, list_id, moments)
     return suppressions.without(chosen, project.id, list_id, domain_of(from_email))
+
+
+async def within(
+    session: AsyncSession, project: Project, chosen: Select[*tuple[Any, ...]], segment: Condition | None
+) -> Select[*tuple[Any, ...]]:
+    """Those of the `recipients` who meet a segment's conditions: in the same statement, so at the moment at
+    which the audience is frozen."""
+    if segment is None:
+        return chosen
+    acted = await acting.acted(session, project, [segment])
+    return chosen.where(conditions.holds(session, project, segment, acted))
+
+
+async def segment_of(
+    session: AsyncSession, project: Project, list_id: UUID, segment_id: UUID | None, *, share: bool = False
+) -> Condition | None:
+    """The conditions of a segment that a body names. ``share`` keeps it as it is until the transaction ends.
+    Raises `ValidationFailed` for one that is not of this list."""
+    if segment_id is None:
+        return None
+    found = await segments.find(session, project, segment_id, share=share)
+    if found is None or found.list_id != list_id:
+        raise ValidationFailed.of("segment_id", "is not a segment of the campaign's list")
+    return segments.condition_of(found)
+
+
+async def _taken(session: AsyncSession, project: Project, campaign: Campaign) -> Condition | None:
+    """The conditions of the campaign's segment, which are kept with it from now on. Raises `SegmentGone`."""
+    if campaign.segment_id is None:
+        return None
+    found = await segments.find(session, project, campaign.segment_id, share=True)
+    if found is None or found.list_id != campaign.list_id:
+        raise errors.SegmentGone()
+    campaign.segment = {"name": found.name, "conditions": found.conditions}
+    return segments.condition_of(found)
 
 
 async def at_local_hour(
@@ -97,6 +141,7 @@ async def start(
     sender = await sender_of(session, project, campaign, settings, list_name=listed.name if listed else None)
     if listed is None:
         raise errors.ListGone()
+    segment = await _taken(session, project, campaign)
     moments, hour = None, campaign.send_at_local_hour
     if hour is not None:
         moments = await at_local_hour(session, project, campaign, profile.time_zone, hour)
@@ -110,11 +155,12 @@ async def start(
         track_opens=profile.track_opens if campaign.track_opens is None else campaign.track_opens,
         track_clicks=profile.track_clicks if campaign.track_clicks is None else campaign.track_clicks,
     )
+    everybody = recipients(project, campaign.list_id, sender.from_email, moments)
     started = await delivery.start(
         session,
         project,
         order,
-        recipients(project, campaign.list_id, sender.from_email, moments),
+        await within(session, project, everybody, segment),
         mail_limit=plan.limits[Resource.mails],
         settings=settings.delivery,
     )
@@ -155,8 +201,7 @@ def utm_of(campaign: Campaign, profile: Profile, list_name: str | None) -> dict[
 
 def check_version(campaign: Campaign, version: int | None) -> None:
     """Raises `VersionConflict` when it is not of the ``version`` that a caller saw."""
-    if version is not None and campaign.version != version:
-        raise errors.VersionConflict()
+    versions.check(campaign.version, version)
 
 
 def touch(campaign: Campaign) -> None:

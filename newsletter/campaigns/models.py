@@ -39,6 +39,10 @@ class Campaign(Base):
     project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
     list_id: Mapped[UUID]
     """No foreign key: a campaign that is over outlives its list."""
+    segment_id: Mapped[UUID | None]
+    """A segment of the list; None: all of it. No foreign key, as of the list."""
+    segment: Mapped[dict[str, Any] | None]
+    """Its name and its conditions when the audience was frozen."""
     template_id: Mapped[UUID]
     name: Mapped[str] = mapped_column(text(200))
     subject: Mapped[str | None] = mapped_column(text(500))

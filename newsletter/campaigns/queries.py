@@ -143,6 +143,18 @@ async def uses_list(session: AsyncSession, project: Project, list_id: UUID) -> b
     return (await session.execute(statement.limit(1))).first() is not None
 
 
+async def uses_segment(session: AsyncSession, project: Project, list_id: UUID, segment_id: UUID) -> bool:
+    """Whether a campaign that is still to be launched goes to this segment of the list."""
+    statement = select(Campaign.id).where(
+        Campaign.project_id == project.id,
+        # Its index leads to the campaigns of the list.
+        Campaign.list_id == list_id,
+        Campaign.status.in_((CampaignStatus.draft, CampaignStatus.scheduled)),
+        Campaign.segment_id == segment_id,
+    )
+    return (await session.execute(statement.limit(1))).first() is not None
+
+
 async def shown(session: AsyncSession, campaign: Campaign) -> CampaignOut:
     counts = await _counts(session, [campaign])
     counted = await _counted(session, [campaign])
@@ -152,6 +164,7 @@ async def shown(session: AsyncSession, campaign: Campaign) -> CampaignOut:
     return CampaignOut.model_validate(
         _fields(campaign, counts, counted)
         | {
+            "segment": campaign.segment,
             "emails_pending": _pending(_of(campaign, counts)),
             "emails_per_second": pace.per_second if pace else None,
             "eta": pace.eta if pace else None,

@@ -7,7 +7,9 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from newsletter.accounts.schemas import UTM, ShownName, TimeZone
+from newsletter.audience.conditions import Condition
 from newsletter.audience.schemas import ListId, SubscriberId
+from newsletter.audience.segments.schemas import SegmentId
 from newsletter.campaigns import local_time
 from newsletter.campaigns.models import CampaignStatus, CreationMethod
 from newsletter.delivery.models import Feedback, Outcome
@@ -84,6 +86,8 @@ class CampaignCreate(Scheduled):
     """Exactly one of ``ai`` and ``html``. A draft, unless ``send`` or ``scheduled_at`` says otherwise."""
 
     list_id: ListId
+    segment_id: SegmentId | None = None
+    """A segment of the list; who meets its conditions is asked at the launch. Left out: all of the list."""
     name: Name | None = None
     """For your own eyes; the subject when left out."""
     subject: Subject | None = None
@@ -123,6 +127,8 @@ class CampaignUpdate(Scheduled):
     """Fields that are left out stay as they are. ``scheduled_at: null`` makes it a draft again."""
 
     list_id: ListId | None = None
+    segment_id: SegmentId | None = None
+    """Null: all of the list."""
     name: Name | None = None
     subject: Subject | None = None
     preheader: Preheader | None = None
@@ -169,6 +175,8 @@ class CampaignSummary(Schema):
     version: int
     """Grows with each change; send it as ``If-Match`` to change only what you saw."""
     list_id: ListId
+    segment_id: SegmentId | None
+    """The segment of the list that it goes to; null: all of the list."""
     template_id: TemplateId
     creation_method: CreationMethod
     from_email: str | None
@@ -203,7 +211,16 @@ class CampaignSummary(Schema):
     updated_at: Time
 
 
+class SegmentTaken(Schema):
+    """A segment as it was when an audience was frozen."""
+
+    name: str
+    conditions: Condition
+
+
 class CampaignOut(CampaignSummary):
+    segment: SegmentTaken | None
+    """What its segment was at the launch; later changes of the segment change nothing here."""
     emails_pending: int
     """Recipients that are not decided yet."""
     emails_per_second: float | None

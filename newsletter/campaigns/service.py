@@ -28,7 +28,7 @@ from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, jobs
 from newsletter.kit.address import Address
 from newsletter.kit.db import Database, db_now
-from newsletter.kit.errors import NewsletterError, NotFound
+from newsletter.kit.errors import NewsletterError, NotFound, VersionConflict
 from newsletter.kit.jobs import Again
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Catalogue, Plan, Resource
@@ -58,7 +58,8 @@ async def update(
 ) -> Campaign:
     """Changes a draft or a scheduled campaign; ``changes`` has columns of the campaign.
 
-    Raises `CannotChange`, or `VersionConflict` when it is not of ``version`` any more.
+    Raises `CannotChange`, `ValidationFailed` for a segment that is not of its list, or `VersionConflict` when
+    it is not of ``version`` any more.
     """
     campaign = await queries.one(session, project, campaign_id, lock=True)
     if campaign.status not in CHANGEABLE:
@@ -67,6 +68,9 @@ async def update(
     for column, value in changes.items():
         if column not in ("scheduled_at", "scheduled_timezone"):
             setattr(campaign, column, value)
+    if changes.keys() & {"list_id", "segment_id"}:
+        # With the list, too: it may be one that the segment is not of.
+        await launch.segment_of(session, project, campaign.list_id, campaign.segment_id, share=True)
     if "scheduled_at" in changes:
         await _reschedule(
             session, project, campaign, changes["scheduled_at"], changes.get("scheduled_timezone")
@@ -157,7 +161,7 @@ async def launch_scheduled(
         return None
     try:
         await launch_now(db, project, plan, studio, campaign_id, only_due=True)
-    except errors.VersionConflict:
+    except VersionConflict:
         return Again(0)  # Changed while it was compiled.
     except NewsletterError as refusal:
         await _fail_due(db, project, campaign_id, refusal.code, refusal.message)

@@ -83,6 +83,11 @@ class Conflict(NewsletterError):
     summary = "The resource is in a state that does not allow this."
 
 
+class VersionConflict(Conflict):
+    code, status = "version_conflict", 409
+    summary = "It has changed since you read it. Read it again."
+
+
 class TooLarge(NewsletterError):
     code, status = "payload_too_large", 413
     summary = "The body is larger than this server takes."

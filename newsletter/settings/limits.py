@@ -27,6 +27,14 @@ class LimitSettings(BaseSettings):
     """The most custom fields of one project."""
     tags: int = Field(50, ge=0)
     """The most tags of one subscriber."""
+    segments: int = Field(200, ge=1)
+    """The most segments of one project."""
+    segment_depth: int = Field(5, ge=1, le=10)
+    """How deep ``all``, ``any`` and ``none`` may stand inside each other in a segment's conditions, what they
+    hold included."""
+    segment_conditions: int = Field(100, ge=1, le=500)
+    """The most conditions of one segment, ``all``, ``any`` and ``none`` included: the database takes them all
+    as one expression."""
     webhook_endpoints: int = Field(20, ge=1)
     """The most webhook endpoints of one project."""
     sending_servers: int = Field(50, ge=1)

@@ -39,6 +39,8 @@ async def mine(client: Client) -> dict[str, str]:
     subscriber = await client.data("POST", "/subscribers", 201, json=person)
     copy = {"list_id": made["id"], "subject": MARK, "html": f"<p>{MARK}</p>"}
     campaign = await client.data("POST", "/campaigns", 201, json=copy)
+    named = {"list_id": made["id"], "name": MARK, "conditions": {"tag": MARK}}
+    segment = await client.data("POST", "/segments", 201, json=named)
     held = {"email": f"{MARK}2@example.com", "source": MARK}
     suppression = await client.data("POST", "/suppressions", 201, json=held)
     left = await client.data("POST", "/unsubscribes", 201, json=held | {"email": f"{MARK}4@example.com"})
@@ -53,6 +55,7 @@ async def mine(client: Client) -> dict[str, str]:
         "/lists/": made["id"],
         "/subscribers/": subscriber["id"],
         "/campaigns/": campaign["id"],
+        "/segments/": segment["id"],
         "/suppressions/": suppression["id"],
         "/unsubscribes/": left["id"],
         "/webhooks/": hook["id"],

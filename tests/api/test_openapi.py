@@ -151,6 +151,7 @@ async def test_an_update_shows_no_defaults(document: dict[str, Any]) -> None:
         "ProjectUpdate",
         "DomainUpdate",
         "CampaignUpdate",
+        "SegmentUpdate",
         "SubscriberUpdate",
         "TemplateUpdate",
         "SubscriberPut",
@@ -213,6 +214,8 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
         json={"name": "Own", "list_id": list_id, "steps": steps, "variables": variables},
     )
     await client.data("POST", f"/automations/{automation['id']}/activate")
+    named = {"list_id": list_id, "name": "Own", "conditions": {"tag": "seen"}}
+    segment = await client.data("POST", "/segments", 201, json=named)
     body = {"list_id": list_id, "subject": "S", "html": "<p>Hello</p>"}
     done = set()
     for name, variants in examples.REQUESTS.items():
@@ -221,6 +224,7 @@ async def test_example_calls_work(client: Client, runtime: Runtime) -> None:
             draft = await client.data("POST", "/campaigns", 201, json=body)
             path = each.path.removeprefix("/api/v1").replace("{campaign_id}", draft["id"])
             path = path.replace("{automation_id}", automation["id"])
+            path = path.replace("{segment_id}", segment["id"])
             path = path.replace("/webhooks/{id}", f"/webhooks/{hook['id']}")
             path = path.replace("/sending-domains/{id}", f"/sending-domains/{domain['id']}")
             path = path.replace("{credential_id}", credential["id"])

@@ -109,7 +109,12 @@ async def test_get_templates_and_post_templates_and_post_templates_id_render(cli
 async def test_get_lists_and_post_lists_id_subscribers_and_delete_lists_id_subscribers_sid(
     client: Client, list_id: str
 ) -> None:
-    assert [row["id"] for row in await client.data("GET", "/lists")] == [list_id]
+    """Lists and segments are two calls."""
+    segment = {"list_id": list_id, "name": "Early", "conditions": {"tag": "early"}}
+    made = await client.data("POST", "/segments", 201, json=segment)
+    [listed] = await client.data("GET", "/lists")
+    assert (listed["id"], listed["segment_count"]) == (list_id, 1)
+    assert await client.data("GET", "/segments", params={"list_id": list_id}) == [made]
     path = f"/lists/{list_id}/subscribers"
     made = await client.data("POST", path, 201, json={"email": "new@example.com"})
     assert (await client.delete(f"{path}/{made['id']}")).status_code == 204

@@ -1,11 +1,14 @@
 """``/subscribers``, and the subscribers of one list."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 from urllib.parse import unquote
+from uuid import UUID
 
 from litestar import Controller, Request, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
@@ -29,6 +32,8 @@ from newsletter.audience.schemas import (
     SubscriberUpdate,
     shown,
 )
+from newsletter.audience.segments import queries as segments
+from newsletter.audience.segments.service import SegmentUse
 from newsletter.kit import address, ids, paging
 from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database
@@ -37,6 +42,40 @@ from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import CursorMeta, Data, Page
 from newsletter.plans.catalogue import Resource
 from newsletter.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PageWanted:
+    """A page of subscribers, who are paged by number or by cursor."""
+
+    number: int
+    per_page: int
+    after: UUID | None
+
+    @classmethod
+    def of(cls, page: int | None, per_page: int, cursor: str | None) -> Self:
+        """Raises `ValidationFailed` for what is out of range, and for both at once."""
+        number = 1 if page is None else page
+        paging.check(number, per_page)
+        if page is not None and cursor is not None:
+            raise ValidationFailed.of("cursor", "cannot be sent together with page")
+        return cls(number, per_page, paging.read_cursor(cursor))
+
+
+async def paged(session: AsyncSession, chosen: Select[Subscriber], wanted: PageWanted) -> SubscriberPage:
+    """The wanted page of the chosen, who are in order of their ids, the newest first."""
+    meta, per_page = None, wanted.per_page
+    if wanted.after is not None:
+        chosen = chosen.where(Subscriber.id < wanted.after).limit(per_page)
+        found = (await session.scalars(chosen)).all()
+    else:
+        found, meta = await paging.numbered(session, chosen, wanted.number, per_page)
+    following = paging.next_cursor([row.id for row in found], per_page)
+    rows = [SubscriberOut.model_validate(row) for row in found]
+    if meta is None:
+        return SubscriberPage(data=rows, meta=CursorMeta(per_page=per_page, next_cursor=following))
+    return SubscriberPage(data=rows, meta=SubscriberPageMeta(**dict(meta), next_cursor=following))
+
 
 _READ = {"scope": "subscribers:read"}
 _WRITE = {"scope": "subscribers:write"}
@@ -85,18 +124,17 @@ class SubscriberController(Controller):
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
+        segment_use: NamedDependency[SegmentUse],
         list_id: FromQuery[str | None] = None,
         status: FromQuery[Status | None] = None,
         tag: FromQuery[str | None] = None,
         search: FromQuery[str | None] = None,
+        segment_id: FromQuery[str | None] = None,
         page: FromQuery[int | None] = None,
         per_page: FromQuery[int] = 50,
         cursor: FromQuery[str | None] = None,
     ) -> SubscriberPage:
-        number = 1 if page is None else page
-        paging.check(number, per_page)
-        if page is not None and cursor is not None:
-            raise ValidationFailed.of("cursor", "cannot be sent together with page")
+        asked = PageWanted.of(page, per_page, cursor)
         wanted = list_of_query(principal, list_id)
         filters = Filters(
             list_ids=chosen_lists(principal, wanted),
@@ -104,22 +142,22 @@ class SubscriberController(Controller):
             tag=search_text("tag", tag),
             search=search_text("search", search),
         )
-        after = paging.read_cursor(cursor)
+        within = ids.in_query("seg", "segment_id", segment_id)
         async with db.read() as session:
             if wanted is not None:
                 await service.named_list(session, principal.project, wanted)
             chosen = queries.subscribers(session, principal.project, filters)
-            if after is not None:
-                chosen = chosen.where(Subscriber.id < after).limit(per_page)
-                found = (await session.scalars(chosen)).all()
-                meta = None
-            else:
-                found, meta = await paging.numbered(session, chosen, number, per_page)
-        following = paging.next_cursor([row.id for row in found], per_page)
-        rows = [SubscriberOut.model_validate(row) for row in found]
-        if meta is None:
-            return SubscriberPage(data=rows, meta=CursorMeta(per_page=per_page, next_cursor=following))
-        return SubscriberPage(data=rows, meta=SubscriberPageMeta(**dict(meta), next_cursor=following))
+            if within is not None:
+                segment = await segments.find(session, principal.project, within)
+                if segment is None:
+                    raise ValidationFailed.of("segment_id", "must be one of your segments")
+                allow(principal, segment.list_id)
+                chosen = chosen.where(Subscriber.list_id == segment.list_id)
+                condition = segments.condition_of(segment)
+                chosen = await segments.within(
+                    session, principal.project, chosen, condition, segment_use.acted
+                )
+            return await paged(session, chosen, asked)
 
     # OpenAPI knows one name for one place in a path: an id here, an address where it says so.
     @get("/{subscriber:str}", operation_id="get_subscriber", summary="Read a subscriber", opt=_READ)

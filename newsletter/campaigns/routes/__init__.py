@@ -5,4 +5,4 @@ from typing import Annotated, TypeAlias
 from litestar.params import HeaderParameter
 
 IfMatch: TypeAlias = Annotated[str | None, HeaderParameter(name="If-Match")]
-"""The version that a caller read; `newsletter.campaigns.access.version_of` reads it."""
+"""The version that a caller read; `newsletter.kit.versions.read` reads it."""

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts.project import Principal
 from newsletter.audience import queries as audience
 from newsletter.campaigns import drafting, launch, queries, service
-from newsletter.campaigns.access import campaign_of_path, campaign_to_read, version_of
+from newsletter.campaigns.access import campaign_of_path, campaign_to_read
 from newsletter.campaigns.drafting import Studio
 from newsletter.campaigns.models import CampaignStatus
 from newsletter.campaigns.routes import IfMatch
@@ -27,7 +27,7 @@ from newsletter.campaigns.schemas import (
     TestSent,
 )
 from newsletter.delivery import utm
-from newsletter.kit import address, ids, paging
+from newsletter.kit import address, ids, paging, versions
 from newsletter.kit.db import Database
 from newsletter.kit.errors import Forbidden, ValidationFailed
 from newsletter.kit.idempotency import Once
@@ -121,7 +121,7 @@ class CampaignController(Controller):
         data: JSONBody[CampaignUpdate],
         if_match: IfMatch = None,
     ) -> Data[CampaignOut]:
-        version = version_of(if_match)
+        version = versions.read(if_match)
         if data.scheduled_at is not None:
             _need_send(principal)
         changes = await _checked_changes(db, principal, studio, campaign_id, data)

@@ -12,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal, Project
 from newsletter.campaigns import control, drafting, launch, queries, service
-from newsletter.campaigns.access import campaign_of_path, version_of
+from newsletter.campaigns.access import campaign_of_path
 from newsletter.campaigns.drafting import Studio
 from newsletter.campaigns.models import Campaign
 from newsletter.campaigns.routes import IfMatch
 from newsletter.campaigns.schemas import CampaignOut, CampaignSend
+from newsletter.kit import versions
 from newsletter.kit.db import Database
 from newsletter.kit.idempotency import Once
 from newsletter.kit.schema import Data
@@ -147,7 +148,7 @@ Steer: TypeAlias = Callable[[AsyncSession, Project, UUID, int | None], Awaitable
 async def _steer(
     change: Steer, db: Database, principal: Principal, once: Once, campaign_id: str, if_match: str | None
 ) -> Data[CampaignOut]:
-    version = version_of(if_match)
+    version = versions.read(if_match)
     async with db.unit_of_work() as session:
         found = await campaign_of_path(session, principal, campaign_id)
         campaign = await change(session, principal.project, found.id, version)

@@ -1,0 +1,174 @@
+"""A campaign to a segment of its list: who gets it, and what is kept of the segment."""
+
+from typing import Any
+
+import pytest
+
+from newsletter.kit import ids
+from newsletter.runtime import Runtime
+from tests.campaigns.conftest import Make, make_list
+from tests.campaigns.test_launch import let_its_time_come, use_mails
+from tests.client import Client
+from tests.conftest import MakeClient, MakeProject
+from tests.jobs import run_due
+
+PARIS = {"field": {"name": "city", "equals": "Paris"}}
+
+
+@pytest.fixture
+async def list_id(client: Client) -> str:
+    """Ada and Grace are in Paris, and Linus is not."""
+    made = await make_list(client, "ada", "grace", "linus")
+    for name in ("ada", "grace"):
+        body = {"list_id": made, "email": f"{name}@example.com", "custom_fields": {"city": "Paris"}}
+        await client.data("POST", "/subscribers", 200, json=body)
+    return made
+
+
+async def make_segment(client: Client, list_id: str, conditions: Any = PARIS, **fields: Any) -> Any:
+    body = {"list_id": list_id, "name": "In Paris", "conditions": conditions} | fields
+    return await client.data("POST", "/segments", 201, json=body)
+
+
+async def mailed(client: Client) -> set[str]:
+    return {mail["to_email"] for mail in await client.data("GET", "/sandbox/messages")}
+
+
+@pytest.fixture
+async def segment(client: Client, list_id: str) -> Any:
+    return await make_segment(client, list_id)
+
+
+async def test_only_who_meets_its_conditions_and_may_be_mailed_gets_it(
+    client: Client, runtime: Runtime, draft: Make, segment: Any
+) -> None:
+    await client.data("POST", "/suppressions", 201, json={"email": "grace@example.com", "source": "support"})
+    campaign = await draft(segment_id=segment["id"])
+    assert (campaign["segment_id"], campaign["segment"]) == (segment["id"], None)
+    sending = await client.data("POST", f"/campaigns/{campaign['id']}/send", json={})
+    assert sending["segment"] == {"name": "In Paris", "conditions": PARIS}
+    await run_due(runtime)
+    assert await mailed(client) == {"ada@example.com"}
+    sent = await client.data("GET", f"/campaigns/{campaign['id']}")
+    assert (sent["status"], sent["recipient_count"], sent["emails_sent"]) == ("sent", 1, 1)
+
+
+async def test_sent_as_it_is_made_it_goes_to_the_segment_alone(
+    client: Client, runtime: Runtime, draft: Make, segment: Any
+) -> None:
+    assert (await draft(segment_id=segment["id"], send=True))["recipient_count"] == 2
+    await run_due(runtime)
+    assert await mailed(client) == {"ada@example.com", "grace@example.com"}
+
+
+async def test_who_comes_to_meet_it_before_the_launch_gets_it_and_history_stays_as_it_was(
+    client: Client, runtime: Runtime, draft: Make, list_id: str, segment: Any
+) -> None:
+    campaign = await draft(segment_id=segment["id"], scheduled_at="2099-01-01T00:00:00Z")
+    path, other = f"/campaigns/{campaign['id']}", {"field": {"name": "city", "equals": "Oslo"}}
+    await client.data("PATCH", f"/segments/{segment['id']}", json={"conditions": other, "name": "In Oslo"})
+    oslo = {"list_id": list_id, "email": "linus@example.com", "custom_fields": {"city": "Oslo"}}
+    await client.data("POST", "/subscribers", 200, json=oslo)
+    await client.data("POST", f"{path}/send", json={})
+    await client.data("PATCH", f"/segments/{segment['id']}", json={"conditions": PARIS})
+    await run_due(runtime)
+    assert await mailed(client) == {"linus@example.com"}
+    assert (await client.data("GET", path))["segment"] == {"name": "In Oslo", "conditions": other}
+
+
+async def test_a_segment_with_nobody_is_sent_to_nobody(
+    client: Client, runtime: Runtime, draft: Make, list_id: str
+) -> None:
+    nobody = await make_segment(client, list_id, {"tag": "nobody has it"})
+    campaign = await draft(segment_id=nobody["id"], send=True)
+    await run_due(runtime)
+    sent = await client.data("GET", f"/campaigns/{campaign['id']}")
+    assert (sent["status"], sent["recipient_count"]) == ("sent", 0)
+    assert await mailed(client) == set()
+
+
+async def test_a_test_copy_goes_to_whom_it_is_sent(
+    client: Client, runtime: Runtime, draft: Make, segment: Any
+) -> None:
+    campaign = await draft(segment_id=segment["id"])
+    path = f"/campaigns/{campaign['id']}/test"
+    await client.data("POST", path, 202, json={"emails": ["me@example.com"]})
+    await run_due(runtime)
+    assert await mailed(client) == {"me@example.com"}
+
+
+async def test_each_reader_of_the_segment_has_their_own_hour(
+    client: Client, runtime: Runtime, draft: Make, segment: Any
+) -> None:
+    campaign = await draft(segment_id=segment["id"], send_at_local_hour=9, send=True)
+    assert campaign["recipient_count"] == 2
+
+
+async def test_a_segment_of_another_list_or_project_is_no_segment_of_the_campaign(
+    client: Client,
+    make_client: MakeClient,
+    make_project: MakeProject,
+    draft: Make,
+    list_id: str,
+    segment: Any,
+) -> None:
+    other_list = await make_list(client)
+    of_other_list = (await make_segment(client, other_list))["id"]
+    stranger = await make_client(await make_project(name="Other"))
+    theirs = (await make_segment(stranger, await make_list(stranger)))["id"]
+    campaign = await draft(segment_id=segment["id"])
+    path, words = f"/campaigns/{campaign['id']}", ["is not a segment of the campaign's list"]
+    body = {"list_id": list_id, "subject": "Hi", "html": "<p>Hi</p>"}
+    for wrong in (of_other_list, theirs, ids.public("seg", ids.uuid7())):
+        for method, where, more in (("POST", "/campaigns", body), ("PATCH", path, {})):
+            error = await client.expect_error(
+                method, where, 422, "validation_failed", json=more | {"segment_id": wrong}
+            )
+            assert error["errors"] == {"segment_id": words}
+    error = await client.expect_error("PATCH", path, 422, "validation_failed", json={"list_id": other_list})
+    assert error["errors"] == {"segment_id": words}
+    both = {"list_id": other_list, "segment_id": of_other_list}
+    assert (await client.data("PATCH", path, json=both))["segment_id"] == of_other_list
+    assert (await client.data("PATCH", path, json={"segment_id": None}))["segment_id"] is None
+
+
+async def test_a_segment_that_a_waiting_campaign_goes_to_is_not_deleted(
+    client: Client, runtime: Runtime, draft: Make, segment: Any
+) -> None:
+    campaign = await draft(segment_id=segment["id"])
+    await client.expect_error("DELETE", f"/segments/{segment['id']}", 409, "segment_in_use")
+    await client.data("PATCH", f"/campaigns/{campaign['id']}", json={"scheduled_at": "2099-01-01T00:00:00Z"})
+    await client.expect_error("DELETE", f"/segments/{segment['id']}", 409, "segment_in_use")
+    await client.data("POST", f"/campaigns/{campaign['id']}/send", json={})
+    assert (await client.delete(f"/segments/{segment['id']}")).status_code == 204
+    await run_due(runtime)
+    shown = await client.data("GET", f"/campaigns/{campaign['id']}")
+    assert (shown["segment_id"], shown["segment"]["name"]) == (segment["id"], "In Paris")
+
+
+async def test_a_refused_launch_whose_segment_is_gone_says_so(
+    client: Client, runtime: Runtime, draft: Make, segment: Any
+) -> None:
+    campaign = await draft(segment_id=segment["id"], scheduled_at="2099-01-01T00:00:00Z")
+    path = f"/campaigns/{campaign['id']}"
+    await client.data("PATCH", "/project", json={"from_email": None})
+    await let_its_time_come(runtime, campaign["id"])
+    await run_due(runtime)
+    assert (await client.data("GET", path))["status"] == "failed"
+    await client.data("PATCH", "/project", json={"from_email": "news@acme.example.com"})
+    assert (await client.delete(f"/segments/{segment['id']}")).status_code == 204
+    await client.expect_error("POST", f"{path}/send", 409, "segment_missing", json={})
+
+
+async def test_the_plan_needs_room_for_the_segment_alone(
+    make_project: MakeProject, make_client: MakeClient, runtime: Runtime
+) -> None:
+    project = await make_project(plan="free")
+    client = await make_client(project)
+    list_id = await make_list(client, "ada", "grace", "linus")
+    ada = await make_segment(client, list_id, {"field": {"name": "first_name", "equals": "Ada"}})
+    await use_mails(runtime, project, 999)
+    body = {"list_id": list_id, "subject": "Hi", "html": "<p>x</p>", "send": True}
+    await client.expect_error("POST", "/campaigns", 429, "quota_exceeded", json=body)
+    sent = await client.data("POST", "/campaigns", 201, json=body | {"segment_id": ada["id"]})
+    assert sent["recipient_count"] == 1
