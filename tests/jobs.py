@@ -1,15 +1,36 @@
-"""Runs background work inside a test, in the test's own loop."""
+"""Runs background work inside a test, in the test's own loop or as a process does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from sqlalchemy import select, update
 
 from newsletter.kit import jobs
+from newsletter.kit.broker import Broker, make_broker
 from newsletter.kit.db import db_now
 from newsletter.kit.jobs import Job, JobStatus
 from newsletter.runtime import Runtime
+from newsletter.settings import Settings
 from newsletter.webhooks.models import Endpoint, WebhookDelivery
+from workers.main import Workers
 from workers.registry import handlers
 
 MAX_ROUNDS = 1_000
+
+
+@asynccontextmanager
+async def workers(settings: Settings, broker: Broker | None = None) -> AsyncIterator[None]:
+    """The background work of a process, on the database of the test. It hears who rings on ``broker``."""
+    own = broker or make_broker(settings.broker_url)
+    at_work = Workers(settings, own)
+    await asyncio.to_thread(at_work.start)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(at_work.stop)
+        if broker is None:
+            own.close()
 
 
 async def run_due(runtime: Runtime, *, but: str | None = None) -> list[str]:

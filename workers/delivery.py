@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from newsletter.delivery import brake, sending
+from newsletter.delivery import brake, sending, urgency
 from newsletter.delivery.sending import Parts
 from newsletter.kit.jobs import Again, Handler
 from newsletter.privacy import erasing
@@ -38,8 +38,10 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
             )
 
     # A batch is never given up: its mailing could not close.
+    send = Handler(send_batch, max_errors=None, has_own_lease=True)
     return {
-        "delivery.send_batch": Handler(send_batch, max_errors=None, has_own_lease=True),
+        urgency.SEND_BATCH: send,
+        urgency.SEND_SINGLE: send,
         "delivery.look_back": Handler(look_back),
         "delivery.forget": Handler(forget),
     }

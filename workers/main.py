@@ -18,7 +18,7 @@ import dramatiq
 import structlog
 import uvloop
 
-from newsletter.delivery import batches
+from newsletter.delivery import batches, urgency
 from newsletter.kit import jobs
 from newsletter.kit.broker import BrokerBell, Listener, quieten
 from newsletter.kit.jobs import Ring, queues_of
@@ -126,12 +126,9 @@ class Workers:
     def _groups(self) -> dict[tuple[str, ...], int]:
         """Queues that share threads, and how many."""
         settings = self._runtime.settings
-        new, due = queues_of("delivery")
-        own = {
-            (new,): settings.delivery.threads,
-            (due,): settings.delivery.threads,
-            queues_of("webhooks"): settings.webhooks.threads,
-        }
+        mail = (*queues_of(urgency.SEND_BATCH), *queues_of(urgency.SEND_SINGLE))
+        own: dict[tuple[str, ...], int] = {(queue,): settings.delivery.threads for queue in mail}
+        own[queues_of("webhooks")] = settings.webhooks.threads
         others = {queue for name in self._handlers for queue in queues_of(name)}.difference(*own)
         return {**own, tuple(sorted(others)): OTHER_THREADS}
 

@@ -9,7 +9,7 @@ from sqlalchemy import Float, bindparam, case, func, literal, or_, select, updat
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
-from newsletter.delivery import announcing, ledger, rolls, service
+from newsletter.delivery import announcing, ledger, rolls, service, urgency
 from newsletter.delivery.ledger import Books, Decision, LostBatch
 from newsletter.delivery.models import (
     Batch,
@@ -131,7 +131,7 @@ async def claim(
         decided = await _settle_orphans(session, mailing, books, batch)
         is_alone = batch.first_seq == batch.last_seq
         if not decided and batch.crashes >= (max_crashes_alone if is_alone else max_crashes):
-            decided = await _halve(session, books, batch)
+            decided = await _halve(session, books, batch, urgency.job_of(mailing.kind))
             await announcing.announce_outcomes(session, listened, mailing.id, decided)
             return None
         await announcing.announce_outcomes(session, listened, mailing.id, decided)
@@ -244,7 +244,7 @@ async def _settle_orphans(
     return await ledger.write(session, books, decisions)
 
 
-async def _halve(session: AsyncSession, books: Books, batch: Batch) -> list[Decision]:
+async def _halve(session: AsyncSession, books: Books, batch: Batch, job: str) -> list[Decision]:
     """Poison: something in this batch kills its worker. Halves find it, and free the rest. Returns
     what was decided: that the one message of a batch is it."""
     middle = (batch.first_seq + batch.last_seq) // 2
@@ -269,7 +269,5 @@ async def _halve(session: AsyncSession, books: Books, batch: Batch) -> list[Deci
         .where(Batch.id == batch.id)
         .values(last_seq=middle, status=BatchStatus.waiting, lease_until=None, crashes=0)
     )
-    await jobs.enqueue_many(
-        session, "delivery.send_batch", [{"batch_id": str(batch.id)}, {"batch_id": str(rest.id)}]
-    )
+    await jobs.enqueue_many(session, job, [{"batch_id": str(batch.id)}, {"batch_id": str(rest.id)}])
     return []

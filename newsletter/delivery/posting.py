@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
 from newsletter.audience import queries as audience
-from newsletter.delivery import announcing, queries
+from newsletter.delivery import announcing, queries, urgency
 from newsletter.delivery.ledger import Decision
 from newsletter.delivery.mime import File
 from newsletter.delivery.models import (
@@ -392,6 +392,6 @@ def _jobs(session: AsyncSession, batches: Sequence[Mapping[str, Any]], now: date
         row
         for due_at, payloads in due.items()
         for row in jobs.rows(
-            session, "delivery.send_batch", payloads, now, run_at=None if due_at == now else due_at
+            session, urgency.SEND_SINGLE, payloads, now, run_at=None if due_at == now else due_at
         )
     ]

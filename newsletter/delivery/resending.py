@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
+from newsletter.delivery import urgency
 from newsletter.delivery.models import Batch, BatchStatus, Mailing, MailingStatus, Message, Outcome
 from newsletter.delivery.service import reserve_mails
 from newsletter.kit import clock, jobs
@@ -69,7 +70,7 @@ async def resend_unknown(
         return 0
     await _reopen(session, project, mailing_id, sum(found.values()), mail_limit, settings)
     payloads = [{"batch_id": str(batch_id)} for batch_id in found]
-    await jobs.enqueue_many(session, "delivery.send_batch", payloads)
+    await jobs.enqueue_many(session, urgency.SEND_BATCH, payloads)
     return sum(found.values())
 
 

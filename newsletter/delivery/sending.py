@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from newsletter.delivery import announcing, batches, brake, halting, ledger, reading, rounds
+from newsletter.delivery import announcing, batches, brake, halting, ledger, reading, rounds, urgency
 from newsletter.delivery.answers import Answers
 from newsletter.delivery.batches import Claim
 from newsletter.delivery.block import Block, Delivery, written
@@ -36,7 +36,7 @@ from newsletter.delivery.ledger import Decision, LostBatch
 from newsletter.delivery.letter import Copy, Writer
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import MessageRef
-from newsletter.delivery.models import Mailing, Outcome
+from newsletter.delivery.models import Mailing, MailingKind, Outcome
 from newsletter.delivery.reading import Recipient
 from newsletter.delivery.rounds import Gate, Round
 from newsletter.kit.address import ascii_domain_of, domain_of
@@ -71,6 +71,11 @@ class Parts:
     provider_for: ProviderFor
     is_stopping: Callable[[], bool]
     lanes: Lanes = field(default_factory=Lanes)
+    single_lanes: Lanes = field(default_factory=Lanes)
+    """Of single mails, which a kill does not leave unknown: they are sent again once."""
+
+    def lanes_of(self, kind: MailingKind) -> Lanes:
+        return self.single_lanes if urgency.is_single(kind) else self.lanes
 
 
 async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
@@ -111,6 +116,7 @@ class _BatchRun:
     def __init__(self, parts: Parts, claimed: Claim, letter: Writer | None, asked_at: float) -> None:
         self._parts, self._claimed, self._letter = parts, claimed, letter
         self._mailing, self._books = claimed.mailing, claimed.books
+        self._lanes = parts.lanes_of(claimed.mailing.kind)
         self._answers = Answers(claimed, parts.settings.retry_minutes)
         self._gate = Gate(
             self._mailing.project_id,
@@ -193,7 +199,7 @@ class _BatchRun:
         """Turns until nothing is left. A lane is held from before a block is opened until its
         outcomes are on disk; only a run that holds none waits for one, so none waits in a circle.
         """
-        lanes, block = self._parts.lanes, None
+        lanes, block = self._lanes, None
         while True:
             if block is None and self._halt is None:
                 block = await self._prepared()
@@ -236,7 +242,7 @@ class _BatchRun:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for _ in range(self._lanes_held):
-            self._parts.lanes.give_back()
+            self._lanes.give_back()
         known = [decision for delivery in self._on_the_wire for decision in delivery.unwritten]
         if known:
             try:

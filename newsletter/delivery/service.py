@@ -27,7 +27,7 @@ from sqlalchemy.orm import defer
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from newsletter.accounts.project import Project
-from newsletter.delivery import ledger, rolls, sheaf
+from newsletter.delivery import ledger, rolls, sheaf, urgency
 from newsletter.delivery.models import (
     Batch,
     BatchStatus,
@@ -339,7 +339,7 @@ async def _launch(
     for wave in waves:
         batch_ids = await _cut(session, mailing, wave, settings.batch_size)
         payloads = [{"batch_id": str(batch_id)} for batch_id in batch_ids]
-        await jobs.enqueue_many(session, "delivery.send_batch", payloads, run_at=wave.due_at)
+        await jobs.enqueue_many(session, urgency.job_of(mailing.kind), payloads, run_at=wave.due_at)
     if not count:
         await close_if_done(session, mailing.id)
     log.info("mailing started", mailing_id=str(mailing.id), recipients=count, waves=len(waves))

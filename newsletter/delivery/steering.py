@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
-from newsletter.delivery import brake
+from newsletter.delivery import brake, urgency
 from newsletter.delivery.models import Batch, BatchStatus, Mailing, MailingStatus
 from newsletter.kit import jobs
 from newsletter.kit.db import db_now
@@ -90,4 +90,4 @@ async def cancel(session: AsyncSession, project: Project, mailing_id: UUID) -> b
 
 async def _wake(session: AsyncSession, batch_ids: Sequence[UUID]) -> None:
     payloads = [{"batch_id": str(batch_id)} for batch_id in batch_ids]
-    await jobs.enqueue_many(session, "delivery.send_batch", payloads)
+    await jobs.enqueue_many(session, urgency.SEND_BATCH, payloads)

@@ -93,14 +93,14 @@ class Ring:
 
     @property
     def queue(self) -> str:
-        """Jobs are named ``slice.verb``; each slice has two queues."""
+        """Jobs are named ``slice.verb``, or ``slice.part.verb``; each slice and part has two queues."""
         return queues_of(self.name)[self.is_due]
 
 
 def queues_of(name: str) -> tuple[str, str]:
-    """Where jobs of this name or slice wait: those enqueued just now, and those that are due."""
-    slice_ = name.partition(".")[0]
-    return slice_, f"{slice_}.due"
+    """Where jobs of this name wait: those enqueued just now, and those that are due."""
+    place = name.rpartition(".")[0]
+    return place, f"{place}.due"
 
 
 class Bell(Protocol):

@@ -191,7 +191,7 @@ async def _die(run: sending._BatchRun) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     for _ in range(run._lanes_held):
-        run._parts.lanes.give_back()
+        run._lanes.give_back()
 
 
 numbers = st.integers(1, READERS)

@@ -191,7 +191,7 @@ async def after_each(
     desk = Desk(nobody, 0)
     calls = [Call(each, never) for each in mails]
     for call in calls:
-        desk.open(call, MESSAGES)
+        desk.open(call)
     transfer = mode(session, kernel.wire, desk, Timeouts())
     running = asyncio.create_task(transfer.run())
     await asyncio.sleep(0)

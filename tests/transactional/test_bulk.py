@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import event, func, select
 
+from newsletter.delivery import urgency
 from newsletter.delivery.models import Batch, Content, Mailing, Message
 from newsletter.runtime import Runtime
 from tests.client import Client
@@ -138,7 +139,7 @@ async def test_a_thousand_items_are_one_mailing_and_few_statements(client: Clien
         ]
     batches = math.ceil(1_000 / runtime.settings.delivery.batch_size)
     assert counted == [1, batches, 501, 1_000]
-    assert await waiting(runtime, "delivery.send_batch") == batches
+    assert await waiting(runtime, urgency.SEND_SINGLE) == batches
 
 
 async def test_a_call_has_one_to_a_thousand_items(client: Client) -> None:

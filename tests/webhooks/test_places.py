@@ -1,8 +1,7 @@
 """Endpoints that say nothing hold back no other project."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,16 +12,15 @@ from newsletter.accounts.project import Project
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import ids
-from newsletter.kit.broker import make_broker
 from newsletter.kit.jobs import Job
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings, WebhookSettings
 from newsletter.webhooks.silence import Silence
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
+from tests.jobs import workers
 from tests.receiver import Receiver
 from tests.webhooks.conftest import CAMPAIGN
-from workers.main import Workers
 
 SILENT = 20
 """As many endpoints as a project may have, and more than a process calls at the same time."""
@@ -32,19 +30,6 @@ SILENT = 20
 def webhook_settings() -> WebhookSettings:
     """A call may take a minute: longer than anybody waits here."""
     return WebhookSettings(allowed_ranges=("127.0.0.0/8",), timeout=60)
-
-
-@asynccontextmanager
-async def workers(settings: Settings) -> AsyncIterator[None]:
-    """The background work of a process, on the database of the test."""
-    broker = make_broker(settings.broker_url)
-    at_work = Workers(settings, broker)
-    await asyncio.to_thread(at_work.start)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(at_work.stop)
-        broker.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -15,6 +15,7 @@ class Call:
     """Shared by the connections that work on it."""
 
     def __init__(self, envelopes: Sequence[Envelope], should_stop: Callable[[], bool]) -> None:
+        self.size = len(envelopes)
         self._envelopes = envelopes
         self._should_stop = should_stop
         self._pending = deque(range(len(envelopes)))

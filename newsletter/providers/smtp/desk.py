@@ -1,14 +1,17 @@
 """The calls of `send_many` that are under way, and who works on them.
 
-A connection takes its next message from whichever call has one, the one that came first before the
-others. So it need not end its last message of one call before it begins the first of the next. That
-cost a round trip for each call and connection, and a third of what a message took in calls of 64
-(3.7 µs of 11.4, measured without sockets).
+A connection takes its next message from whichever call has one: the one of fewest messages, so that one
+mail does not wait for two blocks of a campaign, and of those the one that came first. So it need not
+end its last message of one call before it begins the first of the next. That cost a round trip for each
+call and connection, and a third of what a message took in calls of 64 (3.7 µs of 11.4, measured without
+sockets).
 """
 
 import asyncio
+from bisect import insort
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from operator import attrgetter
 from typing import Protocol
 
 import structlog
@@ -39,9 +42,9 @@ class Desk:
         self._workers: set[asyncio.Task[ServerDown | None]] = set()
         self.carriages: set[Carriage] = set()
 
-    def open(self, call: Call, messages: int) -> None:
-        self._calls.append(call)
-        self._hire(messages)
+    def open(self, call: Call) -> None:
+        insort(self._calls, call, key=attrgetter("size"))
+        self._hire(call.size)
 
     async def close(self, call: Call) -> None:
         """When nobody asks for its results any more. What of it is on the way, and was not written yet,

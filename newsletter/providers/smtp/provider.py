@@ -69,7 +69,7 @@ class SMTPProvider:
         that were not tried are `ServerDown`.
         """
         call = Call(envelopes, should_stop)
-        self._desk.open(call, len(envelopes))
+        self._desk.open(call)
         try:
             while await call.wait():
                 for item in call.settled():
