@@ -34,8 +34,9 @@ STOP_SECONDS = 5.0
 """What work in flight gets to finish when the process is asked to end; in all it takes under 10."""
 CLOSE_SECONDS = 0.8
 """What each part gets to close then, whatever it waits for: a database or broker may be away."""
-POLL_MILLISECONDS = 400
-"""How long an idle thread waits before it looks whether the process ends. A ring wakes it at once."""
+POLL_MILLISECONDS = 600
+"""How long a queue is waited for before its thread looks whether the process ends, less than
+`CLOSE_SECONDS`. A ring wakes it at once."""
 OTHER_THREADS = 2
 """Threads for all jobs that are neither mail nor webhooks."""
 
@@ -112,7 +113,7 @@ class Workers:
 
     def _stop_worker(self, worker: Listener) -> None:
         try:
-            worker.stop(timeout=int(CLOSE_SECONDS * 500))
+            worker.stop(timeout=int(CLOSE_SECONDS * 1000))
         except Exception as error:
             # Messages that were fetched cannot be given back; the sweeper rings for their jobs.
             log.warning("the broker is away", error=repr(error))

@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, false, select
+from sqlalchemy import ColumnElement, false, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
@@ -32,6 +32,19 @@ from newsletter.settings import AutomationSettings
 from newsletter.templates.expressions import as_text
 
 _ONCE = "once"
+_HAS_DUE = (
+    select(Run.id)
+    .where(Run.automation_id == Automation.id, Run.status == RunStatus.running, Run.due_at <= db_now())
+    .exists()
+)
+_MAY_ENROL = Automation.enrol_at <= db_now()
+# Made once, and one statement, because each worker asks it every two seconds: it was half of what an idle
+# sweeper did.
+_DUE = prepared.Prepared(
+    lambda _: select(Automation.id, _HAS_DUE, _MAY_ENROL).where(
+        Automation.status == AutomationStatus.active, or_(_HAS_DUE, _MAY_ENROL)
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,17 +221,10 @@ async def trigger(
 
 async def enqueue_due(db: Database) -> None:
     """Has automations looked at whose time has come, and whose runs are due: the sweeper's part."""
-    is_active = Automation.status == AutomationStatus.active
-    is_due = (
-        select(Run.id)
-        .where(Run.automation_id == Automation.id, Run.status == RunStatus.running, Run.due_at <= db_now())
-        .exists()
-    )
     async with db.read() as session:
-        advancing = (await session.scalars(select(Automation.id).where(is_active, is_due))).all()
-        looking = (
-            await session.scalars(select(Automation.id).where(is_active, Automation.enrol_at <= db_now()))
-        ).all()
+        found = await _DUE.rows(session)
+    advancing = [automation_id for automation_id, has_due, _ in found if has_due]
+    looking = [automation_id for automation_id, _, may_enrol in found if may_enrol]
     if not advancing and not looking:
         return
     async with db.unit_of_work() as session:

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from queue import SimpleQueue
+from queue import Empty, PriorityQueue, SimpleQueue
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -37,6 +37,9 @@ ANSWER_SECONDS = 5.0
 """What the broker gets to answer one call; then it counts as away."""
 SAY_EVERY = 60.0
 """Seconds between two log lines about a broker that is away."""
+FETCH_AFTER = 10
+"""Waits of a consumer in vain after which it asks Redis all the same, in at most ten seconds: Dramatiq tells
+it by each call that this process lives, and is believed for sixty."""
 
 
 class _Seldom(logging.Filter):
@@ -107,6 +110,30 @@ def _parameters(url: str, seconds: float) -> pika.URLParameters:
     return parameters
 
 
+class _Rings(PriorityQueue[Any]):
+    """What was fetched. A thread waits for it until there is some or the listener ends.
+
+    Dramatiq's look at the end several times a second, each: 26 threads of an idle worker.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_over = False
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        with self.not_empty:
+            while block and not self._is_over and not self._qsize():
+                self.not_empty.wait()
+            if not self._qsize():
+                raise Empty
+            return self._get()
+
+    def end(self) -> None:
+        with self.not_empty:
+            self._is_over = True
+            self.not_empty.notify_all()
+
+
 class Listener(dramatiq.Worker):
     """Threads that wait for rings, and nothing that rings do not need.
 
@@ -121,6 +148,13 @@ class Listener(dramatiq.Worker):
     def __init__(self, broker: Broker, *, queues: set[str], threads: int, poll_milliseconds: int) -> None:
         super().__init__(broker, queues=queues, worker_threads=threads, worker_timeout=poll_milliseconds)
         self.queue_prefetch = threads
+        self._rings = self.work_queue = _Rings()
+
+    def stop(self, timeout: int = 600_000) -> None:
+        for thread in self.workers:
+            thread.stop()
+        self._rings.end()
+        super().stop(timeout)
 
     def _add_consumer(self, queue_name: str, *, delay: bool = False) -> None:
         # The broker in memory names them among the others.
@@ -133,6 +167,8 @@ class _Consumer(_RedisConsumer):
 
     Eight queues that are each asked seven times a second took an idle worker 4 % of a processor, and a
     ring was heard 75 ms late. This one hears it at once. Redis 6.2 or later.
+
+    After a wait in vain it waits again without asking, as nothing has come: that was half of the calls.
     """
 
     def __init__(self, broker: "_Redis", queue_name: str, prefetch: int, timeout: int) -> None:
@@ -141,22 +177,27 @@ class _Consumer(_RedisConsumer):
         self._queue = f"{broker.namespace}:{queue_name}"
         self._seconds = timeout / 1000
         self._has_room = threading.Event()
+        self._in_vain = 0
 
     def __next__(self) -> Any:
         self._has_room.clear()
-        message = super().__next__()  # type: ignore[no-untyped-call]
-        if message is None:
-            self._wait()
-        return message
+        if not self._in_vain % FETCH_AFTER:
+            message = super().__next__()  # type: ignore[no-untyped-call]
+            if message is not None:
+                return message
+        self._in_vain = 0 if self._wait() else self._in_vain + 1
+        return None
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
+        """False when nothing came in that time."""
         if self.outstanding_message_count >= self.prefetch:
             self._has_room.wait(self._seconds)
-            return
+            return True
         try:
             # Moves the last message to where it is: the only command that waits for a list and takes
             # nothing from it.
-            self.broker.client.blmove(self._queue, self._queue, self._seconds, "RIGHT", "RIGHT")
+            found = self.broker.client.blmove(self._queue, self._queue, self._seconds, "RIGHT", "RIGHT")
+            return found is not None
         except redis.ConnectionError as error:
             raise dramatiq.ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
 

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.kit import clock
 from newsletter.kit.bulk import plain_table
 from newsletter.kit.db import Database, insert
+from newsletter.kit.prepared import Prepared
 from newsletter.tallies.models import Dimension, Metric, Rollup, Tally
 from newsletter.tallies.spans import QUARTER_SECONDS, quarter_of
 
@@ -24,6 +25,7 @@ QUARTER_SQL = f"floor(extract(epoch FROM clock_timestamp()) / {QUARTER_SECONDS})
 """The quarter of this moment, for statements on Postgres."""
 AT_ONCE = 2_000
 """Changes that one transaction folds."""
+_FIRST = Prepared(lambda _: select(Tally.id).limit(1))
 _BY_SERVER = frozenset(Metric) - {Metric.suppressed, Metric.skipped, Metric.unsubscribed}
 """What never reached a server says nothing about one."""
 
@@ -120,7 +122,7 @@ async def fold(db: Database, abouts: Abouts) -> int:
     of two workers each takes what the other has not.
     """
     async with db.read() as session:
-        if (await session.execute(select(Tally.id).limit(1))).first() is None:
+        if not await _FIRST.rows(session):
             return 0
     async with db.unit_of_work() as session:
         counts = await _take(session)

@@ -7,11 +7,13 @@ from queue import SimpleQueue
 from typing import Any
 
 import dramatiq
+import pytest
 import redis as redis_client
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.worker import WorkerThread
 
 from newsletter.kit import ids
-from newsletter.kit.broker import BrokerBell, Listener, make_broker
+from newsletter.kit.broker import FETCH_AFTER, BrokerBell, Listener, make_broker
 from newsletter.kit.jobs import Ring
 from tests.services import Redis
 
@@ -98,6 +100,52 @@ def test_a_worker_without_work_leaves_redis_alone_and_hears_each_ring_at_once(re
         bell.close()
         listener.stop()
         client.close()
+
+
+def test_threads_without_work_sleep_until_the_end_and_go_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = list[float | None]()
+    wait = threading.Condition.wait
+
+    def noted(self: threading.Condition, timeout: float | None = None) -> bool:
+        if isinstance(threading.current_thread(), WorkerThread):
+            waits.append(timeout)
+        return wait(self, timeout)
+
+    monkeypatch.setattr(threading.Condition, "wait", noted)
+    broker = StubBroker(middleware=[])
+    broker.declare_queue("tests")
+    heard: SimpleQueue[str] = SimpleQueue()
+    dramatiq.actor(actor_name="tests.work", queue_name="tests", broker=broker)(heard.put)
+    listener = Listener(broker, queues={"tests"}, threads=2, poll_milliseconds=10)
+    listener.start()
+    bell = BrokerBell(broker)
+    try:
+        _until(lambda: len(waits) >= 2)
+        ring = Ring(ids.uuid7(), "tests.work")
+        bell([ring])
+        assert heard.get(timeout=20) == str(ring.job_id)
+    finally:
+        bell.close()
+        listener.stop()
+    assert not any(thread.is_alive() for thread in listener.workers)
+    # Each waits without an end, and nobody looks whether there is one.
+    assert set(waits) == {None}
+
+
+def test_a_queue_that_was_waited_for_in_vain_is_not_asked_at_once(redis: Redis) -> None:
+    broker = make_broker(redis.url)
+    client = redis_client.Redis.from_url(redis.url)
+    # As the first fetch loads the script, and tells of this process.
+    consumer = broker.consume("tests", prefetch=1, timeout=10)
+    asked = list[int]()
+    for _ in range(2 * FETCH_AFTER):
+        assert next(consumer) is None
+        asked.append(client.info("commandstats")["cmdstat_evalsha"]["calls"])
+    client.close()
+    broker.close()
+    # Once for every ten waits, by which Redis knows that somebody listens.
+    assert asked[-1] - asked[0] == 1
+    assert asked.index(asked[-1]) == FETCH_AFTER
 
 
 def _until(is_so: Callable[[], bool]) -> None:
