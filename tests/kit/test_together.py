@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from newsletter.kit.together import Together
+from newsletter.kit.together import MOST_TURNS, Together
 
 
 class Steps:
@@ -48,6 +48,40 @@ async def test_a_call_alone_begins_at_once_and_those_behind_it_share_the_next_st
     assert await asyncio.gather(*first, *others) == [2, 4, 6, 8]
     assert steps.taken == [[1], [2, 3, 4]]
     assert together.is_idle
+
+
+async def test_a_step_of_many_waits_for_those_of_the_same_moment(steps: Steps) -> None:
+    together = Together(steps, most=10)
+    steps.go.set()
+    first = await started(together, 1, 2)
+    others = await started(together, 3)
+    await asyncio.gather(*first, *others)
+    again = await started(together, 4)
+    later = await started(together, 5)
+    await asyncio.gather(*again, *later)
+
+    assert steps.taken == [[1, 2, 3], [4, 5]]
+
+
+async def test_who_comes_without_end_does_not_hold_up_a_step(steps: Steps) -> None:
+    together = Together(steps, most=1_000)
+    tasks = await started(together, 1, 2)
+    for number in range(20, 20 + MOST_TURNS):  # One in each turn or two.
+        tasks += await started(together, number)
+    begun = len(steps.taken)
+    steps.go.set()
+    await asyncio.gather(*tasks)
+
+    assert begun == 1
+
+
+async def test_after_a_call_alone_the_next_one_begins_at_once(steps: Steps) -> None:
+    together = Together(steps, most=10)
+    steps.go.set()
+    for number in range(5):
+        [task] = await started(together, number)
+        assert steps.taken[number:] == [[number]]
+        await task
 
 
 async def test_a_step_takes_so_many_and_no_more(steps: Steps) -> None:
