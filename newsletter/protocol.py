@@ -186,7 +186,7 @@ class Impatient(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        request_id = ids.public("req", ids.uuid7())
+        request_id = ids.fresh("req")
         error = self._refused
         body = json.dumps(envelope(error, request_id)).encode()
         head = [

@@ -116,4 +116,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
             return value.decode()
-    return ids.public("req", ids.uuid7())
+    return ids.fresh("req")

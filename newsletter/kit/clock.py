@@ -24,4 +24,6 @@ def seconds_to_next_month(at: datetime) -> int:
 @lru_cache(maxsize=1_000)
 def rfc3339(at: datetime) -> str:
     """``2026-11-21T09:30:00Z``, with microseconds only where there are any (RFC 3339)."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat().replace("+00:00", "Z")

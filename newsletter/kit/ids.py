@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +25,7 @@ _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _DIGITS = bytearray(b"!" * 256)
 for _letter, _digit in zip(_ALPHABET, "0123456789abcdefghijklmnopqrstuv", strict=True):
     _DIGITS[ord(_letter)] = ord(_digit)
-_SHIFTS = {letters: range(5 * letters - 10, -1, -10) for letters in (26, 32)}
+_MESSAGE_SHIFTS = range(150, -1, -10)
 _lock = threading.Lock()
 _last = 0
 
@@ -51,12 +52,20 @@ def _numbers(count: int) -> list[int]:
         stamp = max(time.time_ns() // 1_000_000 << 12, _last + 1)
         _last = stamp + count - 1
     noise = os.urandom(8 * count)
+    if count == 1:  # As for the id of each call: half of the time.
+        return [_number(stamp, noise)]
     return [
-        ((each >> 12) << 16 | 0x7000 | each & 0xFFF) << 64
-        | int.from_bytes(noise[8 * place : 8 * place + 8]) & 0x3FFF_FFFF_FFFF_FFFF
-        | 0x8000_0000_0000_0000
+        _number(each, noise[8 * place : 8 * place + 8])
         for place, each in enumerate(range(stamp, stamp + count))
     ]
+
+
+def _number(stamp: int, noise: bytes) -> int:
+    return (
+        ((stamp >> 12) << 16 | 0x7000 | stamp & 0xFFF) << 64
+        | int.from_bytes(noise) & 0x3FFF_FFFF_FFFF_FFFF
+        | 0x8000_0000_0000_0000
+    )
 
 
 def first_of(at: datetime) -> UUID:
@@ -71,9 +80,20 @@ def time_of(value: UUID) -> datetime:
 
 def encode(prefix: str, raw: bytes) -> str:
     """``raw`` (16 bytes for a UUID, 20 for a message) behind its prefix."""
-    number, letters = int.from_bytes(raw), -(-len(raw) * 8 // 5)
-    text = "".join([_PAIRS[number >> place & 1023] for place in _SHIFTS[letters]])
-    return f"{prefix}_{text}"
+    number = int.from_bytes(raw)
+    if len(raw) == 16:
+        return _spelled(prefix, number)
+    return f"{prefix}_{''.join([_PAIRS[number >> place & 1023] for place in _MESSAGE_SHIFTS])}"
+
+
+def _spelled(prefix: str, n: int) -> str:
+    # Written out: in a loop it took 2.1 µs in the place of 0.9, six times for a `POST /subscribers`.
+    two = _PAIRS
+    return (
+        f"{prefix}_{two[n >> 120]}{two[n >> 110 & 1023]}{two[n >> 100 & 1023]}{two[n >> 90 & 1023]}"
+        f"{two[n >> 80 & 1023]}{two[n >> 70 & 1023]}{two[n >> 60 & 1023]}{two[n >> 50 & 1023]}"
+        f"{two[n >> 40 & 1023]}{two[n >> 30 & 1023]}{two[n >> 20 & 1023]}{two[n >> 10 & 1023]}{two[n & 1023]}"
+    )
 
 
 def six_letters(number: int) -> str:
@@ -96,9 +116,15 @@ def decode(prefix: str, text: str, size: int = 16) -> bytes:
 
 
 def public(prefix: str, value: UUID) -> str:
-    return encode(prefix, value.bytes)
+    return _spelled(prefix, value.int)
 
 
+def fresh(prefix: str) -> str:
+    """`public` of a new `uuid7` that nobody needs as such: half of the time."""
+    return _spelled(prefix, _numbers(1)[0])
+
+
+@lru_cache(maxsize=2_000)  # Calls of one moment name the same list.
 def private(prefix: str, text: str) -> UUID:
     """Raises `ValueError` when ``text`` is not an id of this kind."""
     return UUID(bytes=decode(prefix, text))

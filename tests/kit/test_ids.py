@@ -16,6 +16,13 @@ def test_what_is_written_is_read(size: int) -> None:
         assert ids.decode("msg", ids.encode("msg", raw), size) == raw
 
 
+def test_a_fresh_id_is_that_of_a_new_uuid() -> None:
+    before, made, after = ids.uuid7(), ids.private("req", ids.fresh("req")), ids.uuid7()
+
+    assert made.version == 7
+    assert before < made < after
+
+
 @pytest.mark.parametrize("letter", [chr(code) for code in range(128)] + ["\x80", "é", "\u0661", "\ud800"])
 def test_no_other_letter_passes_for_one(letter: str) -> None:
     alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
