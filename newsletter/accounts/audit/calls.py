@@ -24,6 +24,8 @@ from newsletter.kit.spool import Spool
 from newsletter.settings import AuditSettings
 
 _READS: Final = frozenset({"GET", "HEAD"})
+_NO_DETAILS: Final[JSONObject] = {}
+"""One for all, so that `bulk` spells it once."""
 _PUBLIC_ID: Final = re.compile(r"[a-z]{3,4}_[0-9a-hjkmnp-tv-z]{26,32}")
 
 
@@ -72,7 +74,7 @@ class Calls(Backlog[Call, Noted]):
                 call.route,
                 call.status,
                 _subject(call.path),
-                {},
+                _NO_DETAILS,
                 _address(call.ip),
                 self._node,
                 call.request_id,
