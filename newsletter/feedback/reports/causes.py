@@ -103,6 +103,7 @@ _AT_RCPT = Phrases([r"\brcpt\b", r"does not like recipient"])  # The second is q
 _PROGRAM_FAILED = Phrases(
     [r"could(?:n'?t| not) (?:create|open|lock|read)\b", r"can(?:'?t|not| not) (?:create|open|lock)\b"]
 )
+_NO_ACCOUNT = Phrases([r"does(?:n'?t| not) have an? \S+ account"])
 # Cisco's gateways put their own guess in front of what the server said.
 _WRAPPED = re.compile(r"^[45]\.\d\.\d - [\w ]+ \d{3}-?'(?P<inner>.+)'")
 
@@ -159,6 +160,8 @@ def is_unconfirmed(verdict: Verdict, text: str) -> bool:
     Filters answer a message that they refuse with the same words, and a relay that quotes the answer
     without its step leaves open which it was."""
     says_nothing = verdict.status is None or verdict.status.endswith(".0.0")
+    if _NO_ACCOUNT.are_in(" ".join(text.split())):
+        return False  # Nobody but who keeps the accounts says that.
     return verdict.cause is Cause.no_mailbox and says_nothing and not _AT_RCPT.are_in(text)
 
 

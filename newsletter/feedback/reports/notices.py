@@ -25,6 +25,7 @@ _REFUSED_BY_LIST = phrases.notices("refused_by_list")
 _SUBJECT = phrases.notices("subject")
 _FAILED = phrases.notices("failed")
 _DELAYED = phrases.notices("delayed")
+_LURE = phrases.notices("lure")
 _SUCCEEDED = phrases.notices("succeeded")
 _REPLY_LINE = re.compile(
     r"(?:^|[\s:(\"'<])[45][0-5]\d[ -](?:- )?(?:#?[45]\.\d{1,3}\.\d{1,3}|[<A-Za-z])", re.MULTILINE
@@ -117,7 +118,8 @@ def _says_so(opened: Opened) -> bool:
         return (has_failed or is_told) and (_names_another(opened) or not _is_to_a_letter(opened))
     # A postmaster's letter may speak of undeliverable mail, and any text may hold an address.
     is_listed = is_null(opened) and _LISTED.search(opened.text) is not None
-    is_listed = is_listed or is_by_a_daemon(opened)
+    # Who is after the reader's password likes to write as a daemon.
+    is_listed = is_listed or (is_by_a_daemon(opened) and not _LURE.are_in(text))
     return not _has_return(opened) and _names_another(opened) and (is_told or (has_failed and is_listed))
 
 

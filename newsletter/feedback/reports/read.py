@@ -13,6 +13,8 @@ MAX_LINES = 50_000
 100,000 empty lines in 90 nested parts took 1.5 s."""
 MAX_NESTING = 100
 """Mentions of parts that hold parts; the parser goes as deep as these lead it."""
+MAX_ADDRESS = 320
+"""Characters of an address (RFC 5321 §4.5.3.1); what is longer names nobody."""
 
 
 def read(raw: bytes) -> Report:
@@ -24,11 +26,15 @@ def read(raw: bytes) -> Report:
     return replace(
         report,
         reason=_storable(report.reason),
-        recipient=report.recipient and _storable(report.recipient),
+        recipient=_address(report.recipient),
         diagnostic=report.diagnostic and _storable(report.diagnostic),
         message_id=_storable(opened.returned.get("message-id", "")) or None,
         return_path=_storable(opened.returned.get("return-path", "")) or None,
     )
+
+
+def _address(found: str | None) -> str | None:
+    return _storable(found) if found is not None and len(found) <= MAX_ADDRESS else None
 
 
 def _storable(text: str) -> str:

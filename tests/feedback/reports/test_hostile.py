@@ -117,6 +117,15 @@ def test_what_no_database_keeps_is_left_out(answer: bytes) -> None:
     assert read(raw).diagnostic
 
 
+def test_what_is_longer_than_an_address_names_nobody() -> None:
+    fits, too_long = f"{'a' * 64}@{'b' * 240}.test", f"{'a' * 1_000}@example.org"
+    found = [
+        read(samples.arf(f"abuse\nRemoval-Recipient: {each}").replace(b"Original-Rcpt-To", b"X-To")).recipient
+        for each in (fits, too_long)
+    ]
+    assert found == [fits, None]
+
+
 def test_a_field_that_python_would_not_write_is_read() -> None:
     # Found by fuzzing: to write a part back as text raised for a field with a line end inside.
     check(read(samples.arf("abuse").replace(b"\r\nUser-Agent", b"\x0bUser-Agent")))
