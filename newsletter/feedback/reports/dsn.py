@@ -25,7 +25,7 @@ def read(opened: Opened) -> Report | None:
     if _is_carried_along(opened):
         return None
     groups = [group for group in opened.status_groups if _is_of_recipient(group)]
-    if not groups and notices.is_by_a_system(opened):
+    if not groups and notices.is_by_a_system(opened) and not notices.is_newsletter(opened):
         groups = _groups_in_text(opened.text)
     if not groups:
         return _of_receipt(opened) if opened.is_receipt else None

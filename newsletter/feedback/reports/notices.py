@@ -44,8 +44,8 @@ _LISTED = re.compile(r"^[ \t*>-]*<?[^\s<>\"';,:()\[\]@]{1,64}@[\w.-]{1,255}>?:?[
 
 def read(opened: Opened) -> Report | None:
     """None where no mail system speaks, or it does not say that it failed to deliver."""
-    if "list-unsubscribe" in opened.headers and not is_by_a_daemon(opened):
-        return None  # A newsletter, whatever it is about: no mail system offers to be left.
+    if is_newsletter(opened):
+        return None
     if not (is_by_a_system(opened) and _says_so(opened)) and not _is_by_a_list(opened):
         return None
     recipient = _recipient(opened)
@@ -67,6 +67,11 @@ def read(opened: Opened) -> Report | None:
         answer,
         is_final=is_final,
     )
+
+
+def is_newsletter(opened: Opened) -> bool:
+    """Whatever it is about: no mail system offers to be left. A list that passes one's report on does."""
+    return "list-unsubscribe" in opened.headers and not is_by_a_daemon(opened)
 
 
 def is_signed_by_a_system(opened: Opened) -> bool:
@@ -114,12 +119,14 @@ def _says_so(opened: Opened) -> bool:
     if not is_signed_by_a_system(opened):
         is_coded = _CODED.search(opened.text) is not None
         return has_failed and is_null(opened) and is_coded and _names_another(opened)
+    # Who is after the reader's password likes to write as a mail system.
+    if _LURE.are_in(text):
+        return False
     if _REPLY_LINE.search(opened.text) is not None:
-        return (has_failed or is_told) and (_names_another(opened) or not _is_to_a_letter(opened))
+        is_letter = _is_to_a_letter(opened) or _has_return(opened)
+        return (has_failed or is_told) and (_names_another(opened) or not is_letter)
     # A postmaster's letter may speak of undeliverable mail, and any text may hold an address.
-    is_listed = is_null(opened) and _LISTED.search(opened.text) is not None
-    # Who is after the reader's password likes to write as a daemon.
-    is_listed = is_listed or (is_by_a_daemon(opened) and not _LURE.are_in(text))
+    is_listed = is_by_a_daemon(opened) or (is_null(opened) and _LISTED.search(opened.text) is not None)
     return not _has_return(opened) and _names_another(opened) and (is_told or (has_failed and is_listed))
 
 

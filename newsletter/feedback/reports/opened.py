@@ -52,7 +52,9 @@ _RETURNED = re.compile(
 )
 # In some 20 languages.
 _ANSWERED = re.compile(
-    r"\W?(?:re|aw|sv|antw|odp|ynt|vá|rif|r|fwd?|wg|tr|rv|enc|vb|vs|pd|i|doorst|továbbítás|转发|回复|轉寄|回覆)\W{0,2}[:\uff1a]",
+    # A list or a gateway puts its tag in front.
+    r"(?:\[[^\]]{1,40}\] ?)?\W?"
+    r"(?:re|aw|sv|antw|odp|ynt|vá|rif|r|fwd?|wg|tr|rv|enc|vb|vs|pd|i|doorst|továbbítás|转发|回复|轉寄|回覆)\W{0,2}[:\uff1a]",
     re.IGNORECASE,
 )
 # How a delivery status begins (RFC 3464 §2.2): with a field of the message, and nothing in front.
