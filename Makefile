@@ -94,5 +94,5 @@ docs: setup-dev ## Write docs/settings.md and docs/errors.md from the code
 
 .PHONY: clean
 clean: ## Remove what building and testing left behind; keeps data/
-	rm -rf $(VENV) bench/peers/node_modules build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) bench/peers/node_modules tests/clients/node_modules build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

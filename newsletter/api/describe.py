@@ -155,7 +155,7 @@ def operation(handler: HTTPRouteHandler, path: str) -> Operation:
         is_body_optional=is_optional,
         accepts=handler.opt.get("accepts"),
         answer=next((answer for answer in answers if answer not in (NoneType, bytes, Stream)), None),
-        is_also_mail=bytes in answers,
+        is_also_mail=bytes in answers and "media" not in handler.opt,
         media=handler.opt.get("media"),
     )
 
@@ -173,7 +173,7 @@ def describe(document: JSON, operations: Sequence[Operation]) -> JSON:
     known = document["components"].pop("schemas", {})
     schemas, definitions = _schemas(operations)
     components = document["components"] | {
-        "schemas": definitions | {"Error": _error_schema(operations)},
+        "schemas": definitions | _error_schemas(operations),
         "parameters": {"IdempotencyKey": _IDEMPOTENCY_KEY},
         "headers": _HEADERS,
         "responses": {"unexpected": _unexpected()},
@@ -188,7 +188,8 @@ def describe(document: JSON, operations: Sequence[Operation]) -> JSON:
         item["x-rate-class"] = each.calls.value
         item.pop("deprecated", None)
         if each.accepts is not None:
-            item["requestBody"] = {"required": True, "content": {each.accepts: {}}}
+            content: JSON = {each.accepts: {"schema": {"type": "string", "format": "binary"}}}
+            item["requestBody"] = {"required": True, "content": content}
         elif each.body is not None:
             item["requestBody"] = _request(each, schemas)
         item["responses"] = _success(each, schemas) | _failures(each, item, components["responses"])
@@ -375,7 +376,7 @@ def _error_example(error: type[NewsletterError]) -> JSON:
     return {"summary": error.summary, "value": {"error": body}}
 
 
-def _error_schema(operations: Iterable[Operation]) -> JSON:
+def _error_schemas(operations: Iterable[Operation]) -> JSON:
     codes = [error.code for error in _errors(operations)]
     fields: JSON = {
         "code": {"type": "string", "examples": codes, "description": "Stable: decide by it."},
@@ -388,7 +389,8 @@ def _error_schema(operations: Iterable[Operation]) -> JSON:
         },
     }
     inner = {"type": "object", "properties": fields, "required": ["code", "message", "request_id"]}
-    return {"type": "object", "properties": {"error": inner}, "required": ["error"]}
+    outer = {"error": {"$ref": _REF.format(model="ErrorBody")}}
+    return {"ErrorBody": inner, "Error": {"type": "object", "properties": outer, "required": ["error"]}}
 
 
 _IDEMPOTENCY_KEY: Final[JSON] = {

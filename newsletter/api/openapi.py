@@ -14,6 +14,7 @@ from litestar.routes import HTTPRoute
 from newsletter import __version__
 from newsletter.api.describe import JSON, Operation, describe, operation
 from newsletter.api.errors import AnyRequest
+from newsletter.api.generators import for_generators
 from newsletter.plans.catalogue import CallClass, Catalogue
 
 PATH = "/api/openapi.json"
@@ -22,9 +23,12 @@ _INTRODUCTION = Path(__file__).with_name("introduction.md")
 TAGS = (
     Tag("Campaigns", "Write them from a topic or from HTML, preview, test, send, schedule, cancel."),
     Tag("Automations", "Steps that subscribers take by themselves: mails, waits, branches, tags."),
+    Tag("Single mails", "One mail to one person, or many at once; what became of each; keys for SMTP."),
     Tag("Subscribers", "Addresses on lists: one by one or many at once, with their consent on record."),
     Tag("Lists", "Who gets what. A subscriber is one address on one list."),
     Tag("Segments", "Conditions on the subscribers of a list, for campaigns to those who meet them."),
+    Tag("Suppressions", "Who must never be mailed, who left, and mail that came back."),
+    Tag("Analytics", "Counts, reports, the raw log of events, and the health of your sending."),
     Tag("Brand voice", "How your newsletters sound; every generation names the version that it used."),
     Tag("Templates", "The frame around the body, in MJML: those of the service and your own."),
     Tag("Sending domains", "What your mail is signed for, and what belongs into the DNS."),
@@ -79,7 +83,7 @@ class _Document(JsonRenderPlugin):
         if self._rendered is None:
             # Copied, as the framework keeps its own.
             document = json.loads(super().render(request, openapi_schema))
-            described = describe(document, operations(request.app.routes))
+            described = for_generators(describe(document, operations(request.app.routes)))
             self._rendered = json.dumps(described, ensure_ascii=False).encode()
         return self._rendered
 

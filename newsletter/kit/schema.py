@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic.functional_validators import AfterValidator, BeforeValidator
@@ -70,6 +71,7 @@ Time = Annotated[
     BeforeValidator(_written_out),
     AfterValidator(in_utc),
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """An instant: RFC 3339 with a zone coming in, UTC going out."""
 LocalTime = Annotated[datetime, BeforeValidator(_written_out)]

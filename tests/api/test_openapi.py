@@ -12,6 +12,7 @@ from sqlalchemy import update
 from newsletter.accounts.keys import SCOPES
 from newsletter.api import examples, raises, routers
 from newsletter.api.describe import Operation
+from newsletter.api.generators import for_generators
 from newsletter.api.openapi import operations
 from newsletter.domains.models import DomainStatus, SendingDomain
 from newsletter.kit.errors import InternalError, MethodNotAllowed, UnknownCoding, catalogue
@@ -67,6 +68,9 @@ async def test_the_document_has_the_parts_of_openapi_3_1(document: dict[str, Any
     assert document["servers"] == [{"url": "http://news.test", "description": "This installation"}]
     assert all(path.startswith("/api/v1/") for path in document["paths"])
     assert {"openapi", "info", "servers", "paths", "components", "tags"} == document.keys()
+    assert {tag for *_, each in every(document) for tag in each["tags"]} == {
+        tag["name"] for tag in document["tags"]
+    }
     for part in ("schemas", "responses", "parameters", "examples", "headers", "securitySchemes"):
         for name in document["components"][part]:
             assert re.fullmatch(r"[a-zA-Z0-9._-]+", name), name
@@ -137,6 +141,28 @@ async def test_ids_are_described_as_they_look(document: dict[str, Any]) -> None:
     campaign = document["components"]["schemas"]["CampaignOut"]["properties"]["id"]
     assert re.fullmatch(campaign["pattern"], campaign["examples"][0])
     assert "uuid" not in str(document["components"]["schemas"])
+
+
+async def test_nothing_makes_a_generator_of_clients_stumble(document: dict[str, Any]) -> None:
+    for name in document["components"]["schemas"]:
+        assert re.fullmatch(r"[A-Z][A-Za-z0-9]+", name), name
+    assert {"DataListOut", "StepInput", "WebhooksAttemptOut", "ErrorBody"} <= document["components"][
+        "schemas"
+    ].keys()
+    assert [each for each in walk(document) if "anyOf" in each and each.get("default") == []] == []
+    for path, _, each in every(document):
+        for media in each.get("requestBody", {"content": {}})["content"].values():
+            assert media["schema"], path
+    lines = document["paths"]["/api/v1/analytics/summary.jsonl"]["get"]["responses"]["200"]
+    assert lines["content"].keys() == {"application/jsonl"}
+    subscriber = document["components"]["schemas"]["SubscriberOut"]["properties"]
+    assert subscriber["created_at"] == {"type": "string", "format": "date-time"}
+
+
+def test_two_schemas_never_get_one_name() -> None:
+    schemas: dict[str, Any] = {"Data_ListOut_": {}, "DataListOut": {}}
+    with pytest.raises(ValueError, match="same name"):
+        for_generators({"components": {"schemas": schemas}})
 
 
 async def test_limits_of_fields_are_in_the_document(document: dict[str, Any]) -> None:
