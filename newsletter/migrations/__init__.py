@@ -67,8 +67,12 @@ def head() -> str:
 async def upgrade(engine: AsyncEngine) -> None:
     """Brings the database to the newest revision; safe to run twice and from two processes."""
     async with engine.connect() as connection:
-        await connection.run_sync(_upgrade)
-        await connection.commit()
+        try:
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+        finally:
+            await connection.rollback()
+            await connection.run_sync(_follow_references, True)
 
 
 async def current(engine: AsyncEngine) -> str | None:
@@ -105,7 +109,20 @@ def _is_whole(name: str | None, kind: str, parents: object) -> bool:
     return not (kind == "table" and name and re.fullmatch(EVENT_PARTS, name))
 
 
+def _follow_references(connection: Connection, is_on: bool) -> None:
+    """SQLite changes many a table by making it anew, and with the old one would go all rows that refer to it.
+
+    Takes effect outside of a transaction only, so it is said to the driver, before there is one
+    (https://sqlite.org/lang_altertable.html#otheralter).
+    """
+    if connection.dialect.name == "sqlite":
+        cursor = connection.connection.cursor()
+        cursor.execute(f"PRAGMA foreign_keys = {'ON' if is_on else 'OFF'}")
+        cursor.close()
+
+
 def _upgrade(connection: Connection) -> None:
+    _follow_references(connection, False)
     if connection.dialect.name == "postgresql":
         # Two processes that start together take turns; the lock ends with the transaction.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7267390161)")
@@ -116,3 +133,7 @@ def _upgrade(connection: Connection) -> None:
     settings = config()
     settings.attributes["connection"] = connection
     command.upgrade(settings, "head")
+    if connection.dialect.name == "sqlite":
+        broken = {row[0] for row in connection.execute(text("PRAGMA foreign_key_check"))}
+        if broken:
+            raise RuntimeError(f"rows of {sorted(broken)} refer to what is not there; nothing was changed")

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,32 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from newsletter import migrations
 from newsletter.kit.db import Base, Database
-from tests.services import Postgres, require
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    require(Postgres)
-    with Postgres(fast=True) as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Database, Database]]:
-    """Two empty databases of one kind."""
-    if request.param == "sqlite":
-        urls = [f"sqlite+aiosqlite:///{tmp_path / name}.db" for name in ("one", "two")]
-    else:
-        server: Postgres = request.getfixturevalue("postgres")
-        for name in ("one", "two"):
-            server.drop_database(name)
-        urls = [server.create_database(name) for name in ("one", "two")]
-    databases = (Database(urls[0]), Database(urls[1]))
-    yield databases
-    for database in databases:
-        await database.close()
 
 
 def _schema(connection: Connection) -> dict[str, Any]:

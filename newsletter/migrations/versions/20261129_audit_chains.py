@@ -9,7 +9,8 @@ Revises: 20261128_health_scores
 
 import hashlib
 import json
-from collections import defaultdict
+import logging
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -25,11 +26,18 @@ depends_on = None
 _JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 _GENESIS = "0" * 64
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAGE = 1_000
+"""Entries that are in memory at once; besides, the last one of each chain."""
+_log = logging.getLogger("newsletter.migrations")
 
 
 def upgrade() -> None:
+    # The old table stays beside the new one until its entries are chained.
+    op.rename_table("audit_entries", "audit_entries_before")
+    if op.get_bind().dialect.name == "postgresql":  # Where an index has its name from a whole schema.
+        op.execute("ALTER INDEX pk_audit_entries RENAME TO pk_audit_entries_before")
     old = sa.table(
-        "audit_entries",
+        "audit_entries_before",
         sa.column("id", sa.Uuid()),
         sa.column("project_id", sa.Uuid()),
         sa.column("key_id", sa.Uuid()),
@@ -39,8 +47,6 @@ def upgrade() -> None:
         sa.column("ip", sa.String()),
         sa.column("created_at", sa.DateTime(timezone=True)),
     )
-    noted = op.get_bind().execute(sa.select(old).order_by(old.c.id)).mappings().all()
-    op.drop_table("audit_entries")
     chains = op.create_table(
         "audit_chains",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -77,13 +83,29 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_entries_created", "audit_entries", ["chain_id", "created_at"], unique=False)
 
-    chained: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    for row in noted:
-        chain = chained[row["project_id"] or UUID(int=0)]
-        chain.append(_linked(row, chain[-1] if chain else None))
-    if chained:
-        op.bulk_insert(entries, [row for chain in chained.values() for row in chain])
-        op.bulk_insert(chains, [_head(chain[-1]) for chain in chained.values()])
+    ends: dict[UUID, dict[str, Any]] = {}
+    for page in _pages(old):
+        linked = []
+        for row in page:
+            chain_id = row["project_id"] or UUID(int=0)
+            ends[chain_id] = _linked(row, ends.get(chain_id))
+            linked.append(ends[chain_id])
+        op.bulk_insert(entries, linked)
+    if ends:
+        op.bulk_insert(chains, [_head(last) for last in ends.values()])
+    op.drop_table("audit_entries_before")
+
+
+def _pages(old: sa.TableClause) -> Iterator[list[Any]]:
+    """All entries in the order of their ids, which is that of time."""
+    last = UUID(int=0)
+    while True:
+        few = sa.select(old).where(old.c.id > last).order_by(old.c.id).limit(_PAGE)
+        page = list(op.get_bind().execute(few).mappings())
+        if not page:
+            return
+        yield page
+        last = page[-1]["id"]
 
 
 def _linked(row: Any, before: dict[str, Any] | None) -> dict[str, Any]:
@@ -131,6 +153,13 @@ def _public(prefix: str, value: UUID | None) -> str | None:
 
 
 def downgrade() -> None:
+    """Drops the whole log, which the schema before has no place for, and says how much that is."""
+    bind = op.get_bind()
+    entries, chains = (
+        bind.execute(sa.select(sa.func.count()).select_from(sa.table(name))).scalar_one()
+        for name in ("audit_entries", "audit_chains")
+    )
+    _log.warning("the audit log is dropped: %d entries of %d chains, acts and calls", entries, chains)
     op.drop_table("audit_chains")
     op.drop_table("audit_entries")
     op.create_table(
