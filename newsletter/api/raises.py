@@ -11,6 +11,7 @@ from newsletter.accounts.smtp_credentials import SMTPCredentialLimitReached
 from newsletter.analytics.history import EventHistoryNotAvailable
 from newsletter.audience.lists import ListInUse
 from newsletter.audience.quota import SubscriberLimitReached
+from newsletter.audience.segments.queries import SegmentTooSlow
 from newsletter.audience.segments.service import SegmentInUse, SegmentLimitReached
 from newsletter.automations import errors as automations
 from newsletter.campaigns import errors as campaigns
@@ -69,6 +70,7 @@ _SEND: Final[Errors] = (
     campaigns.CampaignCancelled,
     campaigns.ListGone,
     campaigns.SegmentGone,
+    SegmentTooSlow,
     VersionConflict,
     TemplateMissing,
 )
@@ -82,7 +84,11 @@ OWN: Final[Mapping[str, Errors]] = {
     "create_subscriber": (SubscriberLimitReached,),
     "upsert_subscriber": (SubscriberLimitReached,),
     "update_subscriber": (SubscriberLimitReached,),
+    "list_subscribers": (SegmentTooSlow,),
     "create_segment": (SegmentLimitReached,),
+    "preview_segment": (SegmentTooSlow,),
+    "count_segment": (SegmentTooSlow,),
+    "list_segment_subscribers": (SegmentTooSlow,),
     "update_segment": (VersionConflict,),
     "delete_segment": (SegmentInUse,),
     "delete_suppression": (SuppressionPermanent,),
@@ -90,6 +96,7 @@ OWN: Final[Mapping[str, Errors]] = {
     "delete_template": (TemplateIsSystem,),
     "create_campaign": (
         campaigns.CampaignLimitReached,
+        SegmentTooSlow,
         AINotAvailable,
         AIQuotaExceeded,
         AIFailed,

@@ -137,7 +137,8 @@ async def _check(session: AsyncSession, principal: Principal, studio: Studio, da
         from_email = await senders.check(session, project, profile, data.from_email, studio.settings)
         if data.ai is None and not data.subject:
             raise errors.SubjectMissing()
-        await launch.check_quota(session, project, data.list_id, segment, from_email, principal.plan)
+        async with launch.bounded(session, segment, studio.settings):
+            await launch.check_quota(session, project, data.list_id, segment, from_email, principal.plan)
     return frame
 
 

@@ -1,6 +1,7 @@
 """What a launch needs, checked before anything is spent, and the launch itself."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -84,6 +85,13 @@ async def within(
     return chosen.where(conditions.holds(session, project, segment, acted))
 
 
+def bounded(
+    session: AsyncSession, segment: Condition | None, settings: Settings
+) -> AbstractAsyncContextManager[None]:
+    """Around what asks a segment's conditions: raises `SegmentTooSlow` for what takes longer than it may."""
+    return segments.bounded(session, settings.limits) if segment is not None else nullcontext()
+
+
 async def segment_of(
     session: AsyncSession, project: Project, list_id: UUID, segment_id: UUID | None, *, share: bool = False
 ) -> Condition | None:
@@ -156,14 +164,15 @@ async def start(
         track_clicks=profile.track_clicks if campaign.track_clicks is None else campaign.track_clicks,
     )
     everybody = recipients(project, campaign.list_id, sender.from_email, moments)
-    started = await delivery.start(
-        session,
-        project,
-        order,
-        await within(session, project, everybody, segment),
-        mail_limit=plan.limits[Resource.mails],
-        settings=settings.delivery,
-    )
+    async with bounded(session, segment, settings):
+        started = await delivery.start(
+            session,
+            project,
+            order,
+            await within(session, project, everybody, segment),
+            mail_limit=plan.limits[Resource.mails],
+            settings=settings.delivery,
+        )
     await jobs.cancel(session, schedule_key(campaign.id))
     campaign.mailing_id = started.mailing_id
     campaign.status = CampaignStatus.sending

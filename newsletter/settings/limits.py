@@ -32,9 +32,12 @@ class LimitSettings(BaseSettings):
     segment_depth: int = Field(5, ge=1, le=10)
     """How deep ``all``, ``any`` and ``none`` may stand inside each other in a segment's conditions, what they
     hold included."""
-    segment_conditions: int = Field(100, ge=1, le=500)
+    segment_conditions: int = Field(50, ge=1, le=500)
     """The most conditions of one segment, ``all``, ``any`` and ``none`` included: the database takes them all
-    as one expression."""
+    as one expression, which it asks of each subscriber of the list."""
+    segment_seconds: float = Field(20, gt=0, le=600)
+    """The longest that the database may take to find who is in a segment, for a count, a page or a launch;
+    503 `segment_too_slow` above it."""
     webhook_endpoints: int = Field(20, ge=1)
     """The most webhook endpoints of one project."""
     sending_servers: int = Field(50, ge=1)

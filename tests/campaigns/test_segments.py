@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import Boolean, literal_column
 
+from newsletter.audience import conditions
+from newsletter.delivery import rolls
 from newsletter.kit import ids
 from newsletter.runtime import Runtime
 from tests.campaigns.conftest import Make, make_list
@@ -11,6 +14,8 @@ from tests.campaigns.test_launch import let_its_time_come, use_mails
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
 from tests.jobs import run_due
+from tests.mailbox import send_campaign
+from tests.newcomer import read_mail
 
 PARIS = {"field": {"name": "city", "equals": "Paris"}}
 
@@ -25,8 +30,8 @@ async def list_id(client: Client) -> str:
     return made
 
 
-async def make_segment(client: Client, list_id: str, conditions: Any = PARIS, **fields: Any) -> Any:
-    body = {"list_id": list_id, "name": "In Paris", "conditions": conditions} | fields
+async def make_segment(client: Client, list_id: str, wanted: Any = PARIS) -> Any:
+    body = {"list_id": list_id, "name": "In Paris", "conditions": wanted}
     return await client.data("POST", "/segments", 201, json=body)
 
 
@@ -172,3 +177,68 @@ async def test_the_plan_needs_room_for_the_segment_alone(
     await client.expect_error("POST", "/campaigns", 429, "quota_exceeded", json=body)
     sent = await client.data("POST", "/campaigns", 201, json=body | {"segment_id": ada["id"]})
     assert sent["recipient_count"] == 1
+
+
+async def test_who_opened_a_campaign_is_a_segment_and_machines_do_not_count(
+    client: Client, runtime: Runtime, list_id: str
+) -> None:
+    first = await send_campaign(client, runtime, list_id, track_opens=True, track_clicks=True)
+    await read_mail(client, runtime, "ada@example.com", opens=1, clicks=1)
+    await read_mail(client, runtime, "grace@example.com", opens=1)
+    theirs = {"campaign_id": first["id"]}
+    for wanted, expected in (
+        ({"opened": theirs | {"days": 2}}, {"ada@example.com", "grace@example.com"}),
+        ({"all": [{"opened": theirs}, {"none": [{"clicked": theirs}]}]}, {"grace@example.com"}),
+        ({"none": [{"opened": theirs}]}, {"linus@example.com"}),
+    ):
+        segment = await make_segment(client, list_id, wanted)
+        shown = await client.data("GET", f"/segments/{segment['id']}/subscribers")
+        assert {row["email"] for row in shown} == expected
+        counted = await client.data("GET", f"/segments/{segment['id']}/count")
+        assert counted["active_subscribers"] == len(expected)
+        campaign = await send_campaign(client, runtime, list_id, segment_id=segment["id"])
+        reached = await client.data("GET", f"/campaigns/{campaign['id']}/recipients")
+        assert {row["address"] for row in reached} == expected
+
+
+async def test_a_segment_of_a_large_list_waits_on_rolls(
+    client: Client, runtime: Runtime, list_id: str, segment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that PostgreSQL alone has."""
+    monkeypatch.setattr(rolls, "LENGTH", 1)
+    monkeypatch.setattr(rolls, "AT_ONCE", 1)
+    await send_campaign(client, runtime, list_id, segment_id=segment["id"])
+    assert await mailed(client) == {"ada@example.com", "grace@example.com"}
+
+
+async def test_conditions_that_take_too_long_are_given_up_and_leave_the_campaign_as_it_was(
+    client: Client,
+    runtime: Runtime,
+    draft: Make,
+    list_id: str,
+    segment: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here they would take forever."""
+    forever = "pg_sleep(600) IS NOT NULL"
+    if runtime.db.is_sqlite:
+        forever = (
+            "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n) > 0"
+        )
+    campaign = await draft(segment_id=segment["id"])
+    holds, limits = conditions.holds, runtime.settings.limits
+    monkeypatch.setattr(conditions, "holds", lambda *_: literal_column(f"({forever})", Boolean))
+    monkeypatch.setitem(limits.__dict__, "segment_seconds", 0.2)
+    for method, path, sent in (
+        ("GET", f"/segments/{segment['id']}/count", None),
+        ("GET", f"/segments/{segment['id']}/subscribers", None),
+        ("GET", f"/subscribers?segment_id={segment['id']}", None),
+        ("POST", "/segments/preview", {"list_id": list_id, "conditions": PARIS}),
+        ("POST", f"/campaigns/{campaign['id']}/send", {}),
+    ):
+        await client.expect_error(method, path, 503, "segment_too_slow", json=sent)
+    monkeypatch.setitem(limits.__dict__, "segment_seconds", 20)
+    monkeypatch.setattr(conditions, "holds", holds)
+    assert (await client.data("GET", f"/campaigns/{campaign['id']}"))["status"] == "draft"
+    sending = await client.data("POST", f"/campaigns/{campaign['id']}/send", json={})
+    assert sending["recipient_count"] == 2

@@ -124,6 +124,7 @@ class SubscriberController(Controller):
         self,
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
+        settings: NamedDependency[Settings],
         segment_use: NamedDependency[SegmentUse],
         list_id: FromQuery[str | None] = None,
         status: FromQuery[Status | None] = None,
@@ -157,6 +158,8 @@ class SubscriberController(Controller):
                 chosen = await segments.within(
                     session, principal.project, chosen, condition, segment_use.acted
                 )
+                async with segments.bounded(session, settings.limits):
+                    return await paged(session, chosen, asked)
             return await paged(session, chosen, asked)
 
     # OpenAPI knows one name for one place in a path: an id here, an address where it says so.

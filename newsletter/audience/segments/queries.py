@@ -1,5 +1,6 @@
 """Reads segments, and who is in them."""
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -12,6 +13,9 @@ from newsletter.audience import conditions
 from newsletter.audience.conditions import Acts, Condition
 from newsletter.audience.models import Segment, Status, Subscriber
 from newsletter.kit.db import db_now
+from newsletter.kit.errors import NewsletterError
+from newsletter.kit.patience import at_most
+from newsletter.settings import LimitSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,16 @@ class Counted:
     total_subscribers: int
     active_subscribers: int
     counted_at: datetime
+
+
+class SegmentTooSlow(NewsletterError):
+    code, status = "segment_too_slow", 503
+    summary = "The database takes too long to ask the whole list for these conditions. Use fewer of them."
+
+
+def bounded(session: AsyncSession, limits: LimitSettings) -> AbstractAsyncContextManager[None]:
+    """Raises `SegmentTooSlow` for what takes longer than it may: no index serves conditions."""
+    return at_most(session, limits.segment_seconds, SegmentTooSlow())
 
 
 async def find(

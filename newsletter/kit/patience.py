@@ -1,0 +1,52 @@
+"""Ends a statement that takes too long, on either database."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.kit.db import is_postgresql
+from newsletter.kit.errors import NewsletterError
+
+
+@asynccontextmanager
+async def at_most(session: AsyncSession, seconds: float, too_slow: NewsletterError) -> AsyncIterator[None]:
+    """Raises ``too_slow`` when the block takes longer; a transaction is lost then. The database is told, too,
+    so that it does not work on for nobody."""
+    if not is_postgresql(session):
+        async with _interrupted(session, seconds, too_slow):
+            yield
+        return
+    # Not by its `statement_timeout`: who only reads has no transaction at whose end that would be gone again.
+    # Asyncpg asks the server to cancel what its caller does not wait for any more.
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise too_slow from error
+
+
+@asynccontextmanager
+async def _interrupted(
+    session: AsyncSession, seconds: float, too_slow: NewsletterError
+) -> AsyncIterator[None]:
+    connection = await (await session.connection()).get_raw_connection()
+    bell = asyncio.create_task(_interrupt(connection.driver_connection, seconds))
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise too_slow from error
+        raise
+    finally:
+        bell.cancel()
+
+
+async def _interrupt(connection: Any, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    # Another thread is inside of SQLite, which allows this one call from outside.
+    await connection.interrupt()
