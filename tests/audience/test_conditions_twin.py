@@ -18,7 +18,24 @@ from tests.client import Client
 from tests.mailbox import subscribed_list
 
 CONDITIONS = 300
-WORDS = ["Paris", "paris", "Élysée", "100%", "a_b", "true", "3", "'", '"', "\\", "Ωμέγα", "/x", " "]
+WORDS = [
+    "Paris",
+    "paris",
+    "Élysée",
+    "100%",
+    "1000",
+    "%",
+    "a_b",
+    "axb",
+    "true",
+    "3",
+    "'",
+    '"',
+    "\\",
+    "Ωμέγα",
+    "/x",
+    " ",
+]
 NUMBERS = [0, 1, -1, 3, 0.5, -2.25, 2**53, -(2**53), 1e-9]
 VALUES = [*WORDS, *NUMBERS, True, False]
 NAMES = ["city", "orders", "is_member", "nobody_has_it", "first_name", "last_name", "locale", "timezone"]
