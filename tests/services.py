@@ -196,7 +196,8 @@ class Postgres(Server):
         initdb = shutil.which("initdb")
         return Path(initdb).resolve().parent if initdb else None
 
-    def _binary(self, name: str) -> str:
+    def binary(self, name: str) -> str:
+        """The path of a program that comes with the server."""
         if self._binaries is None:
             raise ServerFailed(f"postgres is not installed: apt-get install {self.package}")
         return str(self._binaries / name)
@@ -222,7 +223,7 @@ class Postgres(Server):
         uid, gid = self._user() or (None, None)
         if uid is not None and gid is not None:
             os.chown(self.directory, uid, gid)
-        command = [self._binary("initdb"), "--pgdata", str(self._data), "--username", "postgres"]
+        command = [self.binary("initdb"), "--pgdata", str(self._data), "--username", "postgres"]
         command += ["--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-instructions"]
         command += ["--no-sync"] if self._fast else []
         run = subprocess.run(
@@ -250,7 +251,7 @@ class Postgres(Server):
         if self._fast:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [self._binary("postgres"), "-D", str(self._data), *options]
+        return [self.binary("postgres"), "-D", str(self._data), *options]
 
     def _is_ready(self) -> bool:
         # The last line of this file is what pg_ctl waits for; its first is the server's pid.
@@ -284,7 +285,7 @@ class Postgres(Server):
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Runs one statement outside of a transaction; rows as lines, columns parted by ``|``."""
-        command = [self._binary("psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
+        command = [self.binary("psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
         command += ["--set", "ON_ERROR_STOP=1", "--command", statement]
         command += [f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"]
         run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
