@@ -12,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.kit.db import is_postgresql
 from newsletter.kit.errors import NewsletterError
 
+_AGAIN_AFTER = 0.1
+"""Seconds between two interruptions: one that comes between two statements ends neither."""
+
 
 @asynccontextmanager
 async def at_most(session: AsyncSession, seconds: float, too_slow: NewsletterError) -> AsyncIterator[None]:
@@ -48,5 +51,7 @@ async def _interrupted(
 
 async def _interrupt(connection: Any, seconds: float) -> None:
     await asyncio.sleep(seconds)
-    # Another thread is inside of SQLite, which allows this one call from outside.
-    await connection.interrupt()
+    while True:
+        # Another thread is inside of SQLite, which allows this one call from outside.
+        await connection.interrupt()
+        await asyncio.sleep(_AGAIN_AFTER)
