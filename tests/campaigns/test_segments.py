@@ -211,6 +211,16 @@ async def test_a_segment_of_a_large_list_waits_on_rolls(
     assert await mailed(client) == {"ada@example.com", "grace@example.com"}
 
 
+def take_forever(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    forever = "pg_sleep(600) IS NOT NULL"
+    if runtime.db.is_sqlite:
+        forever = (
+            "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n) > 0"
+        )
+    monkeypatch.setattr(conditions, "holds", lambda *_: literal_column(f"({forever})", Boolean))
+    monkeypatch.setitem(runtime.settings.limits.__dict__, "segment_seconds", 0.2)
+
+
 async def test_conditions_that_take_too_long_are_given_up_and_leave_the_campaign_as_it_was(
     client: Client,
     runtime: Runtime,
@@ -220,15 +230,9 @@ async def test_conditions_that_take_too_long_are_given_up_and_leave_the_campaign
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Here they would take forever."""
-    forever = "pg_sleep(600) IS NOT NULL"
-    if runtime.db.is_sqlite:
-        forever = (
-            "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n) > 0"
-        )
     campaign = await draft(segment_id=segment["id"])
     holds, limits = conditions.holds, runtime.settings.limits
-    monkeypatch.setattr(conditions, "holds", lambda *_: literal_column(f"({forever})", Boolean))
-    monkeypatch.setitem(limits.__dict__, "segment_seconds", 0.2)
+    take_forever(runtime, monkeypatch)
     for method, path, sent in (
         ("GET", f"/segments/{segment['id']}/count", None),
         ("GET", f"/segments/{segment['id']}/subscribers", None),
@@ -242,3 +246,17 @@ async def test_conditions_that_take_too_long_are_given_up_and_leave_the_campaign
     assert (await client.data("GET", f"/campaigns/{campaign['id']}"))["status"] == "draft"
     sending = await client.data("POST", f"/campaigns/{campaign['id']}/send", json={})
     assert sending["recipient_count"] == 2
+
+
+async def test_a_scheduled_launch_that_takes_too_long_fails_with_its_reason_and_may_be_sent_again(
+    client: Client, runtime: Runtime, draft: Make, segment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = await draft(segment_id=segment["id"], scheduled_at="2099-01-01T00:00:00Z")
+    path = f"/campaigns/{campaign['id']}"
+    await let_its_time_come(runtime, campaign["id"])
+    with monkeypatch.context() as slow:
+        take_forever(runtime, slow)
+        await run_due(runtime)
+    refused = await client.data("GET", path)
+    assert (refused["status"], refused["status_reason"]["code"]) == ("failed", "segment_too_slow")
+    assert (await client.data("POST", f"{path}/send", json={}))["recipient_count"] == 2
