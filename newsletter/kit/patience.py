@@ -1,10 +1,12 @@
-"""Ends a statement that takes too long, on either database."""
+"""Ends a statement that takes too long, on either database, and has those of one owner take turns."""
 
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,6 +16,27 @@ from newsletter.kit.errors import NewsletterError
 
 _AGAIN_AFTER = 0.1
 """Seconds between two interruptions: one that comes between two statements ends neither."""
+
+_Places = WeakValueDictionary[UUID, asyncio.Semaphore]
+_places: WeakKeyDictionary[asyncio.AbstractEventLoop, _Places] = WeakKeyDictionary()
+"""Of each event loop, as each has a pool of connections of its own."""
+
+
+@asynccontextmanager
+async def a_place(owner: UUID, most: int, seconds: float, too_slow: NewsletterError) -> AsyncIterator[None]:
+    """So many blocks of one owner at a time; others wait, and raise ``too_slow`` after ``seconds``. Whoever
+    waits must hold no connection yet: or else one owner could have all of a pool."""
+    places = _places.setdefault(asyncio.get_running_loop(), _Places())
+    mine = places.setdefault(owner, asyncio.Semaphore(most))
+    try:
+        async with asyncio.timeout(seconds):
+            await mine.acquire()
+    except TimeoutError as error:
+        raise too_slow from error
+    try:
+        yield
+    finally:
+        mine.release()
 
 
 @asynccontextmanager

@@ -1,11 +1,13 @@
 """A campaign to a segment of its list: who gets it, and what is kept of the segment."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from sqlalchemy import Boolean, literal_column
 
 from newsletter.audience import conditions
+from newsletter.audience.segments import queries as segments
 from newsletter.delivery import rolls
 from newsletter.kit import ids
 from newsletter.runtime import Runtime
@@ -260,3 +262,33 @@ async def test_a_scheduled_launch_that_takes_too_long_fails_with_its_reason_and_
     refused = await client.data("GET", path)
     assert (refused["status"], refused["status_reason"]["code"]) == ("failed", "segment_too_slow")
     assert (await client.data("POST", f"{path}/send", json={}))["recipient_count"] == 2
+
+
+async def test_counts_of_one_account_leave_connections_to_others(
+    client: Client,
+    make_client: MakeClient,
+    make_project: MakeProject,
+    runtime: Runtime,
+    segment: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stranger = await make_client(await make_project(name="Other"))
+    held, most, inside = asyncio.Event(), 0, 0
+
+    async def slowly(*_: Any) -> Any:
+        nonlocal most, inside
+        inside += 1
+        most = max(most, inside)
+        await held.wait()
+        inside -= 1
+        return {"total_subscribers": 0, "active_subscribers": 0, "counted_at": "2026-01-01T00:00:00Z"}
+
+    monkeypatch.setattr(segments, "counted", slowly)
+    calls = [asyncio.create_task(client.get(f"/segments/{segment['id']}/count")) for _ in range(30)]
+    while inside < runtime.settings.limits.segment_calls:
+        await asyncio.sleep(0)
+    await stranger.data("GET", "/lists")
+    assert not any(call.done() for call in calls)
+    held.set()
+    assert {answer.status_code for answer in await asyncio.gather(*calls)} == {200}
+    assert most == runtime.settings.limits.segment_calls

@@ -1,5 +1,6 @@
 """``/subscribers``, and the subscribers of one list."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import unquote
@@ -144,7 +145,8 @@ class SubscriberController(Controller):
             search=search_text("search", search),
         )
         within = ids.in_query("seg", "segment_id", segment_id)
-        async with db.read() as session:
+        place = segments.place(principal.project, settings.limits) if within is not None else nullcontext()
+        async with place, db.read() as session:
             if wanted is not None:
                 await service.named_list(session, principal.project, wanted)
             chosen = queries.subscribers(session, principal.project, filters)

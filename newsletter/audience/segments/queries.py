@@ -14,7 +14,7 @@ from newsletter.audience.conditions import Acts, Condition
 from newsletter.audience.models import Segment, Status, Subscriber
 from newsletter.kit.db import db_now
 from newsletter.kit.errors import NewsletterError
-from newsletter.kit.patience import at_most
+from newsletter.kit.patience import a_place, at_most
 from newsletter.settings import LimitSettings
 
 
@@ -35,6 +35,11 @@ class SegmentTooSlow(NewsletterError):
 def bounded(session: AsyncSession, limits: LimitSettings) -> AbstractAsyncContextManager[None]:
     """Raises `SegmentTooSlow` for what takes longer than it may: no index serves conditions."""
     return at_most(session, limits.segment_seconds, SegmentTooSlow())
+
+
+def place(project: Project, limits: LimitSettings) -> AbstractAsyncContextManager[None]:
+    """Around a session that only reads who is in a segment: one account may not have all connections."""
+    return a_place(project.account_id, limits.segment_calls, limits.segment_seconds, SegmentTooSlow())
 
 
 async def find(
