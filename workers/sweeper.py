@@ -5,6 +5,7 @@ that finds nothing takes no write lock.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 HEARTBEAT = "sweeper"
 TICK_SECONDS = 0.5
+END_SECONDS = 0.5
+"""What a chore that is under way gets to end: one that is cancelled in its transaction leaves a connection
+to be closed, and a line in the log that looks like an error."""
 SAY_EVERY = 30.0
 """Seconds between two log lines about a chore that keeps failing."""
 
@@ -51,6 +55,7 @@ class Sweeper:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._task: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
         self._chores = [
             Chore("ring due jobs", 0.5, self._ring),
             Chore("beat", 5, self._beat),
@@ -72,15 +77,18 @@ class Sweeper:
 
     async def stop(self) -> None:
         if self._task is not None:
+            self._ending.set()
+            await asyncio.wait([self._task], timeout=END_SECONDS)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _loop(self) -> None:
-        while True:
+        while not self._ending.is_set():
             for chore in self._chores:
-                if time.monotonic() >= chore.due_at:
+                if time.monotonic() >= chore.due_at and not self._ending.is_set():
                     await self._do(chore)
-            await asyncio.sleep(TICK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), TICK_SECONDS)
 
     async def _do(self, chore: Chore) -> None:
         chore.due_at = time.monotonic() + chore.every

@@ -155,7 +155,7 @@ def row(connection: Connection, filled: Table) -> dict[str, object]:
     """A value in each column that wants one: the first that its check allows, or one of its type."""
     allowed = {}
     for check in inspect(connection).get_check_constraints(filled.name):
-        if found := re.search(r"\(*(\w+)\)*(?:::text)? (?:IN|= ANY) [^']*'(\w+)'", check["sqltext"]):
+        if found := re.search(r"\(*(\w+)\)*(?:::text)? (?:IN|=(?: ANY)?) [^']*'(\w+)'", check["sqltext"]):
             allowed[found[1]] = found[2]
     return {
         column.name: allowed.get(column.name, some(column.type))
