@@ -71,6 +71,13 @@ class Principal:
     def may_use_list(self, list_id: UUID) -> bool:
         return not self.list_ids or list_id in self.list_ids
 
+    @property
+    def bounds(self) -> bytes:
+        """Equal for keys that are restricted to the same lists and domains; of a key without restrictions,
+        nothing."""
+        lists, domains = sorted(str(each) for each in self.list_ids), sorted(self.from_domains)
+        return "\n".join(lists + domains).encode()
+
     def require_every_list(self) -> None:
         """Raises `Forbidden` for a key of some lists: this concerns the whole project."""
         if self.list_ids:

@@ -57,7 +57,7 @@ class Idempotency:
             body = await request.body()
         except RequestEntityTooLarge:
             raise TooLarge() from None
-        print_ = idempotency.fingerprint(request.method, path, body)
+        print_ = idempotency.fingerprint(request.method, path, body, principal.bounds)
         return await self._claims.begin(Call(principal.project.id, key, print_))
 
     async def _carry_out(

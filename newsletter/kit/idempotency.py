@@ -79,8 +79,11 @@ class Stored:
     body: bytes
 
 
-def fingerprint(method: str, path: str, body: bytes) -> bytes:
-    return hashlib.sha256(b"\0".join((method.encode(), path.encode(), body))).digest()
+def fingerprint(method: str, path: str, body: bytes, bounds: bytes = b"") -> bytes:
+    """``bounds`` are those of who calls: an answer that was given to one who may see more is not
+    repeated to one who may see less."""
+    said = (method.encode(), path.encode(), body, *([bounds] if bounds else ()))
+    return hashlib.sha256(b"\0".join(said)).digest()
 
 
 @dataclass(frozen=True, slots=True)

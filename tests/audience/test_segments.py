@@ -230,3 +230,21 @@ async def test_a_key_needs_the_scopes_of_subscribers(
     await reader.expect_error("DELETE", f"/segments/{segment['id']}", 403, "forbidden")
     other = await make_client(project, scopes=("lists:read", "campaigns:read"))
     await other.expect_error("GET", f"/segments/{segment['id']}/count", 403, "forbidden")
+
+
+async def test_an_answer_is_not_repeated_to_a_key_of_other_lists(
+    client: Client, make_client: MakeClient, project: Project
+) -> None:
+    ids_ = [(await client.data("POST", "/lists", 201, json={"name": name}))["id"] for name in ("A", "B")]
+    await client.data("POST", "/subscribers", 201, json={"list_id": ids_[0], "email": "ada@example.com"})
+    call = {"list_id": ids_[0], "conditions": {"status": "active"}}
+    once = {"Idempotency-Key": "look-1"}
+    first = await client.post("/segments/preview", headers=once, json=call)
+    assert "ada@example.com" in first.text
+    of_another_list = await make_client(project, list_ids=(ids.private("lst", ids_[1]),))
+    again = await of_another_list.post("/segments/preview", headers=once, json=call)
+    assert again.status_code == 422
+    assert again.json()["error"]["code"] == "idempotency_key_reused"
+    # A key that replaces the first one is told what that was told.
+    successor = await make_client(project)
+    assert (await successor.post("/segments/preview", headers=once, json=call)).json() == first.json()
