@@ -1,6 +1,5 @@
 """``/subscribers``, and the subscribers of one list."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import unquote
@@ -145,8 +144,8 @@ class SubscriberController(Controller):
             search=search_text("search", search),
         )
         within = ids.in_query("seg", "segment_id", segment_id)
-        place = segments.place(principal.project, settings.limits) if within is not None else nullcontext()
-        async with place, db.read() as session:
+        reading = db.read() if within is None else segments.reading(db, principal.project, settings.limits)
+        async with reading as session:
             if wanted is not None:
                 await service.named_list(session, principal.project, wanted)
             chosen = queries.subscribers(session, principal.project, filters)
@@ -160,8 +159,6 @@ class SubscriberController(Controller):
                 chosen = await segments.within(
                     session, principal.project, chosen, condition, segment_use.acted
                 )
-                async with segments.bounded(session, settings.limits):
-                    return await paged(session, chosen, asked)
             return await paged(session, chosen, asked)
 
     # OpenAPI knows one name for one place in a path: an id here, an address where it says so.

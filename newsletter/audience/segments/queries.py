@@ -1,6 +1,7 @@
 """Reads segments, and who is in them."""
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +13,7 @@ from newsletter.accounts.project import Principal, Project
 from newsletter.audience import conditions
 from newsletter.audience.conditions import Acts, Condition
 from newsletter.audience.models import Segment, Status, Subscriber
-from newsletter.kit.db import db_now
+from newsletter.kit.db import Database, db_now
 from newsletter.kit.errors import NewsletterError
 from newsletter.kit.patience import a_place, at_most
 from newsletter.settings import LimitSettings
@@ -37,9 +38,13 @@ def bounded(session: AsyncSession, limits: LimitSettings) -> AbstractAsyncContex
     return at_most(session, limits.segment_seconds, SegmentTooSlow())
 
 
-def place(project: Project, limits: LimitSettings) -> AbstractAsyncContextManager[None]:
-    """Around a session that only reads who is in a segment: one account may not have all connections."""
-    return a_place(project.account_id, limits.segment_calls, limits.segment_seconds, SegmentTooSlow())
+@asynccontextmanager
+async def reading(db: Database, project: Project, limits: LimitSettings) -> AsyncIterator[AsyncSession]:
+    """A session to read who is in a segment, `bounded`. One account may not have all connections: so many
+    read at a time, and who waits holds none. Raises `SegmentTooSlow`."""
+    place = a_place(project.account_id, limits.segment_calls, limits.segment_seconds, SegmentTooSlow())
+    async with place, db.read() as session, bounded(session, limits):
+        yield session
 
 
 async def find(
