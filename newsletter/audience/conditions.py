@@ -232,11 +232,12 @@ async def strangers(
     principal: Principal,
     placed: Iterable[tuple[str, Condition]],
     lists_of: ListsOfCampaigns,
+    campaigns: Mapping[str, UUID],
 ) -> dict[str, list[str]]:
-    """What is wrong with what these conditions name, by its place. What is not of this project is as unknown
-    as what never was, and so is what belongs to a list outside the key's: who opened a campaign would tell
-    about that list."""
-    campaigns: dict[str, UUID] = {}
+    """What is wrong with what these conditions name, by its place, and with ``campaigns`` that are named
+    beside them. What is not of this project is as unknown as what never was, and so is what belongs to a list
+    outside the key's: who opened a campaign would tell about that list."""
+    campaigns = dict(campaigns)
     lists: dict[str, UUID] = {}
     for place, condition in placed:
         for below, part in condition.each(""):

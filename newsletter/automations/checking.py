@@ -114,13 +114,10 @@ async def _of_others(
     session: AsyncSession, principal: Principal, start: Start | None, steps: Sequence[Step]
 ) -> Errors:
     placed = [(place, condition) for place, condition, _ in conditions(start, steps)]
-    errors = await strangers(session, principal, placed, campaigns.list_ids)
+    named = {}
     if start is not None and start.event is not None and start.event.campaign_id is not None:
-        wanted = start.event.campaign_id
-        list_id = (await campaigns.list_ids(session, principal.project, [wanted])).get(wanted)
-        if list_id is None or not principal.may_use_list(list_id):
-            errors["start.event.campaign_id"] = ["is not a campaign of this project"]
-    return errors
+        named["start.event.campaign_id"] = start.event.campaign_id
+    return await strangers(session, principal, placed, campaigns.list_ids, named)
 
 
 async def _of_mails(

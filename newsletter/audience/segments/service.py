@@ -55,7 +55,7 @@ async def check(
         raise ValidationFailed.of(root, f"must be at most {limits.segment_depth} levels deep")
     if sum(1 for _ in condition.each("")) > limits.segment_conditions:
         raise ValidationFailed.of(root, f"must be at most {limits.segment_conditions} conditions")
-    errors = await strangers(session, principal, [(root, condition)], use.lists_of)
+    errors = await strangers(session, principal, [(root, condition)], use.lists_of, {})
     for place, activity in activities(condition):
         if activity.step is not None:
             errors[f"{root}{place}.step"] = ["is for automations; name a campaign with 'campaign_id'"]
