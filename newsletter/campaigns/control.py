@@ -9,14 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
 from newsletter.campaigns import errors, launch, queries
-from newsletter.campaigns.launch import check_version, touch
+from newsletter.campaigns.launch import touch
 from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.delivery import queries as books
 from newsletter.delivery import resending, steering
 from newsletter.delivery.models import MailingStatus
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import jobs
+from newsletter.kit import jobs, versions
 from newsletter.plans.catalogue import Plan, Resource
 from newsletter.settings import DeliverySettings
 
@@ -28,7 +28,7 @@ async def pause(session: AsyncSession, project: Project, campaign_id: UUID, vers
         return campaign
     if campaign.status is not CampaignStatus.sending or campaign.mailing_id is None:
         raise errors.CannotPause()
-    check_version(campaign, version)
+    versions.check(campaign.version, version)
     if not await steering.pause(session, project, campaign.mailing_id):
         raise errors.CannotPause("Its last mail has just gone out.")
     await _paused(session, campaign, "paused", "Paused by a call of the API.")
@@ -72,7 +72,7 @@ async def resume(
         return campaign
     if campaign.status is not CampaignStatus.paused or campaign.mailing_id is None:
         raise errors.CannotResume()
-    check_version(campaign, version)
+    versions.check(campaign.version, version)
     if not await steering.resume(session, project, campaign.mailing_id, settings):
         raise errors.CannotResume("Its last mail has gone out: it is about to be sent.")
     campaign.status = CampaignStatus.sending
@@ -90,7 +90,7 @@ async def cancel(session: AsyncSession, project: Project, campaign_id: UUID, ver
     campaign = await queries.one(session, project, campaign_id, lock=True)
     if campaign.status is CampaignStatus.cancelled:
         return campaign
-    check_version(campaign, version)
+    versions.check(campaign.version, version)
     if campaign.status is CampaignStatus.scheduled:
         await jobs.cancel(session, launch.schedule_key(campaign.id))
         campaign.scheduled_at = campaign.scheduled_timezone = None
@@ -123,7 +123,7 @@ async def resend_unknown(
     campaign = await queries.one(session, project, campaign_id, lock=True)
     if campaign.status is not CampaignStatus.sent or campaign.mailing_id is None:
         raise errors.CannotResend()
-    check_version(campaign, version)
+    versions.check(campaign.version, version)
     limit = plan.limits[Resource.mails]
     count = await resending.resend_unknown(
         session, project, campaign.mailing_id, mail_limit=limit, settings=settings

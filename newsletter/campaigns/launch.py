@@ -21,7 +21,7 @@ from newsletter.delivery import senders, utm
 from newsletter.delivery import service as delivery
 from newsletter.delivery.models import MailingKind
 from newsletter.delivery.service import Order, QuotaExceeded, Sender
-from newsletter.kit import clock, ids, jobs, versions
+from newsletter.kit import clock, ids, jobs
 from newsletter.kit.address import domain_of
 from newsletter.kit.db import db_now
 from newsletter.kit.errors import ValidationFailed
@@ -206,11 +206,6 @@ def utm_of(campaign: Campaign, profile: Profile, list_name: str | None) -> dict[
         "list_name": list_name or "",
     }
     return utm.parameters(profile.utm, campaign.utm, values=values)
-
-
-def check_version(campaign: Campaign, version: int | None) -> None:
-    """Raises `VersionConflict` when it is not of the ``version`` that a caller saw."""
-    versions.check(campaign.version, version)
 
 
 def touch(campaign: Campaign) -> None:

@@ -29,12 +29,9 @@ from newsletter.tallies.queries import Tallied
 T = TypeVar("T")
 
 _NOTHING = Counts(0, 0, 0, 0, 0, 0)
-UNFINISHED = (
-    CampaignStatus.draft,
-    CampaignStatus.scheduled,
-    CampaignStatus.sending,
-    CampaignStatus.paused,
-)
+CHANGEABLE = (CampaignStatus.draft, CampaignStatus.scheduled)
+"""Still to be launched."""
+UNFINISHED = (*CHANGEABLE, CampaignStatus.sending, CampaignStatus.paused)
 
 
 # Made once: with the statement and its many columns made anew each time a call that reads a campaign took
@@ -149,7 +146,7 @@ async def uses_segment(session: AsyncSession, project: Project, list_id: UUID, s
         Campaign.project_id == project.id,
         # Its index leads to the campaigns of the list.
         Campaign.list_id == list_id,
-        Campaign.status.in_((CampaignStatus.draft, CampaignStatus.scheduled)),
+        Campaign.status.in_(CHANGEABLE),
         Campaign.segment_id == segment_id,
     )
     return (await session.execute(statement.limit(1))).first() is not None

@@ -15,7 +15,7 @@ from newsletter.accounts.project import Project
 from newsletter.audience import queries as audience
 from newsletter.campaigns import drafting, errors, launch, queries
 from newsletter.campaigns.drafting import Studio
-from newsletter.campaigns.launch import check_version, touch
+from newsletter.campaigns.launch import touch
 from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.delivery import queries as books
 from newsletter.delivery import service as delivery
@@ -25,7 +25,7 @@ from newsletter.delivery.models import MailingKind, MailingStatus
 from newsletter.delivery.service import Order, Started
 from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import clock, jobs
+from newsletter.kit import clock, jobs, versions
 from newsletter.kit.address import Address
 from newsletter.kit.db import Database, db_now
 from newsletter.kit.errors import NewsletterError, NotFound, VersionConflict
@@ -38,8 +38,6 @@ from newsletter.templates.compile import Compiled
 from newsletter.templates.service import Frame
 
 log = structlog.get_logger(__name__)
-
-CHANGEABLE = frozenset({CampaignStatus.draft, CampaignStatus.scheduled})
 
 
 async def frame_of(session: AsyncSession, project: Project, campaign: Campaign, studio: Studio) -> Frame:
@@ -62,9 +60,9 @@ async def update(
     it is not of ``version`` any more.
     """
     campaign = await queries.one(session, project, campaign_id, lock=True)
-    if campaign.status not in CHANGEABLE:
+    if campaign.status not in queries.CHANGEABLE:
         raise errors.CannotChange()
-    check_version(campaign, version)
+    versions.check(campaign.version, version)
     for column, value in changes.items():
         if column not in ("scheduled_at", "scheduled_timezone"):
             setattr(campaign, column, value)
@@ -207,7 +205,7 @@ async def launch_now(
         if only_due and not await _is_due(session, locked):
             return
         launch.check_sendable(locked)
-        check_version(locked, campaign.version)
+        versions.check(locked.version, campaign.version)
         await launch.start(session, project, locked, mail, plan=plan, settings=studio.settings)
 
 

@@ -174,7 +174,7 @@ async def _send(
     async with db.unit_of_work() as session:
         locked = await queries.one(session, principal.project, campaign.id, lock=True)
         launch.check_sendable(locked)
-        launch.check_version(locked, campaign.version)
+        versions.check(locked.version, campaign.version)
         if data is not None and data.scheduled_at is not None:
             await service.schedule(
                 session, principal.project, locked, data.scheduled_at, data.scheduled_timezone
