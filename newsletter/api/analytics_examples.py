@@ -1,10 +1,9 @@
 """Example answers of analytics, for `newsletter.api.examples`."""
 
-from typing import Any, Final
+from typing import Final
 
-JSON = dict[str, Any]
+from newsletter.api.example_parts import AT, JSON
 
-_AT: Final = "2026-11-21T09:30:00Z"
 _CAMPAIGN: Final = "cmp_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _SUBSCRIBER: Final = "sub_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _COUNTS: Final[JSON] = {
@@ -41,7 +40,7 @@ _HEALTH: Final[JSON] = {
     "unsubscribe_rate": 0.0021,
     "open_rate": 0.3667,
     "click_rate": 0.07,
-    "calculated_at": _AT,
+    "calculated_at": AT,
 }
 _COMPLAINTS: Final[JSON] = {
     "judged": "complaints",
@@ -71,7 +70,7 @@ ANSWERS: Final[dict[str, JSON]] = {
             {
                 "id": "evt_01k9x3v7m8e5tbn2c4r6p0qzaw",
                 "type": "message.clicked",
-                "created_at": _AT,
+                "created_at": AT,
                 "data": {
                     "message": {
                         "id": "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001",
@@ -122,8 +121,8 @@ ANSWERS: Final[dict[str, JSON]] = {
             "status": "sent",
             "recipient_count": 12_044,
             "pending": 0,
-            "started_at": _AT,
-            "finished_at": _AT,
+            "started_at": AT,
+            "finished_at": AT,
             "time_zone": "Europe/Berlin",
             "days": [_COUNTS | {"day": "2026-11-21"}],
         }

@@ -1,24 +1,18 @@
 """Examples of automations, for `newsletter.api.examples`."""
 
-from typing import Any, Final
+from typing import Final
 
-JSON = dict[str, Any]
+from newsletter.api.example_parts import AT, JSON, LIST, call
 
-_LIST: Final = "lst_01k9x3v7m8e5tbn2c4r6p0qzaw"
-_AT: Final = "2026-11-21T09:30:00Z"
 _ENDS: Final = "2026-11-24T09:30:00Z"
-
-
-def _call(summary: str, **body: Any) -> JSON:
-    return {"summary": summary, "value": body}
 
 
 REQUESTS: Final[dict[str, JSON]] = {
     "create_automation": {
-        "welcome": _call(
+        "welcome": call(
             "A welcome, and a reminder for who did not open it",
             name="Welcome",
-            list_id=_LIST,
+            list_id=LIST,
             start={"event": {"name": "subscriber.created"}},
             steps=[
                 {
@@ -44,18 +38,18 @@ REQUESTS: Final[dict[str, JSON]] = {
                 },
             ],
         ),
-        "members": _call(
+        "members": call(
             "Whoever comes to be a member",
             name="New members",
-            list_id=_LIST,
+            list_id=LIST,
             start={"condition": {"when": {"all": [{"tag": "member"}, {"none": [{"tag": "staff"}]}]}}},
             steps=[{"send": {"subject": "You are in", "html": "<p>Thank you.</p>"}}],
         ),
     },
-    "update_automation": {"name": _call("Another name", name="Welcome, at length")},
+    "update_automation": {"name": call("Another name", name="Welcome, at length")},
     "trigger_automation": {
-        "reader": _call("By address", email="ada@example.com"),
-        "variables": _call(
+        "reader": call("By address", email="ada@example.com"),
+        "variables": call(
             "With values of its own", email="ben@example.com", variables={"plan": "Pro", "seats": 5}
         ),
     },
@@ -71,7 +65,7 @@ _RUN: Final[JSON] = {
     "reason": None,
     "step_id": "opened",
     "due_at": _ENDS,
-    "started_at": _AT,
+    "started_at": AT,
     "ended_at": None,
 }
 
@@ -88,7 +82,7 @@ ANSWERS: Final[dict[str, JSON]] = {
                     "reason": None,
                     "message_id": "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001",
                     "until": None,
-                    "at": _AT,
+                    "at": AT,
                 },
                 {
                     "step_id": "three-days",
@@ -96,7 +90,7 @@ ANSWERS: Final[dict[str, JSON]] = {
                     "reason": None,
                     "message_id": None,
                     "until": _ENDS,
-                    "at": _AT,
+                    "at": AT,
                 },
             ],
         }

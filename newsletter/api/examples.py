@@ -1,33 +1,26 @@
 """Example calls and answers of the documentation. Tests send the calls and check the answers."""
 
-from typing import Any, Final
+from typing import Final
 
 from newsletter.api import analytics_examples as analytics
 from newsletter.api import automation_examples as automations
 from newsletter.api import mail_examples as mails
 from newsletter.api import segment_examples as segments
-
-JSON = dict[str, Any]
+from newsletter.api.example_parts import AT, JSON, LIST, call
 
 REQUEST_ID: Final = "req_01k9x3v7m8e5tbn2c4r6p0qzaw"
-_LIST: Final = "lst_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _TEMPLATE: Final = "tpl_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _SERVER: Final = "srv_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _SUBSCRIBER: Final = "sub_01k9x3v7m8e5tbn2c4r6p0qzaw"
-_AT: Final = "2026-11-21T09:30:00Z"
 _LATER: Final = "2030-01-07T09:00:00+01:00"
 
 
-def _call(summary: str, **body: Any) -> JSON:
-    return {"summary": summary, "value": body}
-
-
 REQUESTS: Final[dict[str, JSON]] = {
-    "create_list": {"list": _call("A list", name="Newsletter", description="Everyone who signed up.")},
+    "create_list": {"list": call("A list", name="Newsletter", description="Everyone who signed up.")},
     "create_subscriber": {
-        "person": _call(
+        "person": call(
             "Somebody who signed up",
-            list_id=_LIST,
+            list_id=LIST,
             email="alice@example.com",
             first_name="Alice",
             tags=["website"],
@@ -36,9 +29,9 @@ REQUESTS: Final[dict[str, JSON]] = {
         )
     },
     "batch_subscribers": {
-        "rows": _call(
+        "rows": call(
             "An import",
-            list_id=_LIST,
+            list_id=LIST,
             subscribers=[
                 {"email": "alice@example.com", "first_name": "Alice", "tags": ["imported"]},
                 {"email": "bob@example.com", "custom_fields": {"city": "Oslo"}},
@@ -46,11 +39,11 @@ REQUESTS: Final[dict[str, JSON]] = {
         )
     },
     "create_suppression": {
-        "address": _call("An address that must not be mailed", email="alice@example.com", source="support"),
-        "bounce": _call("A bounce that another system saw", email="bob@example.com", reason="hard_bounce"),
+        "address": call("An address that must not be mailed", email="alice@example.com", source="support"),
+        "bounce": call("A bounce that another system saw", email="bob@example.com", reason="hard_bounce"),
     },
     "batch_suppressions": {
-        "rows": _call(
+        "rows": call(
             "An import",
             suppressions=[
                 {"email": "alice@example.com", "reason": "complaint"},
@@ -59,24 +52,24 @@ REQUESTS: Final[dict[str, JSON]] = {
         )
     },
     "create_unsubscribe": {
-        "all": _call("From all lists", email="alice@example.com", source="preference page"),
-        "one": _call("From one list", email="alice@example.com", list_id=_LIST),
+        "all": call("From all lists", email="alice@example.com", source="preference page"),
+        "one": call("From one list", email="alice@example.com", list_id=LIST),
     },
     "create_campaign": {
-        "topic": _call(
+        "topic": call(
             "A draft from a topic",
-            list_id=_LIST,
+            list_id=LIST,
             ai={"prompt": "Announce our new pricing tiers and free 14-day trial."},
         ),
-        "topic_sent": _call(
+        "topic_sent": call(
             "From a topic, sent at once",
-            list_id=_LIST,
+            list_id=LIST,
             ai={"prompt": "Announce our new pricing tiers and free 14-day trial."},
             send=True,
         ),
-        "html": _call(
+        "html": call(
             "From your own HTML, at a time",
-            list_id=_LIST,
+            list_id=LIST,
             name="Weekly roundup",
             subject="Your weekly update",
             preheader="Three things that changed.",
@@ -85,9 +78,9 @@ REQUESTS: Final[dict[str, JSON]] = {
             track_clicks=True,
             utm={"campaign": "weekly roundup"},
         ),
-        "local_hour": _call(
+        "local_hour": call(
             "At nine in the morning of each reader",
-            list_id=_LIST,
+            list_id=LIST,
             subject="Good morning",
             html="<p>Here are today's updates.</p>",
             scheduled_timezone="Europe/Berlin",
@@ -96,18 +89,18 @@ REQUESTS: Final[dict[str, JSON]] = {
         ),
     },
     "update_campaign": {
-        "words": _call(
+        "words": call(
             "Other words", subject="Your update of the week", preheader="Four things that changed."
         ),
-        "draft": _call("Not at a time any more", scheduled_at=None),
+        "draft": call("Not at a time any more", scheduled_at=None),
     },
-    "send_campaign": {"now": _call("Now"), "later": _call("At a time", scheduled_at=_LATER)},
+    "send_campaign": {"now": call("Now"), "later": call("At a time", scheduled_at=_LATER)},
     **automations.REQUESTS,
     **segments.REQUESTS,
     **mails.REQUESTS,
-    "test_campaign": {"me": _call("To yourself", emails=["me@example.com"])},
+    "test_campaign": {"me": call("To yourself", emails=["me@example.com"])},
     "create_template": {
-        "plain": _call(
+        "plain": call(
             "A plain frame",
             name="Plain",
             mjml="<mjml><mj-body><mj-section><mj-column>"
@@ -116,7 +109,7 @@ REQUESTS: Final[dict[str, JSON]] = {
         )
     },
     "set_brand_voice": {
-        "card": _call(
+        "card": call(
             "A voice",
             about="We roast coffee in small batches.",
             audience="People who make coffee at home.",
@@ -127,10 +120,10 @@ REQUESTS: Final[dict[str, JSON]] = {
             sign_off="See you at the bar",
         )
     },
-    "create_sending_domain": {"domain": _call("Signed here", domain="news.example.com", mode="rsa")},
-    "update_sending_domain": {"host": _call("Its tracking host", tracking_host="click.news.example.com")},
+    "create_sending_domain": {"domain": call("Signed here", domain="news.example.com", mode="rsa")},
+    "update_sending_domain": {"host": call("Its tracking host", tracking_host="click.news.example.com")},
     "create_sending_server": {
-        "smtp": _call(
+        "smtp": call(
             "A mail server",
             name="Relay",
             type="smtp",
@@ -146,7 +139,7 @@ REQUESTS: Final[dict[str, JSON]] = {
         )
     },
     "create_routing_rule": {
-        "transactional": _call(
+        "transactional": call(
             "Transactional mail through a server of its own",
             server_id=_SERVER,
             priority=1,
@@ -154,22 +147,22 @@ REQUESTS: Final[dict[str, JSON]] = {
         )
     },
     "explain_routing": {
-        "mail": _call(
+        "mail": call(
             "Where a newsletter would go",
             **{"from": "news@example.com", "to": "alice@example.com", "purpose": "marketing"},
         )
     },
     "create_webhook": {
-        "endpoint": _call(
+        "endpoint": call(
             "Told of campaigns and unsubscribes",
             url="https://example.com/hooks/newsletter",
             events=["campaign.sent", "campaign.failed", "subscriber.unsubscribed"],
         )
     },
-    "rotate_webhook_secret": {"overlap": _call("Both sign for two days", overlap_hours=48)},
-    "replay_webhook_deliveries": {"dead": _call("What could not be delivered", status="exhausted")},
+    "rotate_webhook_secret": {"overlap": call("Both sign for two days", overlap_hours=48)},
+    "replay_webhook_deliveries": {"dead": call("What could not be delivered", status="exhausted")},
     "update_project": {
-        "sender": _call(
+        "sender": call(
             "Who the mail is from",
             from_email="news@example.com",
             from_name="Acme News",
@@ -183,7 +176,7 @@ REQUESTS: Final[dict[str, JSON]] = {
 
 _SUBSCRIBER_OUT: Final[JSON] = {
     "id": _SUBSCRIBER,
-    "list_id": _LIST,
+    "list_id": LIST,
     "email": "alice@example.com",
     "first_name": "Alice",
     "last_name": None,
@@ -192,10 +185,10 @@ _SUBSCRIBER_OUT: Final[JSON] = {
     "locale": None,
     "timezone": None,
     "status": "active",
-    "subscribed_at": _AT,
+    "subscribed_at": AT,
     "unsubscribed_at": None,
-    "created_at": _AT,
-    "updated_at": _AT,
+    "created_at": AT,
+    "updated_at": AT,
 }
 _CAMPAIGN_OUT: Final[JSON] = {
     "id": "cmp_01k9x3v7m8e5tbn2c4r6p0qzaw",
@@ -205,7 +198,7 @@ _CAMPAIGN_OUT: Final[JSON] = {
     "status": "draft",
     "status_reason": None,
     "version": 1,
-    "list_id": _LIST,
+    "list_id": LIST,
     "segment_id": None,
     "segment": None,
     "template_id": _TEMPLATE,
@@ -230,8 +223,8 @@ _CAMPAIGN_OUT: Final[JSON] = {
     "started_at": None,
     "sent_at": None,
     "finished_at": None,
-    "created_at": _AT,
-    "updated_at": _AT,
+    "created_at": AT,
+    "updated_at": AT,
     "emails_pending": 0,
     "emails_per_second": None,
     "eta": None,
@@ -249,7 +242,7 @@ _SENDING: Final[JSON] = _CAMPAIGN_OUT | {
     "emails_suppressed": 10,
     "emails_pending": 3_000,
     "emails_per_second": 150.0,
-    "started_at": _AT,
+    "started_at": AT,
     "eta": "2026-11-21T09:31:20Z",
 }
 _PAUSED: Final[JSON] = _SENDING | {
@@ -283,7 +276,7 @@ ANSWERS: Final[dict[str, JSON]] = {
                 "node": "api-1",
                 "request_id": "req_01k9x3v7m8e5tbn2c4r6p0qzaw",
                 "duration_ms": 4,
-                "created_at": _AT,
+                "created_at": AT,
                 "prev_hash": "4f2c" * 16,
                 "hash": "9b07" * 16,
             }
@@ -297,7 +290,7 @@ ANSWERS: Final[dict[str, JSON]] = {
             "hash": "9b07" * 16,
             "pruned_seq": 0,
             "pruned_hash": "0" * 64,
-            "signed_at": _AT,
+            "signed_at": AT,
             "signed": '{"hash":"9b07…","project_id":"prj_…","pruned_hash":"0000…","pruned_seq":0,…}',
             "signature": "5ad1" * 32,
             "public_key": "c83e" * 16,
@@ -332,31 +325,31 @@ ANSWERS: Final[dict[str, JSON]] = {
                     "reason": "There is no DMARC record for this domain.",
                 },
             ],
-            "checked_at": _AT,
+            "checked_at": AT,
             "absent_since": None,
             "tracking_host": None,
             "tracking_verified_at": None,
-            "created_at": _AT,
+            "created_at": AT,
         }
     },
     "create_list": {
         "data": {
-            "id": _LIST,
+            "id": LIST,
             "name": "Newsletter",
             "description": "Everyone who signed up.",
             "opt_in": "single",
             "total_subscribers": 0,
             "active_subscribers": 0,
             "segment_count": 0,
-            "created_at": _AT,
-            "updated_at": _AT,
+            "created_at": AT,
+            "updated_at": AT,
         }
     },
     "create_subscriber": {"data": _SUBSCRIBER_OUT},
     "get_subscriber": {"data": _SUBSCRIBER_OUT},
     "batch_subscribers": {
         "data": {
-            "list_id": _LIST,
+            "list_id": LIST,
             "created": 1,
             "updated": 1,
             "reactivated": 0,
@@ -370,7 +363,7 @@ ANSWERS: Final[dict[str, JSON]] = {
     "export_subscriber": {
         "data": {
             "email": "alice@example.com",
-            "exported_at": _AT,
+            "exported_at": AT,
             "is_complete": True,
             "subscribers": [_SUBSCRIBER_OUT],
             "consents": [],
@@ -397,7 +390,7 @@ ANSWERS: Final[dict[str, JSON]] = {
                 "reason": "550 5.1.1 no such user",
                 "server_id": "srv_01k9x3v7m8e5tbn2c4r6p0qzaw",
                 "next_attempt_at": None,
-                "decided_at": _AT,
+                "decided_at": AT,
                 "feedback": None,
                 **dict.fromkeys(("opens", "clicks", "machine_opens", "machine_clicks"), 0),
                 **dict.fromkeys(("first_opened_at", "last_opened_at", "first_clicked_at", "last_clicked_at")),

@@ -1,8 +1,8 @@
 """Example calls and answers of single mails, for `newsletter.api.examples`."""
 
-from typing import Any, Final
+from typing import Final
 
-JSON = dict[str, Any]
+from newsletter.api.example_parts import JSON, call
 
 _TEMPLATE: Final = "tpl_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _LATER: Final = "2030-01-07T09:00:00+01:00"
@@ -26,13 +26,9 @@ _CREDENTIAL: Final[JSON] = {
 _BAD_ADDRESS: Final = "is not a valid e-mail address: An email address must have an @-sign."
 
 
-def _call(summary: str, **body: Any) -> JSON:
-    return {"summary": summary, "value": body}
-
-
 REQUESTS: Final[dict[str, JSON]] = {
     "send_mail": {
-        "html": _call(
+        "html": call(
             "A mail",
             **{"from": "Acme <hello@acme.example.com>"},
             to="alice@example.com",
@@ -41,7 +37,7 @@ REQUESTS: Final[dict[str, JSON]] = {
             tags=["onboarding"],
             routing={"purpose": "transactional"},
         ),
-        "template": _call(
+        "template": call(
             "From a template, with a file, at a time",
             to=["Alice Doe <alice@example.com>"],
             cc="bob@example.com",
@@ -55,7 +51,7 @@ REQUESTS: Final[dict[str, JSON]] = {
         ),
     },
     "send_mails": {
-        "two": _call(
+        "two": call(
             "Two mails",
             messages=[
                 {"to": "alice@example.com", "subject": "Hi", "html": "<p>Hello Alice</p>"},
@@ -64,16 +60,16 @@ REQUESTS: Final[dict[str, JSON]] = {
         )
     },
     "score_content": {
-        "mail": _call(
+        "mail": call(
             "A mail with two things to mend",
             subject="Three things that changed!!",
             html="<p>Read <a href='https://news.example.com/3'>www.example.org</a></p>",
         )
     },
     "create_smtp_credential": {
-        "one": _call("For one program, from one domain", name="shop server", from_domains=["example.com"])
+        "one": call("For one program, from one domain", name="shop server", from_domains=["example.com"])
     },
-    "rotate_smtp_credential": {"overlap": _call("Both are taken for two days", overlap_hours=48)},
+    "rotate_smtp_credential": {"overlap": call("Both are taken for two days", overlap_hours=48)},
 }
 
 ANSWERS: Final[dict[str, JSON]] = {

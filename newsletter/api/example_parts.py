@@ -1,0 +1,13 @@
+"""What the examples of several resources have in common."""
+
+from typing import Any, Final
+
+JSON = dict[str, Any]
+
+LIST: Final = "lst_01k9x3v7m8e5tbn2c4r6p0qzaw"
+AT: Final = "2026-11-21T09:30:00Z"
+
+
+def call(summary: str, **body: Any) -> JSON:
+    """An example of a request's body, and what it is an example of."""
+    return {"summary": summary, "value": body}
