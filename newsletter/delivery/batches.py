@@ -15,6 +15,7 @@ from newsletter.delivery.models import (
     Batch,
     BatchStatus,
     Mailing,
+    MailingKind,
     MailingStatus,
     Message,
     Outcome,
@@ -22,7 +23,7 @@ from newsletter.delivery.models import (
 )
 from newsletter.events import listening
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import ids, jobs
+from newsletter.kit import ids
 from newsletter.kit.db import Database, db_has_settled, db_in, db_now
 from newsletter.kit.prepared import Prepared
 
@@ -131,7 +132,7 @@ async def claim(
         decided = await _settle_orphans(session, mailing, books, batch)
         is_alone = batch.first_seq == batch.last_seq
         if not decided and batch.crashes >= (max_crashes_alone if is_alone else max_crashes):
-            decided = await _halve(session, books, batch, urgency.job_of(mailing.kind))
+            decided = await _halve(session, mailing.kind, books, batch)
             await announcing.announce_outcomes(session, listened, mailing.id, decided)
             return None
         await announcing.announce_outcomes(session, listened, mailing.id, decided)
@@ -244,7 +245,7 @@ async def _settle_orphans(
     return await ledger.write(session, books, decisions)
 
 
-async def _halve(session: AsyncSession, books: Books, batch: Batch, job: str) -> list[Decision]:
+async def _halve(session: AsyncSession, kind: MailingKind, books: Books, batch: Batch) -> list[Decision]:
     """Poison: something in this batch kills its worker. Halves find it, and free the rest. Returns
     what was decided: that the one message of a batch is it."""
     middle = (batch.first_seq + batch.last_seq) // 2
@@ -269,5 +270,5 @@ async def _halve(session: AsyncSession, books: Books, batch: Batch, job: str) ->
         .where(Batch.id == batch.id)
         .values(last_seq=middle, status=BatchStatus.waiting, lease_until=None, crashes=0)
     )
-    await jobs.enqueue_many(session, job, [{"batch_id": str(batch.id)}, {"batch_id": str(rest.id)}])
+    await urgency.enqueue(session, kind, [batch.id, rest.id])
     return []

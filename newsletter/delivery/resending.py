@@ -13,9 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Project
 from newsletter.delivery import urgency
-from newsletter.delivery.models import Batch, BatchStatus, Mailing, MailingStatus, Message, Outcome
+from newsletter.delivery.models import (
+    Batch,
+    BatchStatus,
+    Mailing,
+    MailingKind,
+    MailingStatus,
+    Message,
+    Outcome,
+)
 from newsletter.delivery.service import reserve_mails
-from newsletter.kit import clock, jobs
+from newsletter.kit import clock
 from newsletter.kit.db import db_in, db_now
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
@@ -68,9 +76,8 @@ async def resend_unknown(
         await session.execute(update(Batch).where(Batch.id == batch_id).values(values))
     if not found:
         return 0
-    await _reopen(session, project, mailing_id, sum(found.values()), mail_limit, settings)
-    payloads = [{"batch_id": str(batch_id)} for batch_id in found]
-    await jobs.enqueue_many(session, urgency.SEND_BATCH, payloads)
+    kind = await _reopen(session, project, mailing_id, sum(found.values()), mail_limit, settings)
+    await urgency.enqueue(session, kind, found)
     return sum(found.values())
 
 
@@ -81,11 +88,11 @@ async def _reopen(
     count: int,
     mail_limit: int | None,
     settings: DeliverySettings,
-) -> None:
+) -> MailingKind:
     period = plans.period_of(Resource.mails, clock.now())
     await reserve_mails(session, project.quota_owner_id, count, mail_limit, period)
     # Nothing of a closed mailing is reserved: from now on it settles in the month of this call.
-    await session.execute(
+    reopened = (
         update(Mailing)
         .where(Mailing.id == mailing_id, Mailing.project_id == project.id)
         .values(
@@ -94,4 +101,6 @@ async def _reopen(
             quota_period=period,
             expires_at=db_in(3600 * settings.campaign_hours),
         )
+        .returning(Mailing.kind)
     )
+    return (await session.scalars(reopened)).one()

@@ -5,7 +5,6 @@ within a second. A batch of a paused mailing is given back without a job; a resu
 jobs for exactly those.
 """
 
-from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts.project import Project
 from newsletter.delivery import brake, urgency
 from newsletter.delivery.models import Batch, BatchStatus, Mailing, MailingStatus
-from newsletter.kit import jobs
 from newsletter.kit.db import db_now
 from newsletter.settings import DeliverySettings
 
@@ -64,7 +62,7 @@ async def resume(
         .values(due_at=db_now())
         .returning(Batch.id)
     )
-    await _wake(session, (await session.scalars(parked)).all())
+    await urgency.enqueue(session, mailing.kind, (await session.scalars(parked)).all())
     return True
 
 
@@ -78,16 +76,12 @@ async def cancel(session: AsyncSession, project: Project, mailing_id: UUID) -> b
             Mailing.status.in_([MailingStatus.running, MailingStatus.paused]),
         )
         .values(status=MailingStatus.cancelled)
-        .returning(Mailing.id)
+        .returning(Mailing.kind)
     )
-    if (await session.execute(statement)).first() is None:
+    kind = (await session.scalars(statement)).one_or_none()
+    if kind is None:
         return False
     # Batches whose next message is due later would see it late, and parked ones never: wake each.
     waiting = select(Batch.id).where(Batch.mailing_id == mailing_id, Batch.status == BatchStatus.waiting)
-    await _wake(session, (await session.scalars(waiting)).all())
+    await urgency.enqueue(session, kind, (await session.scalars(waiting)).all())
     return True
-
-
-async def _wake(session: AsyncSession, batch_ids: Sequence[UUID]) -> None:
-    payloads = [{"batch_id": str(batch_id)} for batch_id in batch_ids]
-    await jobs.enqueue_many(session, urgency.SEND_BATCH, payloads)

@@ -5,7 +5,14 @@ second it holds every thread for hours. So batches of single mails are jobs of a
 queues and threads of its own, and their blocks have lanes of their own on the wire.
 """
 
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from newsletter.delivery.models import MailingKind
+from newsletter.kit import jobs
 
 SEND_BATCH = "delivery.send_batch"
 SEND_SINGLE = "delivery.single.send_batch"
@@ -18,6 +25,10 @@ def is_single(kind: MailingKind) -> bool:
     return kind in _SINGLE
 
 
-def job_of(kind: MailingKind) -> str:
-    """The job that sends a batch of such a mailing."""
-    return SEND_SINGLE if is_single(kind) else SEND_BATCH
+async def enqueue(
+    session: AsyncSession, kind: MailingKind, batch_ids: Iterable[UUID], *, run_at: datetime | None = None
+) -> None:
+    """Has batches of such a mailing sent, now or at ``run_at``."""
+    name = SEND_SINGLE if is_single(kind) else SEND_BATCH
+    payloads = [{"batch_id": str(batch_id)} for batch_id in batch_ids]
+    await jobs.enqueue_many(session, name, payloads, run_at=run_at)
