@@ -297,13 +297,21 @@ def merge_row(
 
 
 def is_active(subscriber_id: ColumnElement[UUID] | InstrumentedAttribute[UUID | None]) -> ColumnElement[bool]:
-    """A condition for a ``WHERE``: this subscriber is still there, and active."""
-    return exists().where(Subscriber.id == subscriber_id, Subscriber.status == Status.active)
+    """A condition for a ``WHERE``: this subscriber is still there, and active.
+
+    The status is compared outside of the look-up, so that the key alone finds the row. With both in one
+    ``EXISTS``, PostgreSQL took the index of statuses for as good while the table was small, and a worker
+    kept that plan when it had grown: for each mail all active subscribers were read, and 20,000 mails
+    cost the server 565 µs each instead of 73.
+    """
+    theirs = select(Subscriber.status).where(Subscriber.id == subscriber_id).scalar_subquery()
+    return func.coalesce(theirs, "") == Status.active
 
 
 def active_sql(subscriber_id: str) -> str:
     """`is_active` as text, for a statement written by hand: the name of the column."""
-    return f"EXISTS (SELECT 1 FROM subscribers p WHERE p.id = {subscriber_id} AND p.status = 'active')"  # noqa: S608
+    theirs = f"SELECT p.status FROM subscribers p WHERE p.id = {subscriber_id}"  # noqa: S608
+    return f"coalesce(({theirs}), '') = '{Status.active}'"
 
 
 _ON_LISTS = (Status.active, Status.pending)
