@@ -65,6 +65,8 @@ async def drafted(
     """
     async with db.read() as session:
         frame = await _check(session, principal, studio, data)
+    if data.send and data.scheduled_at is None:
+        await _check_launch(db, principal, studio, data)
     async with AsyncExitStack() as stack:
         written = None
         subject, preheader, body = data.subject, data.preheader, data.html or ""
@@ -123,7 +125,7 @@ async def insert(session: AsyncSession, principal: Principal, ready: Ready) -> C
 async def _check(session: AsyncSession, principal: Principal, studio: Studio, data: CampaignCreate) -> Frame:
     project = principal.project
     await check_list(session, principal, data.list_id)
-    segment = await launch.segment_of(session, project, data.list_id, data.segment_id)
+    await launch.segment_of(session, project, data.list_id, data.segment_id)
     await check_from(session, principal, data.from_email)
     check_size(data.html, studio.settings)
     frame = await frame_of(session, project, studio, data.template_id)
@@ -132,14 +134,19 @@ async def _check(session: AsyncSession, principal: Principal, studio: Studio, da
     )
     if used.limit is not None and used.used >= used.limit:
         raise errors.CampaignLimitReached()
-    if data.send and data.scheduled_at is None:
+    return frame
+
+
+async def _check_launch(db: Database, principal: Principal, studio: Studio, data: CampaignCreate) -> None:
+    """In a session of its own, as it may have to wait for one."""
+    project = principal.project
+    async with launch.reading(db, project, data.segment_id, studio.settings) as session:
         profile = await accounts.profile(session, project)
         from_email = await senders.check(session, project, profile, data.from_email, studio.settings)
         if data.ai is None and not data.subject:
             raise errors.SubjectMissing()
-        async with launch.bounded(session, segment, studio.settings):
-            await launch.check_quota(session, project, data.list_id, segment, from_email, principal.plan)
-    return frame
+        segment = await launch.segment_of(session, project, data.list_id, data.segment_id)
+        await launch.check_quota(session, project, data.list_id, segment, from_email, principal.plan)
 
 
 async def check_list(session: AsyncSession, principal: Principal, list_id: UUID) -> None:

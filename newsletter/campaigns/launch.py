@@ -1,7 +1,8 @@
 """What a launch needs, checked before anything is spent, and the launch itself."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -23,7 +24,7 @@ from newsletter.delivery.models import MailingKind
 from newsletter.delivery.service import Order, QuotaExceeded, Sender
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.address import domain_of
-from newsletter.kit.db import db_now
+from newsletter.kit.db import Database, db_now
 from newsletter.kit.errors import ValidationFailed
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Plan, Resource
@@ -85,11 +86,29 @@ async def within(
     return chosen.where(conditions.holds(session, project, segment, acted))
 
 
+def reading(
+    db: Database, project: Project, segment_id: UUID | None, settings: Settings
+) -> AbstractAsyncContextManager[AsyncSession]:
+    """A session for `check_quota`; with a segment as `segments.reading`."""
+    return db.read() if segment_id is None else segments.reading(db, project, settings)
+
+
+@asynccontextmanager
+async def unit_of_work(
+    db: Database, project: Project, segment_id: UUID | None, settings: Settings
+) -> AsyncIterator[AsyncSession]:
+    """The transaction of a launch. One to a segment has a `segments.place`, since it keeps a connection, and
+    on SQLite every writer, waiting for its conditions. Raises `SegmentTooSlow`."""
+    place = nullcontext() if segment_id is None else segments.place(project, settings)
+    async with place, db.unit_of_work() as session:
+        yield session
+
+
 def bounded(
     session: AsyncSession, segment: Condition | None, settings: Settings
 ) -> AbstractAsyncContextManager[None]:
     """Around what asks a segment's conditions: raises `SegmentTooSlow` for what takes longer than it may."""
-    return segments.bounded(session, settings.limits) if segment is not None else nullcontext()
+    return segments.bounded(session, settings) if segment is not None else nullcontext()
 
 
 async def segment_of(
@@ -142,7 +161,8 @@ async def start(
     plan: Plan,
     settings: Settings,
 ) -> None:
-    """Launches a campaign whose row is locked. Raises the 409 or 429 that stands in its way."""
+    """Launches a campaign whose row is locked, in a `unit_of_work` of this module. Raises the 409 or 429 that
+    stands in its way."""
     check_sendable(campaign)
     profile = await accounts.profile(session, project)
     listed = await audience.find_list(session, project, campaign.list_id, share=True)

@@ -200,7 +200,7 @@ async def launch_now(
         launch.check_sendable(campaign)
         frame = await frame_of(session, project, campaign, studio)
     mail = await compile_campaign(frame, campaign)
-    async with db.unit_of_work() as session:
+    async with launch.unit_of_work(db, project, campaign.segment_id, studio.settings) as session:
         locked = await queries.one(session, project, campaign_id, lock=True)
         if only_due and not await _is_due(session, locked):
             return

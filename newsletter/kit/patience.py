@@ -1,9 +1,9 @@
-"""Ends a statement that takes too long, on either database, and has those of one owner take turns."""
+"""Ends a statement that takes too long, on either database, and has such statements take turns."""
 
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -17,26 +17,30 @@ from newsletter.kit.errors import NewsletterError
 _AGAIN_AFTER = 0.1
 """Seconds between two interruptions: one that comes between two statements ends neither."""
 
-_Places = WeakValueDictionary[UUID, asyncio.Semaphore]
+_Places = WeakValueDictionary[UUID | None, asyncio.Semaphore]
 _places: WeakKeyDictionary[asyncio.AbstractEventLoop, _Places] = WeakKeyDictionary()
-"""Of each event loop, as each has a pool of connections of its own."""
+"""Of each event loop, as each has a pool of connections of its own; those of None are everybody's."""
 
 
 @asynccontextmanager
-async def a_place(owner: UUID, most: int, seconds: float, too_slow: NewsletterError) -> AsyncIterator[None]:
-    """So many blocks of one owner at a time; others wait, and raise ``too_slow`` after ``seconds``. Whoever
-    waits must hold no connection yet: or else one owner could have all of a pool."""
+async def a_place(
+    owner: UUID, most: int, most_of_all: int, seconds: float, too_slow: NewsletterError
+) -> AsyncIterator[None]:
+    """So many blocks of one owner at a time, and so many of all owners; others wait, and raise ``too_slow``
+    after ``seconds``. Whoever waits must hold no connection yet: or else those who wait could have all of a
+    pool."""
     places = _places.setdefault(asyncio.get_running_loop(), _Places())
     mine = places.setdefault(owner, asyncio.Semaphore(most))
-    try:
-        async with asyncio.timeout(seconds):
-            await mine.acquire()
-    except TimeoutError as error:
-        raise too_slow from error
-    try:
+    everybodys = places.setdefault(None, asyncio.Semaphore(most_of_all))
+    async with AsyncExitStack() as held:
+        try:
+            async with asyncio.timeout(seconds):
+                # In this order no owner has more than ``most`` in the line for the places of all.
+                await held.enter_async_context(mine)
+                await held.enter_async_context(everybodys)
+        except TimeoutError as error:
+            raise too_slow from error
         yield
-    finally:
-        mine.release()
 
 
 @asynccontextmanager

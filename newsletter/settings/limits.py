@@ -39,8 +39,9 @@ class LimitSettings(BaseSettings):
     """The longest that the database may take to find who is in a segment, for a count, a page or a launch;
     503 `segment_too_slow` above it."""
     segment_calls: int = Field(4, ge=1, le=100)
-    """The most counts, pages and previews of segments that one account has the database find at a time, in
-    one process. More of them wait, for no longer than ``segment_seconds``."""
+    """The most counts, pages and previews of segments, and launches to them, that one account has in the
+    database at a time, in one process. More of them wait, for no longer than ``segment_seconds``. All
+    accounts together have half of ``NEWSLETTER_DATABASE_POOL``."""
     webhook_endpoints: int = Field(20, ge=1)
     """The most webhook endpoints of one project."""
     sending_servers: int = Field(50, ge=1)

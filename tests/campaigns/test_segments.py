@@ -1,13 +1,17 @@
 """A campaign to a segment of its list: who gets it, and what is kept of the segment."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import Boolean, literal_column
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.audience import conditions
 from newsletter.audience.segments import queries as segments
+from newsletter.campaigns import launch, service
 from newsletter.delivery import rolls
 from newsletter.kit import ids
 from newsletter.runtime import Runtime
@@ -287,6 +291,60 @@ async def test_counts_of_one_account_leave_connections_to_others(
     calls = [asyncio.create_task(client.get(f"/segments/{segment['id']}/count")) for _ in range(30)]
     while inside < runtime.settings.limits.segment_calls:
         await asyncio.sleep(0)
+    await stranger.data("GET", "/lists")
+    assert not any(call.done() for call in calls)
+    held.set()
+    assert {answer.status_code for answer in await asyncio.gather(*calls)} == {200}
+    assert most == runtime.settings.limits.segment_calls
+
+
+async def test_launches_of_one_account_leave_connections_and_turns_to_write_to_others(
+    client: Client,
+    make_client: MakeClient,
+    make_project: MakeProject,
+    runtime: Runtime,
+    draft: Make,
+    segment: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stranger = await make_client(await make_project(name="Other"))
+    await stranger.data("GET", "/lists")  # The first use of a key is written down.
+    campaigns = [await draft(segment_id=segment["id"]) for _ in range(30)]
+    held, compiled, inside, most = asyncio.Event(), 0, 0, 0
+    calls: list[asyncio.Task[Any]] = []
+    compile_campaign, unit_of_work, within = service.compile_campaign, runtime.db.unit_of_work, launch.within
+
+    async def counting(*given: Any) -> Any:
+        nonlocal compiled
+        mail = await compile_campaign(*given)
+        compiled += 1
+        return mail
+
+    @asynccontextmanager
+    async def watched() -> AsyncIterator[AsyncSession]:
+        """Counts launches from their place in the line on, in which SQLite has them write."""
+        nonlocal inside, most
+        mine = asyncio.current_task() in calls
+        inside += mine
+        most = max(most, inside)
+        try:
+            async with unit_of_work() as session:
+                yield session
+        finally:
+            inside -= mine
+
+    async def slowly(*given: Any) -> Any:
+        await held.wait()
+        return await within(*given)
+
+    monkeypatch.setattr(service, "compile_campaign", counting)
+    monkeypatch.setattr(runtime.db, "unit_of_work", watched)
+    monkeypatch.setattr(launch, "within", slowly)
+    for campaign in campaigns:
+        sent = client.post(f"/campaigns/{campaign['id']}/send", json={})
+        calls.append(asyncio.create_task(sent))
+    while compiled < len(calls) or inside < runtime.settings.limits.segment_calls:
+        await asyncio.sleep(0.001)
     await stranger.data("GET", "/lists")
     assert not any(call.done() for call in calls)
     held.set()

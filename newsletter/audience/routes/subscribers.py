@@ -144,7 +144,7 @@ class SubscriberController(Controller):
             search=search_text("search", search),
         )
         within = ids.in_query("seg", "segment_id", segment_id)
-        reading = db.read() if within is None else segments.reading(db, principal.project, settings.limits)
+        reading = db.read() if within is None else segments.reading(db, principal.project, settings)
         async with reading as session:
             if wanted is not None:
                 await service.named_list(session, principal.project, wanted)

@@ -16,7 +16,11 @@ from newsletter.audience.models import Segment, Status, Subscriber
 from newsletter.kit.db import Database, db_now
 from newsletter.kit.errors import NewsletterError
 from newsletter.kit.patience import a_place, at_most
-from newsletter.settings import LimitSettings
+from newsletter.settings import Settings
+
+POOL_PARTS = 2
+"""What asks for the people of segments has one of so many parts of a process's connections; the rest is left
+to calls that take milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +37,25 @@ class SegmentTooSlow(NewsletterError):
     summary = "The database takes too long to ask the whole list for these conditions. Use fewer of them."
 
 
-def bounded(session: AsyncSession, limits: LimitSettings) -> AbstractAsyncContextManager[None]:
+def bounded(session: AsyncSession, settings: Settings) -> AbstractAsyncContextManager[None]:
     """Raises `SegmentTooSlow` for what takes longer than it may: no index serves conditions."""
-    return at_most(session, limits.segment_seconds, SegmentTooSlow())
+    return at_most(session, settings.limits.segment_seconds, SegmentTooSlow())
+
+
+def place(project: Project, settings: Settings) -> AbstractAsyncContextManager[None]:
+    """Around each session that asks who is in a segment, before it has begun: neither one account nor all of
+    them together may have all connections with that. Raises `SegmentTooSlow`."""
+    limits = settings.limits
+    most_of_all = max(1, settings.database_pool // POOL_PARTS)
+    return a_place(
+        project.account_id, limits.segment_calls, most_of_all, limits.segment_seconds, SegmentTooSlow()
+    )
 
 
 @asynccontextmanager
-async def reading(db: Database, project: Project, limits: LimitSettings) -> AsyncIterator[AsyncSession]:
-    """A session to read who is in a segment, `bounded`. One account may not have all connections: so many
-    read at a time, and who waits holds none. Raises `SegmentTooSlow`."""
-    place = a_place(project.account_id, limits.segment_calls, limits.segment_seconds, SegmentTooSlow())
-    async with place, db.read() as session, bounded(session, limits):
+async def reading(db: Database, project: Project, settings: Settings) -> AsyncIterator[AsyncSession]:
+    """A session to read who is in a segment, `bounded` and with a `place`. Raises `SegmentTooSlow`."""
+    async with place(project, settings), db.read() as session, bounded(session, settings):
         yield session
 
 

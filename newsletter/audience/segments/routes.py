@@ -99,7 +99,7 @@ class SegmentController(Controller):
     ) -> Data[SegmentPreview]:
         """Nothing is kept; for an editor in which somebody tries them."""
         allow(principal, data.list_id)
-        async with queries.reading(db, principal.project, settings.limits) as session:
+        async with queries.reading(db, principal.project, settings) as session:
             await check_list(session, principal.project, data.list_id)
             await service.check(session, principal, data.conditions, settings.limits, segment_use)
             numbers = await _counted(session, principal, data.list_id, data.conditions, segment_use)
@@ -174,7 +174,7 @@ class SegmentController(Controller):
         segment_id: FromPath[str],
     ) -> Data[SegmentCount]:
         """Counted anew with each call, which looks at each subscriber of the list."""
-        async with queries.reading(db, principal.project, settings.limits) as session:
+        async with queries.reading(db, principal.project, settings) as session:
             row = await _of_path(session, principal, segment_id)
             condition = queries.condition_of(row)
             return Data(data=await _counted(session, principal, row.list_id, condition, segment_use))
@@ -199,7 +199,7 @@ class SegmentController(Controller):
         cursor: FromQuery[str | None] = None,
     ) -> SubscriberPage:
         wanted = PageWanted.of(page, per_page, cursor)
-        async with queries.reading(db, principal.project, settings.limits) as session:
+        async with queries.reading(db, principal.project, settings) as session:
             row = await _of_path(session, principal, segment_id)
             filters = Filters(list_ids=[row.list_id], status=status)
             everybody = audience.subscribers(session, principal.project, filters)

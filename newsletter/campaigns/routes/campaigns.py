@@ -70,9 +70,10 @@ class CampaignController(Controller):
     ) -> Data[CampaignOut]:
         if data.send or data.scheduled_at:
             _need_send(principal)
+        asked = data.segment_id if data.send and data.scheduled_at is None else None
         async with (
             drafting.drafted(db, principal, studio, data) as ready,
-            db.unit_of_work() as session,
+            launch.unit_of_work(db, principal.project, asked, studio.settings) as session,
         ):
             campaign = await drafting.insert(session, principal, ready)
             if data.scheduled_at is not None:

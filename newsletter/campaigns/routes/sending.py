@@ -171,18 +171,17 @@ async def _send(
         launch.check_sendable(campaign)
         frame = await service.frame_of(session, principal.project, campaign, studio)
     mail = await service.compile_campaign(frame, campaign)
-    async with db.unit_of_work() as session:
-        locked = await queries.one(session, principal.project, campaign.id, lock=True)
+    project, settings = principal.project, studio.settings
+    at = data.scheduled_at if data is not None else None
+    asked = campaign.segment_id if at is None else None
+    async with launch.unit_of_work(db, project, asked, settings) as session:
+        locked = await queries.one(session, project, campaign.id, lock=True)
         launch.check_sendable(locked)
         versions.check(locked.version, campaign.version)
-        if data is not None and data.scheduled_at is not None:
-            await service.schedule(
-                session, principal.project, locked, data.scheduled_at, data.scheduled_timezone
-            )
+        if data is not None and at is not None:
+            await service.schedule(session, project, locked, at, data.scheduled_timezone)
         else:
-            await launch.start(
-                session, principal.project, locked, mail, plan=principal.plan, settings=studio.settings
-            )
+            await launch.start(session, project, locked, mail, plan=principal.plan, settings=settings)
         out = Data[CampaignOut](data=await queries.shown(session, locked))
         await once.keep(session, 200, out)
     return out
