@@ -42,6 +42,7 @@ from newsletter.accounts.project import Principal, Project
 from newsletter.audience import queries
 from newsletter.audience.models import Status, Subscriber
 from newsletter.audience.schemas import MAX_VALUE, ListId, Tag, field_name
+from newsletter.kit import anycase
 from newsletter.kit.address import DomainName
 from newsletter.kit.bulk import among
 from newsletter.kit.db import db_in, is_postgresql
@@ -350,9 +351,9 @@ def _compared(session: AsyncSession, wanted: FieldCondition) -> ColumnElement[bo
         known: ColumnElement[bool] = or_(text.is_not(None), number.is_not(None), truth.is_not(None))
         return known if wanted.is_set else not_(known)
     if wanted.contains is not None:
-        return func.lower(text).contains(wanted.contains.lower(), autoescape=True)
+        return anycase.contains(text, wanted.contains)
     if wanted.starts_with is not None:
-        return func.lower(text).startswith(wanted.starts_with.lower(), autoescape=True)
+        return anycase.starts_with(text, wanted.starts_with)
     values = wanted.one_of if wanted.equals is None else [wanted.equals]
     if values is not None:
         return _one_of(text, number, truth, values)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from newsletter.accounts.project import Project
 from newsletter.audience.models import Consent, CustomField, MailingList, Segment, Status, Subscriber
+from newsletter.kit import anycase
 from newsletter.kit.address import Address
 from newsletter.kit.bulk import each_of
 from newsletter.kit.db import Instant, is_postgresql
@@ -151,8 +152,8 @@ def has_tag(session: AsyncSession, tag: str) -> ColumnElement[bool]:
 def _mentions(text: str) -> ColumnElement[bool]:
     full_name = func.coalesce(Subscriber.first_name, "") + " " + func.coalesce(Subscriber.last_name, "")
     return or_(
-        func.lower(Subscriber.email).contains(text.lower(), autoescape=True),
-        func.lower(full_name).contains(text.lower(), autoescape=True),
+        anycase.contains(Subscriber.email, text),
+        anycase.contains(full_name, text),
     )
 
 

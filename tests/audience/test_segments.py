@@ -146,6 +146,31 @@ async def test_what_is_nested_beyond_all_reason_is_refused(client: Client, list_
 
 
 @pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("ΟΔΟΣ ΑΘΗΝΑΣ", "ΟΔΟΣ"),
+        ("ΟΔΟΣ ΑΘΗΝΑΣ", "οδος"),
+        ("οδος", "ΟΔΟΣ"),
+        ("ΔΟΣΗ", "ΔΟΣ"),
+        ("İSTANBUL", "İstanbul"),
+        ("İSTANBUL", "istanbul"),
+        ("ÅÉ", "åé"),
+    ],
+)
+async def test_a_text_is_found_in_any_case(client: Client, list_id: str, written: str, asked: str) -> None:
+    person = {"list_id": list_id, "email": "eve@example.com", "last_name": written}
+    await client.data("POST", "/subscribers", 201, json=person | {"custom_fields": {"city": written}})
+    for how in ("contains", "starts_with"):
+        tried = {"list_id": list_id, "conditions": {"field": {"name": "city", how: asked}}}
+        shown = await client.data("POST", "/segments/preview", json=tried)
+        assert [row["email"] for row in shown["subscribers"]] == ["eve@example.com"], how
+    found = await client.data("GET", "/subscribers", params={"list_id": list_id, "search": asked})
+    assert [row["email"] for row in found] == ["eve@example.com"]
+    segment = await client.data("POST", "/segments", 201, json=body(list_id, name=written))
+    assert await client.data("GET", "/segments", params={"search": asked}) == [segment]
+
+
+@pytest.mark.parametrize(
     "text", ["%", "_", "'; DROP TABLE segments; --", "\\", '"', "Ωμέγα", "/%", "🌱", "$1", ":x"]
 )
 async def test_hostile_values_are_values(client: Client, list_id: str, text: str) -> None:

@@ -13,6 +13,7 @@ from newsletter.accounts.project import Principal, Project
 from newsletter.audience import conditions
 from newsletter.audience.conditions import Acts, Condition
 from newsletter.audience.models import Segment, Status, Subscriber
+from newsletter.kit import anycase
 from newsletter.kit.db import Database, db_now
 from newsletter.kit.errors import NewsletterError
 from newsletter.kit.patience import a_place, at_most
@@ -78,7 +79,7 @@ def listed(principal: Principal, list_id: UUID | None, search: str | None) -> Se
     if list_id is not None:
         statement = statement.where(Segment.list_id == list_id)
     if search:
-        statement = statement.where(func.lower(Segment.name).contains(search.lower(), autoescape=True))
+        statement = statement.where(anycase.contains(Segment.name, search))
     return statement.order_by(Segment.id.desc())
 
 
