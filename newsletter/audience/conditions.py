@@ -60,6 +60,9 @@ _BUILT_IN = {
 _FAR = 2**60
 MAX_CHOICES = 100
 """The most values of one ``one_of``."""
+MAX_PARTS = 500
+"""The most conditions of one tree, itself included, before any of them is looked at: a body has room for some
+ten thousands, and only to read that many domains would keep everybody else waiting for half a minute."""
 
 
 def _known(name: str) -> str:
@@ -90,6 +93,7 @@ def _finite(value: bool | int | float | str) -> bool | int | float | str:
 
 Text = Annotated[StrictStr, Field(min_length=1, max_length=MAX_VALUE), AfterValidator(_without_nul)]
 Number = Annotated[StrictInt | StrictFloat, BeforeValidator(_number), AfterValidator(_finite)]
+Days = Annotated[int, BeforeValidator(_number), Field(ge=1, le=3_650)]
 Value = Annotated[StrictBool | StrictInt | StrictFloat | Text, AfterValidator(_finite)]
 CampaignId = Annotated[UUID, IdField("cmp")]
 
@@ -139,7 +143,7 @@ class When(Body):
     before: Time | None = absent()
     after: Time | None = absent()
     """This moment itself is neither before nor after."""
-    within_days: Annotated[int, Field(ge=1, le=3_650)] | None = absent()
+    within_days: Days | None = absent()
     """Within so many times 24 hours up to now; ``none`` of it is longer ago."""
 
     @model_validator(mode="after")
@@ -154,7 +158,7 @@ class Activity(Body):
     campaign_id: CampaignId | None = absent()
     step: Annotated[str, Field(max_length=40, examples=["welcome"])] | None = absent()
     """In an automation: the mail of this earlier step of the same run."""
-    days: Annotated[int, Field(ge=1, le=3_650)] | None = absent()
+    days: Days | None = absent()
     """Within so many days; null: ever."""
 
     @model_validator(mode="after")
@@ -190,6 +194,20 @@ class Condition(Body):
     """The domain of the address, without those below it."""
     opened: Activity | None = absent()
     clicked: Activity | None = absent()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, value: object) -> object:
+        waiting, number = [value], 0
+        while waiting:
+            part = waiting.pop()
+            number += 1
+            if number > MAX_PARTS:
+                raise ValueError(f"must be at most {MAX_PARTS} conditions")
+            if isinstance(part, dict):
+                inside = (part.get(name) for name in ("all", "any", "none"))
+                waiting += [each for parts in inside if isinstance(parts, list) for each in parts]
+        return value
 
     @model_validator(mode="after")
     def _one(self) -> Self:

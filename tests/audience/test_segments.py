@@ -122,7 +122,12 @@ async def test_each_bad_place_is_named(client: Client, make_client: MakeClient, 
         ({"field": {"name": "boss", "one_of": [1, "b@example.com"]}}, "conditions.field.one_of.1"),
         (deep, "conditions"),
         ({"any": [EARLY] * 4}, "conditions"),
-        ({"any": [EARLY] * 10_000}, "conditions.any"),
+        ({"any": [EARLY] * 21}, "conditions.any"),
+        ({"any": [EARLY] * 10_000}, "conditions"),
+        ({"created_at": {"within_days": True}}, "conditions.created_at.within_days"),
+        ({"opened": {"campaign_id": strange, "days": "3"}}, "conditions.opened.days"),
+        ({"field": {"name": "boss", "equals": "ada@intra_net.example.com"}}, "conditions.field.equals"),
+        ({"field": {"name": "boss", "contains": " ada@example\u3002com"}}, "conditions.field.contains"),
         ({}, "conditions"),
         ({"field": {"name": "city\"') OR 1=1 --", "is_set": True}}, "conditions.field.name"),
         ({"tag": "a\0b"}, "conditions.tag"),
@@ -143,6 +148,14 @@ async def test_what_is_nested_beyond_all_reason_is_refused(client: Client, list_
         text = f'{{"list_id":"{list_id}","name":"Deep","conditions":{inner}}}'
         answer = await client.post("/segments", content=text, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 422), answer.text
+
+
+async def test_of_far_too_many_none_is_looked_at(client: Client, list_id: str) -> None:
+    bad: dict[str, Any] = {"domain": "no domain"}
+    for how in ("all", "any", "none"):
+        bad = {how: [bad] * 20}
+    error = await client.expect_error("POST", "/segments", 422, "validation_failed", json=body(list_id, bad))
+    assert error["errors"] == {"conditions": ["must be at most 500 conditions"]}
 
 
 @pytest.mark.parametrize(
