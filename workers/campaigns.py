@@ -18,6 +18,8 @@ def handlers(runtime: Runtime) -> dict[str, Handler]:
             runtime.plans,
             UUID(payload["project_id"]),
             UUID(payload["campaign_id"]),
+            # A job of the version before knows of none.
+            payload.get("slow_tries", 0),
         )
 
     async def on_mailing_closed(payload: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Project
 from newsletter.audience import queries as audience
+from newsletter.audience.segments.queries import SegmentTooSlow
 from newsletter.campaigns import drafting, errors, launch, queries
 from newsletter.campaigns.drafting import Studio
 from newsletter.campaigns.launch import touch
@@ -27,7 +28,7 @@ from newsletter.events import service as events
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, jobs, versions
 from newsletter.kit.address import Address
-from newsletter.kit.db import Database, db_now
+from newsletter.kit.db import Database, db_in, db_now
 from newsletter.kit.errors import NewsletterError, NotFound, VersionConflict
 from newsletter.kit.jobs import Again
 from newsletter.plans import service as plans
@@ -36,6 +37,10 @@ from newsletter.settings import Settings
 from newsletter.templates import service as templates
 from newsletter.templates.compile import Compiled
 from newsletter.templates.service import Frame
+
+SLOW_AGAIN = (60, 300, 900)
+"""Seconds after which a scheduled launch is tried again whose segment took too long, since the database may
+have been busy. It fails after the last, or when the next would come later than a campaign may begin."""
 
 log = structlog.get_logger(__name__)
 
@@ -100,8 +105,7 @@ async def _reschedule(
     campaign.status_reason = None
     if at is not None:
         campaign.scheduled_timezone = zone or (await accounts.profile(session, project)).time_zone
-        payload = {"project_id": str(campaign.project_id), "campaign_id": str(campaign.id)}
-        await jobs.enqueue(session, "campaigns.launch", payload, run_at=at, key=key)
+        await jobs.enqueue(session, "campaigns.launch", _launch_payload(campaign), run_at=at, key=key)
 
 
 async def remove(session: AsyncSession, project: Project, campaign_id: UUID) -> None:
@@ -137,11 +141,12 @@ async def send_test(
 
 
 async def launch_scheduled(
-    db: Database, studio: Studio, catalogue: Catalogue, project_id: UUID, campaign_id: UUID
+    db: Database, studio: Studio, catalogue: Catalogue, project_id: UUID, campaign_id: UUID, slow_tries: int
 ) -> Again | None:
     """The job of a schedule. A launch that is refused, or that nobody was there to begin in time,
     becomes ``failed`` with its reason, and may be sent again; one that was launched or unscheduled
-    meanwhile is left alone."""
+    meanwhile is left alone. One whose segment takes too long is tried again by a job of its own, which knows
+    how many tries were too slow before it."""
     async with db.read() as session:
         project = await accounts.project_by_id(session, project_id)
         campaign = await session.get(Campaign, campaign_id)
@@ -154,13 +159,21 @@ async def launch_scheduled(
             # Never dropped while it is scheduled: clocks may have been set back.
             return Again(-late)
         plan = catalogue[await accounts.plan_name(session, project)]
-    if late > 60 * studio.settings.campaigns.grace_minutes:
-        await _fail_due(db, project, campaign_id, "schedule_missed", _missed(late, studio.settings))
+    grace = 60 * studio.settings.campaigns.grace_minutes
+    if late > grace:
+        message = _missed(late, studio.settings, slow_tries)
+        await _fail_due(db, project, campaign_id, "schedule_missed", message)
         return None
     try:
         await launch_now(db, project, plan, studio, campaign_id, only_due=True)
     except VersionConflict:
         return Again(0)  # Changed while it was compiled.
+    except SegmentTooSlow as slow:
+        if slow_tries < len(SLOW_AGAIN) and late + SLOW_AGAIN[slow_tries] <= grace:
+            await _try_later(db, project, campaign_id, slow, slow_tries)
+        else:
+            message = f"{slow.message} It is not tried again: send it when the database is less busy."
+            await _fail_due(db, project, campaign_id, slow.code, message)
     except NewsletterError as refusal:
         await _fail_due(db, project, campaign_id, refusal.code, refusal.message)
     return None
@@ -175,9 +188,32 @@ async def _fail_due(db: Database, project: Project, campaign_id: UUID, code: str
             await _fail(session, campaign, code, message)
 
 
-def _missed(late: float, settings: Settings) -> str:
+async def _try_later(
+    db: Database, project: Project, campaign_id: UUID, slow: SegmentTooSlow, slow_tries: int
+) -> None:
+    """Under the key of its schedule: whoever sends, cancels or reschedules it takes this job away as well."""
+    async with db.unit_of_work() as session:
+        campaign = await queries.one(session, project, campaign_id, lock=True)
+        if not await _is_due(session, campaign):
+            return
+        again_at = (await session.execute(select(db_in(SLOW_AGAIN[slow_tries])))).scalar_one()
+        log.warning("a scheduled launch is tried again", campaign_id=str(campaign_id), code=slow.code)
+        message = f"{slow.message} It is tried again at {again_at:%H:%M:%S} UTC."
+        campaign.status_reason = {"code": slow.code, "message": message}
+        touch(campaign)
+        payload = _launch_payload(campaign) | {"slow_tries": slow_tries + 1}
+        key = launch.schedule_key(campaign.id)
+        await jobs.enqueue(session, "campaigns.launch", payload, run_at=again_at, key=key)
+
+
+def _launch_payload(campaign: Campaign) -> dict[str, Any]:
+    return {"project_id": str(campaign.project_id), "campaign_id": str(campaign.id)}
+
+
+def _missed(late: float, settings: Settings, slow_tries: int) -> str:
+    why = "Its segment took too long" if slow_tries else "Nothing was running"
     return (
-        f"Nothing was running at its time, and {late / 60:,.0f} minutes later it is too late: "
+        f"{why} at its time, and {late / 60:,.0f} minutes later it is too late: "
         f"{settings.campaigns.grace_minutes:g} are allowed. Send it, or set another time."
     )
 

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, literal_column
+from sqlalchemy import Boolean, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.audience import conditions
@@ -14,14 +15,16 @@ from newsletter.audience.segments import queries as segments
 from newsletter.campaigns import launch, service
 from newsletter.delivery import rolls
 from newsletter.kit import ids
+from newsletter.kit.jobs import Job
 from newsletter.runtime import Runtime
 from tests.campaigns.conftest import Make, make_list
 from tests.campaigns.test_launch import let_its_time_come, use_mails
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
-from tests.jobs import run_due
+from tests.jobs import make_due, run_due, waiting
 from tests.mailbox import send_campaign
 from tests.newcomer import read_mail
+from workers.registry import handlers
 
 PARIS = {"field": {"name": "city", "equals": "Paris"}}
 
@@ -254,7 +257,29 @@ async def test_conditions_that_take_too_long_are_given_up_and_leave_the_campaign
     assert sending["recipient_count"] == 2
 
 
-async def test_a_scheduled_launch_that_takes_too_long_fails_with_its_reason_and_may_be_sent_again(
+async def test_a_scheduled_launch_that_takes_too_long_is_tried_again_and_sent_once(
+    client: Client, runtime: Runtime, draft: Make, segment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = await draft(segment_id=segment["id"], scheduled_at="2099-01-01T00:00:00Z")
+    await let_its_time_come(runtime, campaign["id"])
+    async with runtime.db.read() as session:
+        job = (await session.scalars(select(Job).where(Job.name == "campaigns.launch"))).one()
+    with monkeypatch.context() as slow:
+        take_forever(runtime, slow)
+        assert (await run_due(runtime)).count("campaigns.launch") == 1
+        # As after a worker that died before it had said that it was through.
+        await handlers(runtime)["campaigns.launch"].run(job.payload)
+    assert await waiting(runtime, "campaigns.launch") == 1
+    late = await client.data("GET", f"/campaigns/{campaign['id']}")
+    assert (late["status"], late["status_reason"]["code"]) == ("scheduled", "segment_too_slow")
+    assert "It is tried again at" in late["status_reason"]["message"]
+    await make_due(runtime)
+    await run_due(runtime)
+    sent = await client.data("GET", f"/campaigns/{campaign['id']}")
+    assert (sent["status"], sent["status_reason"], sent["emails_sent"]) == ("sent", None, 2)
+
+
+async def test_a_scheduled_launch_that_always_takes_too_long_fails_and_may_be_sent_again(
     client: Client, runtime: Runtime, draft: Make, segment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = await draft(segment_id=segment["id"], scheduled_at="2099-01-01T00:00:00Z")
@@ -262,10 +287,47 @@ async def test_a_scheduled_launch_that_takes_too_long_fails_with_its_reason_and_
     await let_its_time_come(runtime, campaign["id"])
     with monkeypatch.context() as slow:
         take_forever(runtime, slow)
+        for _ in service.SLOW_AGAIN:
+            assert (await run_due(runtime)).count("campaigns.launch") == 1
+            assert (await client.data("GET", path))["status"] == "scheduled"
+            await make_due(runtime)
         await run_due(runtime)
     refused = await client.data("GET", path)
     assert (refused["status"], refused["status_reason"]["code"]) == ("failed", "segment_too_slow")
+    assert "It is not tried again" in refused["status_reason"]["message"]
+    assert await waiting(runtime, "campaigns.launch") == 0
     assert (await client.data("POST", f"{path}/send", json={}))["recipient_count"] == 2
+
+
+async def test_no_slow_launch_is_tried_again_later_than_it_may_begin_or_after_it_was_cancelled(
+    client: Client, runtime: Runtime, draft: Make, segment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = {"segment_id": segment["id"], "scheduled_at": "2099-01-01T00:00:00Z"}
+    in_time, late = await draft(**schedule), await draft(**schedule)
+    await let_its_time_come(runtime, in_time["id"])
+    await let_its_time_come(runtime, late["id"], ago=timedelta(minutes=59.5))
+    take_forever(runtime, monkeypatch)
+    await run_due(runtime)
+    failed = await client.data("GET", f"/campaigns/{late['id']}")
+    assert (failed["status"], failed["status_reason"]["code"]) == ("failed", "segment_too_slow")
+    assert await waiting(runtime, "campaigns.launch") == 1
+    await client.data("POST", f"/campaigns/{in_time['id']}/cancel")
+    assert await waiting(runtime, "campaigns.launch") == 0
+
+
+async def test_a_try_that_nobody_was_there_for_says_that_its_segment_was_slow(
+    client: Client, runtime: Runtime, draft: Make, segment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = await draft(segment_id=segment["id"], scheduled_at="2099-01-01T00:00:00Z")
+    await let_its_time_come(runtime, campaign["id"])
+    with monkeypatch.context() as slow:
+        take_forever(runtime, slow)
+        await run_due(runtime)
+    await let_its_time_come(runtime, campaign["id"], ago=timedelta(hours=2))
+    await run_due(runtime)
+    missed = await client.data("GET", f"/campaigns/{campaign['id']}")
+    assert (missed["status"], missed["status_reason"]["code"]) == ("failed", "schedule_missed")
+    assert missed["status_reason"]["message"].startswith("Its segment took too long at its time")
 
 
 async def test_counts_of_one_account_leave_connections_to_others(
