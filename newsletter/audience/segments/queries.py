@@ -35,7 +35,10 @@ class Counted:
 
 class SegmentTooSlow(NewsletterError):
     code, status = "segment_too_slow", 503
-    summary = "The database takes too long to ask the whole list for these conditions. Use fewer of them."
+    summary = (
+        "The database takes too long to ask the whole list for these conditions. Use fewer of them, "
+        "and fewer such calls at a time."
+    )
 
 
 def bounded(session: AsyncSession, settings: Settings) -> AbstractAsyncContextManager[None]:
