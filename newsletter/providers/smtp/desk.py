@@ -1,8 +1,9 @@
 """The calls of `send_many` that are under way, and who works on them.
 
 A connection takes its next message from whichever call has one: the one of fewest messages, so that one
-mail does not wait for two blocks of a campaign, and of those the one that came first. So it need not
-end its last message of one call before it begins the first of the next. That cost a round trip for each
+mail does not wait for two blocks of a campaign, and of those the one that came first. Each fourth is of the
+call that came first, so that calls of few, one after the other, hold none up for ever. So a connection need
+not end its last message of one call before it begins the first of the next. That cost a round trip for each
 call and connection, and a third of what a message took in calls of 64 (3.7 µs of 11.4, measured without
 sockets).
 """
@@ -25,6 +26,10 @@ Work = Callable[[], Coroutine[None, None, ServerDown | None]]
 """Works until no call has more; returns why the server is there for nobody, if that is what it found."""
 
 
+OLDEST_EACH = 4
+"""A quarter of the messages is of the call that came first, whatever its size."""
+
+
 class Carriage(Protocol):
     """Messages on one connection."""
 
@@ -39,17 +44,21 @@ class Desk:
         self._work = work
         self._size = size
         self._calls: list[Call] = []
+        self._oldest_first: list[Call] = []
+        self._turn = 0
         self._workers: set[asyncio.Task[ServerDown | None]] = set()
         self.carriages: set[Carriage] = set()
 
     def open(self, call: Call) -> None:
         insort(self._calls, call, key=attrgetter("size"))
+        self._oldest_first.append(call)
         self._hire(call.size)
 
     async def close(self, call: Call) -> None:
         """When nobody asks for its results any more. What of it is on the way, and was not written yet,
         is not written; where nothing else is on the way, nothing is left open."""
         self._calls.remove(call)
+        self._oldest_first.remove(call)
         if call.is_settled:
             return
         call.is_left = True
@@ -74,7 +83,8 @@ class Desk:
 
     def take(self) -> tuple[Call, int, Envelope] | None:
         """The next to begin."""
-        for call in self._calls:
+        self._turn = (self._turn + 1) % OLDEST_EACH
+        for call in self._calls if self._turn else self._oldest_first:
             if (taken := call.take()) is not None:
                 return taken
         return None
