@@ -6,9 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +97,8 @@ def run(folder: Path, command: list[str], env: Mapping[str, str] | None = None) 
 
 
 def tries(installation: Installation, command: list[str]) -> None:
-    """The program does what it says, a second run changes nothing, and a refusal is told by its code."""
+    """The program does what it says, a second run changes nothing, a refusal is told by its code, and
+    only what may succeed soon is repeated."""
     for _ in range(2):
         ran = run(installation.folder, command, installation.variables)
         assert ran.returncode == 0, ran.stderr
@@ -108,9 +112,54 @@ def tries(installation: Installation, command: list[str]) -> None:
             ("ben@example.com", "Our October"),
         ]
     of_nobody = installation.variables | {"NEWSLETTER_LIST": "lst_01k9x3v7m8e5tbn2c4r6p0qzaw"}
-    ran = run(installation.folder, command, of_nobody)
+    assert refused(installation.folder, command, of_nobody) == "validation_failed"
+    with busy() as (url, answered):
+        assert refused(installation.folder, command, installation.variables | {"NEWSLETTER_URL": url}) == (
+            "quota_exceeded"
+        )
+    assert answered == ["rate_limited", "quota_exceeded"]
+
+
+def refused(folder: Path, command: list[str], variables: Mapping[str, str]) -> str:
+    """The code that the program ends with."""
+    ran = run(folder, command, variables)
     assert ran.returncode != 0
-    assert re.search(r"Refused( \[Error\])?: validation_failed", ran.stderr), ran.stderr
+    found = re.search(r"Refused(?: \[Error\])?: (\w+)", ran.stderr)
+    assert found is not None, ran.stderr
+    return found[1]
+
+
+@contextmanager
+def busy() -> Iterator[tuple[str, list[str]]]:
+    """A service that asks for a second, then for the rest of a month; its URL, and what it said."""
+    answered: list[str] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            code, seconds = ("quota_exceeded", 2_600_000) if answered else ("rate_limited", 1)
+            answered.append(code)
+            error = {"code": code, "message": "Wait.", "request_id": "req_01k9x3v7m8e5tbn2c4r6p0qzaw"}
+            body = json.dumps({"error": error}).encode()
+            self.send_response(429)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Retry-After", str(seconds))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing, in the output of the tests."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", answered
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @pytest.mark.slow
