@@ -60,7 +60,10 @@ class ListGone(Conflict):
 
 class SegmentGone(Conflict):
     code, status = "segment_missing", 409
-    summary = "The campaign's segment is gone. Choose another with PATCH, or create a new campaign."
+    summary = (
+        "The campaign's segment is gone. Send the campaign with 'scheduled_at' and then give it another "
+        "segment with PATCH, or create a new one."
+    )
 
 
 class CampaignLimitReached(NewsletterError):

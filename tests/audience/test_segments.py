@@ -106,7 +106,7 @@ async def test_conditions_are_tried_before_they_are_kept(client: Client, list_id
     assert await client.data("GET", "/segments") == []
 
 
-async def test_each_bad_place_is_named(client: Client, make_client: MakeClient, list_id: str) -> None:
+async def test_each_bad_place_is_named(client: Client, list_id: str) -> None:
     strange = ids.public("cmp", ids.uuid7())
     deep: dict[str, Any] = EARLY
     for _ in range(3):
@@ -120,6 +120,7 @@ async def test_each_bad_place_is_named(client: Client, make_client: MakeClient, 
         ({"none": [{"list_id": ids.public("lst", ids.uuid7())}]}, "conditions.none.0.list_id"),
         ({"none": [person]}, "conditions.none.0.field.equals"),
         ({"field": {"name": "boss", "one_of": [1, "b@example.com"]}}, "conditions.field.one_of.1"),
+        ({"any": [EARLY, {"tag": "ada@example.com"}]}, "conditions.any.1.tag"),
         (deep, "conditions"),
         ({"any": [EARLY] * 4}, "conditions"),
         ({"any": [EARLY] * 21}, "conditions.any"),

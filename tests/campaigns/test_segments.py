@@ -160,7 +160,7 @@ async def test_a_segment_that_a_waiting_campaign_goes_to_is_not_deleted(
     assert (shown["segment_id"], shown["segment"]["name"]) == (segment["id"], "In Paris")
 
 
-async def test_a_refused_launch_whose_segment_is_gone_says_so(
+async def test_a_refused_launch_whose_segment_is_gone_says_what_to_do(
     client: Client, runtime: Runtime, draft: Make, segment: Any
 ) -> None:
     campaign = await draft(segment_id=segment["id"], scheduled_at="2099-01-01T00:00:00Z")
@@ -172,6 +172,10 @@ async def test_a_refused_launch_whose_segment_is_gone_says_so(
     await client.data("PATCH", "/project", json={"from_email": "news@acme.example.com"})
     assert (await client.delete(f"/segments/{segment['id']}")).status_code == 204
     await client.expect_error("POST", f"{path}/send", 409, "segment_missing", json={})
+    await client.expect_error("PATCH", path, 409, "cannot_change", json={"segment_id": None})
+    await client.data("POST", f"{path}/send", json={"scheduled_at": "2099-01-01T00:00:00Z"})
+    await client.data("PATCH", path, json={"segment_id": None})
+    assert (await client.data("POST", f"{path}/send", json={}))["recipient_count"] == 3
 
 
 async def test_the_plan_needs_room_for_the_segment_alone(

@@ -51,9 +51,10 @@ def place(project: Project, settings: Settings) -> AbstractAsyncContextManager[N
     them together may have all connections with that. Raises `SegmentTooSlow`."""
     limits = settings.limits
     most_of_all = max(1, settings.database_pool // POOL_PARTS)
-    return a_place(
-        project.account_id, limits.segment_calls, most_of_all, limits.segment_seconds, SegmentTooSlow()
+    too_many = SegmentTooSlow(
+        "Other uses of segments keep the database too long. Try again, with fewer at once."
     )
+    return a_place(project.account_id, limits.segment_calls, most_of_all, limits.segment_seconds, too_many)
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Writes segments: what can be refused of one is refused before it is kept."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -33,7 +33,7 @@ class SegmentInUse(Conflict):
     code, status = "segment_in_use", 409
     summary = (
         "A draft or a scheduled campaign goes to this segment. "
-        "Choose another for it with PATCH, or delete the draft, or cancel the campaign, first."
+        "Give that campaign another with PATCH, or delete or cancel it, first."
     )
 
 
@@ -60,12 +60,20 @@ async def check(
         if activity.step is not None:
             errors[f"{root}{place}.step"] = ["is for automations; name a campaign with 'campaign_id'"]
     for place, part in condition.each(root):
-        for name, text in part.field.texts if part.field is not None else ():
+        for name, text in _texts(part):
             if _is_address(text):
                 # It would outlive the erasure of the person, here and in campaigns that were launched.
-                errors[f"{place}.field.{name}"] = ["must not be one person's address; give them a tag"]
+                errors[f"{place}.{name}"] = ["must be no person's address; give them a tag of another name"]
     if errors:
         raise ValidationFailed(errors=errors)
+
+
+def _texts(part: Condition) -> Iterator[tuple[str, str]]:
+    """What somebody may be named by in it, and below which name each stands."""
+    if part.tag is not None:
+        yield "tag", part.tag
+    for name, text in part.field.texts if part.field is not None else ():
+        yield f"field.{name}", text
 
 
 def _is_address(text: str) -> bool:
