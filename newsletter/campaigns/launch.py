@@ -16,7 +16,7 @@ from newsletter.audience import conditions
 from newsletter.audience import queries as audience
 from newsletter.audience.conditions import Condition
 from newsletter.audience.segments import queries as segments
-from newsletter.campaigns import acting, errors, local_time
+from newsletter.campaigns import acting, errors, local_time, queries
 from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.delivery import senders, utm
 from newsletter.delivery import service as delivery
@@ -31,8 +31,6 @@ from newsletter.plans.catalogue import Plan, Resource
 from newsletter.settings import Settings
 from newsletter.suppressions import queries as suppressions
 from newsletter.templates.compile import Compiled
-
-SENDABLE = frozenset({CampaignStatus.draft, CampaignStatus.scheduled})
 
 
 def schedule_key(campaign_id: UUID) -> str:
@@ -64,7 +62,7 @@ def check_sendable(campaign: Campaign) -> None:
     if campaign.status is CampaignStatus.cancelled:
         raise errors.CampaignCancelled()
     is_refused_launch = campaign.status is CampaignStatus.failed and campaign.mailing_id is None
-    if campaign.status not in SENDABLE and not is_refused_launch:
+    if campaign.status not in queries.CHANGEABLE and not is_refused_launch:
         raise errors.AlreadySent()
 
 
