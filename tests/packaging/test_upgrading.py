@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from alembic import command
+from alembic.config import Config
 from sqlalchemy import (
     ARRAY,
     CHAR,
@@ -33,6 +34,7 @@ from sqlalchemy import (
     table,
     text,
 )
+from sqlalchemy.exc import IntegrityError
 
 from newsletter import migrations
 from newsletter.accounts.audit.queries import AuditFilters, entries
@@ -42,21 +44,23 @@ from tests.cli.operator import Operator
 from tests.conftest import SECRET_KEY
 
 ENTRIES = 2_500
-"""More than two pages of the migration, and none of them full."""
+"""Two full pages of the migration, and one that is not."""
 PROJECTS = [Project(UUID(int=1), UUID(int=9), False), Project(UUID(int=2), UUID(int=9), False), None]
 AT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
 def up(connection: Connection, revision: str) -> None:
-    settings = migrations.config()
-    settings.attributes["connection"] = connection
-    command.upgrade(settings, revision)
+    command.upgrade(config_of(connection), revision)
 
 
 def down(connection: Connection, revision: str) -> None:
+    command.downgrade(config_of(connection), revision)
+
+
+def config_of(connection: Connection) -> Config:
     settings = migrations.config()
     settings.attributes["connection"] = connection
-    command.downgrade(settings, revision)
+    return settings
 
 
 def note_as_before_chains(connection: Connection) -> None:
@@ -211,3 +215,17 @@ async def test_a_database_in_use_keeps_its_rows(empty: tuple[Database, Database]
         after = await connection.run_sync(rows)
     assert {name: after.get(name) for name in before} == before
     assert await migrations.differences(database.engine) == []
+
+
+async def test_a_mailing_on_its_way_keeps_its_batches(empty: tuple[Database, Database]) -> None:
+    """SQLite makes its table anew, which the batches refer to, when automations come to have mailings."""
+    database, _ = empty
+    async with database.engine.begin() as connection:
+        await connection.run_sync(fill, "20261127_tracking_hosts")
+    await migrations.upgrade(database.engine)
+    async with database.engine.begin() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM batches"))).scalar_one() == 1
+        await connection.execute(text("UPDATE mailings SET kind = 'automation'"))
+    with pytest.raises(IntegrityError):
+        async with database.engine.begin() as connection:
+            await connection.execute(text("UPDATE mailings SET kind = 'nonsense'"))
