@@ -1,7 +1,7 @@
 """Runs background work inside a test, in the test's own loop or as a process does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy import select, update
@@ -31,6 +31,13 @@ async def workers(settings: Settings, broker: Broker | None = None) -> AsyncIter
         await asyncio.to_thread(at_work.stop)
         if broker is None:
             own.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for what the `workers` do, for a minute at most."""
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 async def run_due(runtime: Runtime, *, but: str | None = None) -> list[str]:

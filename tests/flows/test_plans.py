@@ -63,7 +63,7 @@ _ENTRY = re.compile(r"LOG:  duration: [\d.]+ ms  plan:\n((?:\t.*\n)+)")
 class Read(NamedTuple):
     rows: int
     pages: int
-    """For each row, where most."""
+    """For each row of the scan that needed most."""
 
 
 @dataclass(frozen=True)

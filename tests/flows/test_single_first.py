@@ -1,7 +1,6 @@
 """A password reset does not wait for a campaign."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 from pydantic import SecretStr
@@ -12,7 +11,7 @@ from newsletter.kit.jobs import Ring
 from newsletter.settings import DeliverySettings, Settings, SMTPSettings
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject, Rings
-from tests.jobs import workers
+from tests.jobs import until, workers
 from tests.smtp_sink import Sink, smtp_sink
 
 __all__ = ["smtp_sink"]
@@ -65,12 +64,6 @@ async def live_client(
     client = await make_client(live)
     async with workers(settings, broker):
         yield client
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_single_mail_goes_out_in_the_middle_of_a_campaign(

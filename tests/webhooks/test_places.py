@@ -1,7 +1,5 @@
 """Endpoints that say nothing hold back no other project."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +16,7 @@ from newsletter.settings import Settings, WebhookSettings
 from newsletter.webhooks.silence import Silence
 from tests.client import Client
 from tests.conftest import MakeClient, MakeProject
-from tests.jobs import workers
+from tests.jobs import until, workers
 from tests.receiver import Receiver
 from tests.webhooks.conftest import CAMPAIGN
 
@@ -30,12 +28,6 @@ SILENT = 20
 def webhook_settings() -> WebhookSettings:
     """A call may take a minute: longer than anybody waits here."""
     return WebhookSettings(allowed_ranges=("127.0.0.0/8",), timeout=60)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 async def happen(runtime: Runtime, project: Project) -> None:
