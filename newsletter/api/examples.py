@@ -6,13 +6,11 @@ from newsletter.api import analytics_examples as analytics
 from newsletter.api import automation_examples as automations
 from newsletter.api import mail_examples as mails
 from newsletter.api import segment_examples as segments
-from newsletter.api.example_parts import AT, JSON, LIST, call
+from newsletter.api.example_parts import AT, JSON, LATER, LIST, TEMPLATE, call
 
 REQUEST_ID: Final = "req_01k9x3v7m8e5tbn2c4r6p0qzaw"
-_TEMPLATE: Final = "tpl_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _SERVER: Final = "srv_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _SUBSCRIBER: Final = "sub_01k9x3v7m8e5tbn2c4r6p0qzaw"
-_LATER: Final = "2030-01-07T09:00:00+01:00"
 
 
 REQUESTS: Final[dict[str, JSON]] = {
@@ -74,7 +72,7 @@ REQUESTS: Final[dict[str, JSON]] = {
             subject="Your weekly update",
             preheader="Three things that changed.",
             html='<p>Hello {{ first_name | default: "there" }}, here are this week\'s updates.</p>',
-            scheduled_at=_LATER,
+            scheduled_at=LATER,
             track_clicks=True,
             utm={"campaign": "weekly roundup"},
         ),
@@ -94,7 +92,7 @@ REQUESTS: Final[dict[str, JSON]] = {
         ),
         "draft": call("Not at a time any more", scheduled_at=None),
     },
-    "send_campaign": {"now": call("Now"), "later": call("At a time", scheduled_at=_LATER)},
+    "send_campaign": {"now": call("Now"), "later": call("At a time", scheduled_at=LATER)},
     **automations.REQUESTS,
     **segments.REQUESTS,
     **mails.REQUESTS,
@@ -201,7 +199,7 @@ _CAMPAIGN_OUT: Final[JSON] = {
     "list_id": LIST,
     "segment_id": None,
     "segment": None,
-    "template_id": _TEMPLATE,
+    "template_id": TEMPLATE,
     "creation_method": "ai",
     "from_email": None,
     "from_name": None,

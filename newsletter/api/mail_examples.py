@@ -2,10 +2,8 @@
 
 from typing import Final
 
-from newsletter.api.example_parts import JSON, call
+from newsletter.api.example_parts import AT, JSON, LATER, TEMPLATE, call
 
-_TEMPLATE: Final = "tpl_01k9x3v7m8e5tbn2c4r6p0qzaw"
-_LATER: Final = "2030-01-07T09:00:00+01:00"
 _MESSAGE: Final = "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001"
 _RECIPIENT: Final[JSON] = {
     "id": _MESSAGE,
@@ -19,7 +17,7 @@ _CREDENTIAL: Final[JSON] = {
     "username": "prj_01k9x3v7m8e5tbn2c4r6p0qzaw",
     "prefix": "nl_live_4Tq8bX",
     "from_domains": ["example.com"],
-    "created_at": "2026-11-21T09:30:00Z",
+    "created_at": AT,
     "last_used_at": None,
     "expires_at": None,
 }
@@ -42,12 +40,12 @@ REQUESTS: Final[dict[str, JSON]] = {
             to=["Alice Doe <alice@example.com>"],
             cc="bob@example.com",
             subject="Your invoice {{ number }}",
-            template_id=_TEMPLATE,
+            template_id=TEMPLATE,
             html="<p>Thank you, {{ name }}. Your invoice is attached.</p>",
             variables={"number": "2026-0042", "name": "Alice"},
             attachments=[{"filename": "invoice.pdf", "content": "JVBERi0xLjcK"}],
             tags={"type": "invoice"},
-            scheduled_at=_LATER,
+            scheduled_at=LATER,
         ),
     },
     "send_mails": {
