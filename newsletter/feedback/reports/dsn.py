@@ -18,6 +18,8 @@ _FIRST = re.compile(r"^The user\(s\) account is .{1,60}$", re.MULTILINE)
 _KNOWN_BETTER = (Cause.disabled, Cause.mailbox_full)
 """What such a writer says of a mailbox holds against a quoted "user unknown"."""
 _NOT_FAILED = {"delivered", "relayed", "expanded"}
+_OF_RECIPIENT = frozenset({"final-recipient", "original-recipient", "action", "diagnostic-code"})
+"""The fields of RFC 3464 §2.3 by which a group is of a recipient; a ``status`` alone is no proof."""
 
 
 def read(opened: Opened) -> Report | None:
@@ -55,24 +57,17 @@ def _of_receipt(opened: Opened) -> Report:
 
 
 def _is_of_recipient(group: Fields) -> bool:
-    return bool({"final-recipient", "original-recipient", "action", "diagnostic-code"} & group.keys())
+    return bool(_OF_RECIPIENT & group.keys())
 
 
 def _groups_in_text(text: str) -> list[Fields]:
     """The fields of a report that its writer put into the text."""
     if len(_IN_TEXT.findall(text)) < 2:
         return []
-    lines = [line.strip() for line in text.splitlines()]
     fields: Fields = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if colon and name.lower() in (
-            "final-recipient",
-            "original-recipient",
-            "action",
-            "diagnostic-code",
-            "status",
-        ):
+    for line in text.splitlines():
+        name, colon, value = line.strip().partition(":")
+        if colon and name.lower() in _OF_RECIPIENT | {"status"}:
             fields.setdefault(name.lower(), value.strip())
     return [fields] if "status" in fields or "action" in fields else []
 
