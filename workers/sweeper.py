@@ -32,7 +32,8 @@ HEARTBEAT = "sweeper"
 TICK_SECONDS = 0.5
 END_SECONDS = 0.5
 """What a chore that is under way gets to end: one that is cancelled in its transaction leaves a connection
-to be closed, and a line in the log that looks like an error."""
+to be closed, and a line in the log that looks like an error. Less than `workers.main.CLOSE_SECONDS`, after
+which nobody waits for it."""
 SAY_EVERY = 30.0
 """Seconds between two log lines about a chore that keeps failing."""
 

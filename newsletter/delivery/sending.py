@@ -72,10 +72,11 @@ class Parts:
     is_stopping: Callable[[], bool]
     lanes: Lanes = field(default_factory=Lanes)
     single_lanes: Lanes = field(default_factory=Lanes)
-    """Of single mails, which a kill does not leave unknown: they are sent again once."""
+    """Of single mails, which a kill does not leave unknown: they are sent again once. (Test sends, which have
+    these lanes, too, it may.)"""
 
     def lanes_of(self, kind: MailingKind) -> Lanes:
-        return self.single_lanes if urgency.is_single(kind) else self.lanes
+        return self.single_lanes if urgency.is_urgent(kind) else self.lanes
 
 
 async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:

@@ -17,18 +17,18 @@ from newsletter.kit import jobs
 SEND_BATCH = "delivery.send_batch"
 SEND_SINGLE = "delivery.single.send_batch"
 
-_SINGLE = {MailingKind.transactional, MailingKind.test}
+_URGENT = {MailingKind.transactional, MailingKind.test}
 
 
-def is_single(kind: MailingKind) -> bool:
-    """Whether somebody waits for it: a call's mail, or a test send."""
-    return kind in _SINGLE
+def is_urgent(kind: MailingKind) -> bool:
+    """Whether somebody waits for it: single mails, and test sends, which go with them."""
+    return kind in _URGENT
 
 
 async def enqueue(
     session: AsyncSession, kind: MailingKind, batch_ids: Iterable[UUID], *, run_at: datetime | None = None
 ) -> None:
     """Has batches of such a mailing sent, now or at ``run_at``."""
-    name = SEND_SINGLE if is_single(kind) else SEND_BATCH
+    name = SEND_SINGLE if is_urgent(kind) else SEND_BATCH
     payloads = [{"batch_id": str(batch_id)} for batch_id in batch_ids]
     await jobs.enqueue_many(session, name, payloads, run_at=run_at)
