@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, bindparam, cast, func, or_, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Integer, bindparam, cast, func, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -70,17 +70,35 @@ async def of_messages(
 ) -> list[Logged]:
     """What of these kinds (None: of any) happened to each message since its moment, and before an event,
     in the order in which it happened."""
+    kind = [] if kinds is None else [Event.type.in_(kinds)]
+    if is_postgresql(session):
+        return await _one_by_one(session, since, Event.id < before, *kind)
     by_moment: dict[datetime, list[str]] = {}
     for message_id, at in since.items():
         by_moment.setdefault(at, []).append(message_id)
     mine = [
-        among(session, Event.message_id, message_ids) & (Event.id >= ids.first_of(at))
+        Event.message_id.in_(message_ids) & (Event.id >= ids.first_of(at))
         for at, message_ids in by_moment.items()
     ]
-    conditions = [or_(*mine), Event.id >= ids.first_of(min(by_moment)), Event.id < before]
-    if kinds is not None:
-        conditions.append(Event.type.in_(kinds))
-    return await _read(session, *conditions)
+    return await _read(session, or_(*mine), Event.id < before, *kind)
+
+
+async def _one_by_one(
+    session: AsyncSession, since: Mapping[str, datetime], *conditions: ColumnElement[bool]
+) -> list[Logged]:
+    """One look-up for each message, which OFFSET keeps apart: of many messages at once, PostgreSQL found it
+    as good to read all events since the first of the moments, a day of the log."""
+    keys = (
+        bindparam("message_ids", list(since), type_=ARRAY(Event.message_id.type)),
+        bindparam("firsts", [ids.first_of(at) for at in since.values()], type_=ARRAY(Event.id.type)),
+    )
+    asked = select(*(func.unnest(each).label(each.key) for each in keys)).subquery()
+    of_one = select(*_COLUMNS).where(
+        Event.message_id == asked.c.message_ids, Event.id >= asked.c.firsts, *conditions
+    )
+    found = of_one.offset(0).lateral()
+    statement = select(found).select_from(asked.join(found, true())).order_by(found.c.id)
+    return [Logged(*row) for row in await session.execute(statement)]
 
 
 async def about(

@@ -21,6 +21,7 @@ from newsletter.kit.crypto import Vault
 from newsletter.kit.db import Database, insist
 from newsletter.kit.http import GuardedClient
 from newsletter.kit.jobs import PATIENCE
+from newsletter.kit.planning import plan_anew
 from newsletter.settings import WebhookSettings
 from newsletter.webhooks import outcomes, queries, turns
 from newsletter.webhooks.calls import Call, Notice, Target, call
@@ -147,6 +148,7 @@ class _Delivering:
             self._waiting.clear()
         ended, found = tuple(self._ended), list[Wanted]()
         async with self._tools.db.unit_of_work() as session:
+            await plan_anew(session)
             turn = self._turn or await turns.take(session, self._endpoint_id, self._job_id)
             held = await turns.hold(session, turn) if turn is not None else None
             if held is None:

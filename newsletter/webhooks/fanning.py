@@ -17,6 +17,7 @@ from newsletter.events import queries as events
 from newsletter.events.queries import Logged
 from newsletter.kit import bulk, clock, ids, prepared
 from newsletter.kit.db import Database
+from newsletter.kit.planning import plan_anew
 from newsletter.webhooks import queries, service
 from newsletter.webhooks.models import DeliveryStatus, Endpoint, WebhookDelivery
 from newsletter.webhooks.queries import OPEN
@@ -34,6 +35,7 @@ async def fan_out(db: Database, event_ids: Sequence[UUID], group_seconds: float)
     """One delivery per event and endpoint that wants it. A second run adds nothing."""
     for start in range(0, len(event_ids), EVENTS_AT_ONCE):
         async with db.unit_of_work() as session:
+            await plan_anew(session)
             await _fan_out(session, event_ids[start : start + EVENTS_AT_ONCE], group_seconds)
 
 
@@ -117,6 +119,7 @@ async def gather(db: Database, endpoint_id: UUID) -> None:
     is_more = True
     while is_more:
         async with db.unit_of_work() as session:
+            await plan_anew(session)
             is_more = await _gather(session, endpoint_id)
 
 

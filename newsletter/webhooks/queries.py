@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from newsletter.kit import ids
 from newsletter.kit.bulk import among, each_of
 from newsletter.kit.db import is_postgresql
 from newsletter.kit.errors import NotFound
-from newsletter.kit.prepared import Among, Column, Prepared, Statement
+from newsletter.kit.prepared import Among, Column, Prepared, Statement, pairs
 from newsletter.webhooks.models import Attempt, DeliveryStatus, Endpoint, WebhookDelivery
 
 OPEN = (DeliveryStatus.pending, DeliveryStatus.retrying)
@@ -252,7 +253,7 @@ _NEWEST = _newest(select(_IN_ARRAY.label("message_id")))
 _NEWEST_ON_SQLITE = _newest(select(_IN_JSON.c.value.label("message_id")))
 _KNOWN = Prepared(
     lambda among: select(WebhookDelivery.endpoint_id, WebhookDelivery.event_id).where(
-        among(WebhookDelivery.endpoint_id, "endpoint_ids"), among(WebhookDelivery.event_id, "event_ids")
+        among.pairs((WebhookDelivery.endpoint_id, WebhookDelivery.event_id), "keys")
     )
 )
 
@@ -280,5 +281,5 @@ async def known(
     """Which of these events have a delivery to which of these endpoints."""
     if not event_ids:
         return set()
-    rows = await _KNOWN.rows(session, endpoint_ids=list(endpoint_ids), event_ids=list(event_ids))
+    rows = await _KNOWN.rows(session, **pairs("keys", list(product(endpoint_ids, event_ids))))
     return {(row[0], row[1]) for row in rows}
