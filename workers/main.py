@@ -16,11 +16,11 @@ from uuid import UUID
 
 import dramatiq
 import structlog
-import uvloop
 
 from newsletter.delivery import batches, urgency
 from newsletter.kit import jobs
 from newsletter.kit.broker import BrokerBell, Listener, quieten
+from newsletter.kit.eventloop import EventLoop
 from newsletter.kit.jobs import Ring, queues_of
 from newsletter.runtime import Runtime
 from newsletter.settings import Settings
@@ -50,7 +50,7 @@ class Workers:
         self._bell = BrokerBell(broker, instead=self._ring_here)
         self._runtime = Runtime(settings, self._bell, self._stopping.is_set, self._leave_place)
         self._sweeper = Sweeper(self._runtime)
-        self._loop = uvloop.new_event_loop()
+        self._loop = EventLoop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="workers", daemon=True)
         self._in_flight: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
