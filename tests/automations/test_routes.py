@@ -51,6 +51,14 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"steps": [nested(2)]}, ["steps.0.branch.yes.0.branch.yes.0"]),
     ({"steps": [{"branch": {"when": {"all": [{"any": [{"tag": "a"}]}]}}}]}, ["steps.0.branch.when"]),
     (
+        {"steps": [{"branch": {"when": {"any": [{"tag": "a"}, {"tag": "ada@example.com"}]}}}]},
+        ["steps.0.branch.when.any.1.tag"],
+    ),
+    (
+        {"start": {"condition": {"when": {"field": {"name": "first_name", "equals": "ada@example.com"}}}}},
+        ["start.condition.when.field.equals"],
+    ),
+    (
         {"steps": [{"branch": {"when": {"opened": {"step": "hello"}}}}, HELLO]},
         ["steps.0.branch.when.opened.step"],
     ),

@@ -1,6 +1,6 @@
 """Writes segments: what can be refused of one is refused before it is kept."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Principal, Project
+from newsletter.audience import naming
 from newsletter.audience.conditions import Acts, Condition, ListsOfCampaigns, activities, strangers
 from newsletter.audience.lists import check_list
 from newsletter.audience.models import Segment
@@ -59,30 +60,9 @@ async def check(
     for place, activity in activities(condition):
         if activity.step is not None:
             errors[f"{root}{place}.step"] = ["is for automations; name a campaign with 'campaign_id'"]
-    for place, part in condition.each(root):
-        for name, text in _texts(part):
-            if _is_address(text):
-                # It would outlive the erasure of the person, here and in campaigns that were launched.
-                errors[f"{place}.{name}"] = ["must be no person's address; give them a tag of another name"]
+    errors |= naming.addresses(root, condition)
     if errors:
         raise ValidationFailed(errors=errors)
-
-
-def _texts(part: Condition) -> Iterator[tuple[str, str]]:
-    """What somebody may be named by in it, and below which name each stands."""
-    if part.tag is not None:
-        yield "tag", part.tag
-    for name, text in part.field.texts if part.field is not None else ():
-        yield f"field.{name}", text
-
-
-def _is_address(text: str) -> bool:
-    """Whether it looks like one. To parse each of the thousands of texts that conditions have room for would
-    keep everybody else waiting for seconds."""
-    local, _, domain = text.strip().partition("@")
-    is_one_word = len(text.split()) == 1 and "@" not in domain
-    # Between the labels of a domain may stand full stops of other scripts (UTS 46).
-    return bool(local) and is_one_word and any(dot in domain for dot in ".\u3002\uff0e\uff61")
 
 
 async def create(

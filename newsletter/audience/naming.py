@@ -1,0 +1,32 @@
+"""Conditions name no person: what is kept of them would outlive the person's erasure."""
+
+from collections.abc import Iterator
+
+from newsletter.audience.conditions import Condition
+
+
+def addresses(place: str, condition: Condition) -> dict[str, list[str]]:
+    """What is wrong with each text in it that looks like an address, by where it stands."""
+    return {
+        f"{below}.{name}": ["must be no person's address; give them a tag of another name"]
+        for below, part in condition.each(place)
+        for name, text in _texts(part)
+        if _is_address(text)
+    }
+
+
+def _texts(part: Condition) -> Iterator[tuple[str, str]]:
+    """What somebody may be named by in it, and below which name each stands."""
+    if part.tag is not None:
+        yield "tag", part.tag
+    for name, text in part.field.texts if part.field is not None else ():
+        yield f"field.{name}", text
+
+
+def _is_address(text: str) -> bool:
+    """Whether it looks like one. To parse each of the thousands of texts that conditions have room for would
+    keep everybody else waiting for seconds."""
+    local, _, domain = text.strip().partition("@")
+    is_one_word = len(text.split()) == 1 and "@" not in domain
+    # Between the labels of a domain may stand full stops of other scripts (UTS 46).
+    return bool(local) and is_one_word and any(dot in domain for dot in ".\u3002\uff0e\uff61")
