@@ -218,7 +218,9 @@ async def free_all(db: Database) -> None:
 async def close_forgotten(db: Database) -> int:
     """Closes mailings whose last batch ended without closing them; returns how many."""
     undone = select(Batch.id).where(Batch.mailing_id == Mailing.id, Batch.status != BatchStatus.done)
-    open_ = select(Mailing.id).where(Mailing.status != MailingStatus.closed, ~undone.exists()).limit(100)
+    # By name, as an index knows them: every single mail is a mailing, and nearly all are closed.
+    is_open = Mailing.status.in_([status for status in MailingStatus if status is not MailingStatus.closed])
+    open_ = select(Mailing.id).where(is_open, ~undone.exists()).limit(100)
     async with db.read() as session:
         found = (await session.scalars(open_)).all()
     closed = 0
