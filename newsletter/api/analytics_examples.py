@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from newsletter.api.example_parts import AT, JSON
+from newsletter.api.example_parts import AT, JSON, SUBSCRIBER
 
 _CAMPAIGN: Final = "cmp_01k9x3v7m8e5tbn2c4r6p0qzaw"
-_SUBSCRIBER: Final = "sub_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _COUNTS: Final[JSON] = {
     "sent": 12_000,
     "failed": 30,
@@ -75,7 +74,7 @@ ANSWERS: Final[dict[str, JSON]] = {
                     "message": {
                         "id": "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001",
                         "campaign_id": _CAMPAIGN,
-                        "subscriber_id": _SUBSCRIBER,
+                        "subscriber_id": SUBSCRIBER,
                         "to": "alice@example.com",
                         "from": "news@example.com",
                         "tags": [],

@@ -6,11 +6,10 @@ from newsletter.api import analytics_examples as analytics
 from newsletter.api import automation_examples as automations
 from newsletter.api import mail_examples as mails
 from newsletter.api import segment_examples as segments
-from newsletter.api.example_parts import AT, JSON, LATER, LIST, TEMPLATE, call
+from newsletter.api.example_parts import AT, JSON, LATER, LIST, SUBSCRIBER, TEMPLATE, call
 
 REQUEST_ID: Final = "req_01k9x3v7m8e5tbn2c4r6p0qzaw"
 _SERVER: Final = "srv_01k9x3v7m8e5tbn2c4r6p0qzaw"
-_SUBSCRIBER: Final = "sub_01k9x3v7m8e5tbn2c4r6p0qzaw"
 
 
 REQUESTS: Final[dict[str, JSON]] = {
@@ -173,7 +172,7 @@ REQUESTS: Final[dict[str, JSON]] = {
 """By operation id; what OpenAPI calls ``examples`` of a media type."""
 
 _SUBSCRIBER_OUT: Final[JSON] = {
-    "id": _SUBSCRIBER,
+    "id": SUBSCRIBER,
     "list_id": LIST,
     "email": "alice@example.com",
     "first_name": "Alice",
@@ -382,7 +381,7 @@ ANSWERS: Final[dict[str, JSON]] = {
             {
                 "id": "msg_01k9x3v7m8e5tbn2c4r6p0qzaw000001",
                 "address": "alice@example.com",
-                "subscriber_id": _SUBSCRIBER,
+                "subscriber_id": SUBSCRIBER,
                 "outcome": "failed",
                 "attempts": 1,
                 "reason": "550 5.1.1 no such user",

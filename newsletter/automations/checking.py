@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal
-from newsletter.audience import naming
+from newsletter.audience import keeping
 from newsletter.audience.conditions import Condition, activities, strangers
 from newsletter.automations import mails
 from newsletter.automations.models import Reentry
@@ -67,12 +67,8 @@ def _of_form(
 ) -> Errors:
     errors = _of_steps(settings, list(each(steps)))
     for place, condition, is_of_step in conditions(start, steps):
-        if condition.depth > settings.depth:
-            errors[place] = [f"must be at most {settings.depth} levels deep"]
-        elif sum(1 for _ in condition.each("")) > settings.condition_parts:
-            errors[place] = [f"must be at most {settings.condition_parts} conditions"]
-        else:
-            errors |= naming.addresses(place, condition)
+        excess = keeping.excess(place, condition, depth=settings.depth, parts=settings.condition_parts)
+        errors |= excess or keeping.addresses(place, condition)
         if not is_of_step:
             errors |= _of_earlier(place, condition, {})
     if start is not None and start.event is None and reentry is Reentry.always:

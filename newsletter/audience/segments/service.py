@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Principal, Project
-from newsletter.audience import naming
+from newsletter.audience import keeping
 from newsletter.audience.conditions import Acts, Condition, ListsOfCampaigns, activities, strangers
 from newsletter.audience.lists import check_list
 from newsletter.audience.models import Segment
@@ -52,15 +52,14 @@ async def check(
 ) -> None:
     """Raises `ValidationFailed` with each place in the conditions that is wrong."""
     root = "conditions"
-    if condition.depth > limits.segment_depth:
-        raise ValidationFailed.of(root, f"must be at most {limits.segment_depth} levels deep")
-    if sum(1 for _ in condition.each("")) > limits.segment_conditions:
-        raise ValidationFailed.of(root, f"must be at most {limits.segment_conditions} conditions")
+    excess = keeping.excess(root, condition, depth=limits.segment_depth, parts=limits.segment_conditions)
+    if excess:
+        raise ValidationFailed(errors=excess)
     errors = await strangers(session, principal, [(root, condition)], use.lists_of, {})
     for place, activity in activities(condition):
         if activity.step is not None:
             errors[f"{root}{place}.step"] = ["is for automations; name a campaign with 'campaign_id'"]
-    errors |= naming.addresses(root, condition)
+    errors |= keeping.addresses(root, condition)
     if errors:
         raise ValidationFailed(errors=errors)
 

@@ -1,12 +1,22 @@
-"""Conditions name no person: what is kept of them would outlive the person's erasure."""
+"""What conditions must be like to be kept, in a segment or in an automation."""
 
 from collections.abc import Iterator
 
 from newsletter.audience.conditions import Condition
 
 
+def excess(place: str, condition: Condition, *, depth: int, parts: int) -> dict[str, list[str]]:
+    """That it is deeper or has more conditions, itself included, than it may."""
+    if condition.depth > depth:
+        return {place: [f"must be at most {depth} levels deep"]}
+    if sum(1 for _ in condition.each("")) > parts:
+        return {place: [f"must be at most {parts} conditions"]}
+    return {}
+
+
 def addresses(place: str, condition: Condition) -> dict[str, list[str]]:
-    """What is wrong with each text in it that looks like an address, by where it stands."""
+    """What is wrong with each text in it that looks like a person's address, by where it stands: it would
+    outlive the person's erasure."""
     return {
         f"{below}.{name}": ["must be no person's address; give them a tag of another name"]
         for below, part in condition.each(place)
