@@ -12,11 +12,11 @@ from sqlalchemy.orm import defer
 from newsletter.delivery import announcing, ledger, rolls, service, urgency
 from newsletter.delivery.ledger import Books, Decision, LostBatch
 from newsletter.delivery.models import (
+    UNFINISHED,
     Batch,
     BatchStatus,
     Mailing,
     MailingKind,
-    MailingStatus,
     Message,
     Outcome,
     UnknownPolicy,
@@ -218,9 +218,7 @@ async def free_all(db: Database) -> None:
 async def close_forgotten(db: Database) -> int:
     """Closes mailings whose last batch ended without closing them; returns how many."""
     undone = select(Batch.id).where(Batch.mailing_id == Mailing.id, Batch.status != BatchStatus.done)
-    # By name, as an index knows them: every single mail is a mailing, and nearly all are closed.
-    is_open = Mailing.status.in_([status for status in MailingStatus if status is not MailingStatus.closed])
-    open_ = select(Mailing.id).where(is_open, ~undone.exists()).limit(100)
+    open_ = select(Mailing.id).where(Mailing.status.in_(UNFINISHED), ~undone.exists()).limit(100)
     async with db.read() as session:
         found = (await session.scalars(open_)).all()
     closed = 0

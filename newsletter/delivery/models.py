@@ -36,6 +36,10 @@ class MailingStatus(StrEnum):
     closed = "closed"
 
 
+UNFINISHED = tuple(status for status in MailingStatus if status is not MailingStatus.closed)
+"""By name, as an index finds them: every single mail is a mailing, and nearly all are closed."""
+
+
 class UnknownPolicy(StrEnum):
     """What happens to a message of which nobody knows whether the server took it."""
 

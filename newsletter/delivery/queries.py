@@ -14,6 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from newsletter.delivery import ledger, rolls
 from newsletter.delivery.links import MessageRef
 from newsletter.delivery.models import (
+    UNFINISHED,
     Batch,
     Feedback,
     Mailing,
@@ -357,7 +358,7 @@ async def reasons(session: AsyncSession, mailing_id: UUID, limit: int = 3) -> li
 
 async def unfinished(session: AsyncSession) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Mailings that are not closed, and the batches of these, each by status: for the probes."""
-    is_open = Mailing.status != MailingStatus.closed
+    is_open = Mailing.status.in_(UNFINISHED)
     mailings = select(Mailing.status, func.count()).where(is_open).group_by(Mailing.status)
     batches = (
         select(Batch.status, func.count())
