@@ -127,7 +127,7 @@ class Workers:
     def _groups(self) -> dict[tuple[str, ...], int]:
         """Queues that share threads, and how many."""
         settings = self._runtime.settings
-        mail = (*queues_of(urgency.SEND_BATCH), *queues_of(urgency.SEND_SINGLE))
+        mail = [queue for job in urgency.JOBS for queue in queues_of(job)]
         own: dict[tuple[str, ...], int] = {(queue,): settings.delivery.threads for queue in mail}
         own[queues_of("webhooks")] = settings.webhooks.threads
         others = {queue for name in self._handlers for queue in queues_of(name)}.difference(*own)

@@ -16,7 +16,6 @@ from newsletter.delivery.models import (
     Batch,
     BatchStatus,
     Mailing,
-    MailingKind,
     Message,
     Outcome,
     UnknownPolicy,
@@ -103,13 +102,20 @@ _WAITING = Prepared(
 
 
 async def claim(
-    db: Database, batch_id: UUID, lease: float, max_crashes: int, max_crashes_alone: int
+    db: Database,
+    batch_id: UUID,
+    lease: float,
+    max_crashes: int,
+    max_crashes_alone: int,
+    *,
+    job: str = urgency.SEND_BATCH,
 ) -> Claim | None:
     """Takes the batch if nobody owns it; None when there is nothing to take.
 
     Messages that the last owner left in ``sending`` become ``unknown``: it died with their
     DATA possibly on the wire. A batch that crashed ``max_crashes`` times without deciding a
     message is halved, and one of a single message fails as poison after ``max_crashes_alone``.
+    ``job`` is who asks, and sends the halves.
     """
     async with db.unit_of_work() as session:
         claimed = (await session.execute(_CLAIM, {"batch_id": batch_id, "lease": lease})).one_or_none()
@@ -132,7 +138,7 @@ async def claim(
         decided = await _settle_orphans(session, mailing, books, batch)
         is_alone = batch.first_seq == batch.last_seq
         if not decided and batch.crashes >= (max_crashes_alone if is_alone else max_crashes):
-            decided = await _halve(session, mailing.kind, books, batch)
+            decided = await _halve(session, job, books, batch)
             await announcing.announce_outcomes(session, listened, mailing.id, decided)
             return None
         await announcing.announce_outcomes(session, listened, mailing.id, decided)
@@ -245,7 +251,7 @@ async def _settle_orphans(
     return await ledger.write(session, books, decisions)
 
 
-async def _halve(session: AsyncSession, kind: MailingKind, books: Books, batch: Batch) -> list[Decision]:
+async def _halve(session: AsyncSession, job: str, books: Books, batch: Batch) -> list[Decision]:
     """Poison: something in this batch kills its worker. Halves find it, and free the rest. Returns
     what was decided: that the one message of a batch is it."""
     middle = (batch.first_seq + batch.last_seq) // 2
@@ -270,5 +276,5 @@ async def _halve(session: AsyncSession, kind: MailingKind, books: Books, batch: 
         .where(Batch.id == batch.id)
         .values(last_seq=middle, status=BatchStatus.waiting, lease_until=None, crashes=0)
     )
-    await urgency.enqueue(session, kind, [batch.id, rest.id])
+    await urgency.enqueue(session, job, [batch.id, rest.id])
     return []

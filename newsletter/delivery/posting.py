@@ -82,6 +82,13 @@ class Origin:
     tags: tuple[str, ...] = ()
     track_opens: bool = False
     track_clicks: bool = False
+    is_to_many: bool = False
+    """Of a call that names more than `urgency.FEW` recipients."""
+
+    @property
+    def job(self) -> str:
+        """That sends it."""
+        return urgency.of_call(self.purpose, is_to_many=self.is_to_many)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +146,7 @@ async def post(
             (Message, messages),
             (MessagePart, parts),
             (Batch, batches),
-            (Job, _jobs(session, batches, now)),
+            (Job, _jobs(session, drafts, batches, now)),
         ],
     )
     await _tell_of_suppressed(session, project, drafts)
@@ -382,16 +389,18 @@ def _batches(drafts: Sequence[_Draft], now: datetime, size: int) -> list[dict[st
     return batches
 
 
-def _jobs(session: AsyncSession, batches: Sequence[Mapping[str, Any]], now: datetime) -> Rows:
+def _jobs(
+    session: AsyncSession, drafts: Sequence[_Draft], batches: Sequence[Mapping[str, Any]], now: datetime
+) -> Rows:
     """Those that send the batches, each when it is due."""
-    due: dict[datetime, list[dict[str, str]]] = {}
+    names = {draft.id: draft.origin.job for draft in drafts}
+    due: dict[tuple[str, datetime], list[dict[str, str]]] = {}
     for batch in batches:
         if batch["status"] is BatchStatus.waiting:
-            due.setdefault(batch["due_at"], []).append({"batch_id": str(batch["id"])})
+            key = names[batch["mailing_id"]], batch["due_at"]
+            due.setdefault(key, []).append({"batch_id": str(batch["id"])})
     return [
         row
-        for due_at, payloads in due.items()
-        for row in jobs.rows(
-            session, urgency.SEND_SINGLE, payloads, now, run_at=None if due_at == now else due_at
-        )
+        for (name, due_at), payloads in due.items()
+        for row in jobs.rows(session, name, payloads, now, run_at=None if due_at == now else due_at)
     ]

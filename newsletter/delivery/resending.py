@@ -77,7 +77,7 @@ async def resend_unknown(
     if not found:
         return 0
     kind = await _reopen(session, project, mailing_id, sum(found.values()), mail_limit, settings)
-    await urgency.enqueue(session, kind, found)
+    await urgency.enqueue(session, urgency.of_mailing(kind), found)
     return sum(found.values())
 
 

@@ -2,10 +2,10 @@
 
 One transaction writes the outcomes of block k and sets block k+2 to ``sending``; only then
 may its DATA begin (`newsletter.delivery.rounds`). So while block k+1 is on the wire, the books
-of k are written and k+3 is merged. All batches of a process share its two lanes, so a killed
-process leaves at most two blocks ``unknown``. Suppressions and the mailing's status are read
-again in that transaction, and while its mails are on the wire every `halting.LOOK_EVERY` seconds:
-with a slow server a block takes minutes.
+of k are written and k+3 is merged. The batches of a process share its two lanes, so a killed
+process leaves at most two blocks ``unknown``; single mails, which are sent again, have two
+besides. Suppressions and the mailing's status are read again in that transaction, and while its
+mails are on the wire every `halting.LOOK_EVERY` seconds: with a slow server a block takes minutes.
 
 What a server's answer means for a message is in `newsletter.delivery.answers`, which outcome
 may follow which in `newsletter.delivery.ledger`, who owns a batch in `newsletter.delivery.batches`.
@@ -36,7 +36,7 @@ from newsletter.delivery.ledger import Decision, LostBatch
 from newsletter.delivery.letter import Copy, Writer
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.links import MessageRef
-from newsletter.delivery.models import Mailing, MailingKind, Outcome
+from newsletter.delivery.models import Mailing, Outcome
 from newsletter.delivery.reading import Recipient
 from newsletter.delivery.rounds import Gate, Round
 from newsletter.kit.address import ascii_domain_of, domain_of
@@ -70,13 +70,9 @@ class Parts:
     settings: DeliverySettings
     provider_for: ProviderFor
     is_stopping: Callable[[], bool]
+    job: str = urgency.SEND_BATCH
     lanes: Lanes = field(default_factory=Lanes)
-    single_lanes: Lanes = field(default_factory=Lanes)
-    """Of single mails, which a kill does not leave unknown: they are sent again once. (Test sends, which have
-    these lanes, too, it may.)"""
-
-    def lanes_of(self, kind: MailingKind) -> Lanes:
-        return self.single_lanes if urgency.is_urgent(kind) else self.lanes
+    """Of all batches that are sent with these parts; several jobs may share them."""
 
 
 async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
@@ -87,7 +83,7 @@ async def send_batch(parts: Parts, batch_id: UUID) -> Again | None:
     settings = parts.settings
     asked_at = time.monotonic()
     claimed = await batches.claim(
-        parts.db, batch_id, settings.lease, settings.max_crashes, settings.max_crashes_alone
+        parts.db, batch_id, settings.lease, settings.max_crashes, settings.max_crashes_alone, job=parts.job
     )
     if claimed is None:
         left = await batches.seconds_until_free(parts.db, batch_id)
@@ -117,7 +113,7 @@ class _BatchRun:
     def __init__(self, parts: Parts, claimed: Claim, letter: Writer | None, asked_at: float) -> None:
         self._parts, self._claimed, self._letter = parts, claimed, letter
         self._mailing, self._books = claimed.mailing, claimed.books
-        self._lanes = parts.lanes_of(claimed.mailing.kind)
+        self._lanes = parts.lanes
         self._answers = Answers(claimed, parts.settings.retry_minutes)
         self._gate = Gate(
             self._mailing.project_id,

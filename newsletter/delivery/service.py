@@ -338,7 +338,7 @@ async def _launch(
     await session.flush()
     for wave in waves:
         batch_ids = await _cut(session, mailing, wave, settings.batch_size)
-        await urgency.enqueue(session, mailing.kind, batch_ids, run_at=wave.due_at)
+        await urgency.enqueue(session, urgency.of_mailing(mailing.kind), batch_ids, run_at=wave.due_at)
     if not count:
         await close_if_done(session, mailing.id)
     log.info("mailing started", mailing_id=str(mailing.id), recipients=count, waves=len(waves))

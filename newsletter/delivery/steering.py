@@ -62,7 +62,7 @@ async def resume(
         .values(due_at=db_now())
         .returning(Batch.id)
     )
-    await urgency.enqueue(session, mailing.kind, (await session.scalars(parked)).all())
+    await urgency.enqueue(session, urgency.of_mailing(mailing.kind), (await session.scalars(parked)).all())
     return True
 
 
@@ -83,5 +83,5 @@ async def cancel(session: AsyncSession, project: Project, mailing_id: UUID) -> b
         return False
     # Batches whose next message is due later would see it late, and parked ones never: wake each.
     waiting = select(Batch.id).where(Batch.mailing_id == mailing_id, Batch.status == BatchStatus.waiting)
-    await urgency.enqueue(session, kind, (await session.scalars(waiting)).all())
+    await urgency.enqueue(session, urgency.of_mailing(kind), (await session.scalars(waiting)).all())
     return True

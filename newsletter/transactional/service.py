@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Principal, Profile
 from newsletter.audience import queries as audience
-from newsletter.delivery import headers, posting, senders, utm
+from newsletter.delivery import headers, posting, senders, urgency, utm
 from newsletter.delivery.headers import HeaderInvalid
 from newsletter.delivery.mime import File
 from newsletter.delivery.models import Role
@@ -152,6 +152,7 @@ class _Desk:
 
     common: _Common
     limits: LimitSettings
+    is_to_many: bool
     compiled: dict[object, Compiled | NewsletterError] = field(default_factory=dict)
     writings: dict[object, Writing] = field(default_factory=dict)
     designs: int = 0
@@ -212,7 +213,8 @@ class _Desk:
 def _items(common: _Common, limits: LimitSettings, calls: Sequence[Sequence[Send]]) -> list[Ready]:
     found: list[Ready] = []
     for bodies in calls:
-        desk = _Desk(common, limits)
+        named = sum(len(body.to) + len(body.cc) + len(body.bcc) for body in bodies)
+        desk = _Desk(common, limits, is_to_many=named > urgency.FEW)
         for body in bodies:
             try:
                 found.append(_item(desk, body))
@@ -234,6 +236,7 @@ def _item(desk: _Desk, body: Send) -> Item:
         tuple(body.tags),
         profile.track_opens if tracking.opens is None else tracking.opens,
         profile.track_clicks if tracking.clicks is None else tracking.clicks,
+        desk.is_to_many,
     )
     variables = {name: as_text(value) for name, value in body.variables.items() if value is not None}
     return Item(

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from newsletter.delivery import batches, ledger, returns, sending, service
+from newsletter.delivery import batches, ledger, returns, sending, service, urgency
 from newsletter.delivery.ledger import AFTER, FEEDBACK_AFTER, Decision, LostBatch
 from newsletter.delivery.models import (
     Batch,
@@ -25,7 +25,7 @@ from newsletter.runtime import Runtime
 from newsletter.tallies.models import Metric
 from tests.client import Client
 from tests.delivery.conftest import Launch, Sent
-from tests.jobs import make_due, run_due
+from tests.jobs import make_due, run_due, waiting
 from tests.smtp_sink import Sink
 
 LEASE, CRASHES, CRASHES_ALONE = 30.0, 3, 10
@@ -205,6 +205,21 @@ async def test_a_batch_that_keeps_crashing_is_halved_until_the_poison_is_alone(
     assert set(outcomes.values()) == {Outcome.sent}
     assert len(smtp_sink.recipients) == 7
     assert (await live_client.data("GET", f"/campaigns/{sent.id}"))["emails_failed"] == 1
+
+
+async def test_halves_are_sent_by_the_job_of_the_whole(launch: Launch, runtime: Runtime) -> None:
+    sent = await launch(8)
+    [batch] = await sent.batches()
+    for _ in range(CRASHES):
+        assert await batches.claim(runtime.db, batch.id, LEASE, CRASHES, CRASHES_ALONE)
+        await sent.let_time_pass()
+    settings = runtime.settings.delivery
+    parts = Parts(
+        *(runtime.db, runtime.letters, settings, runtime.provider_for, lambda: False), job=urgency.SEND_BULK
+    )
+    await sending.send_batch(parts, batch.id)
+    assert len(await sent.batches()) == 2
+    assert await waiting(runtime, urgency.SEND_BULK) == 2
 
 
 async def test_a_message_alone_outlives_a_process_that_is_restarted_again_and_again(

@@ -23,12 +23,12 @@ async def test_a_batch_that_is_given_back_while_another_job_looks_is_not_forgott
     real_claim = batches.claim
     missed = False
 
-    async def claim(db: Database, batch_id: UUID, lease: float, *max_crashes: int) -> Claim | None:
+    async def claim(db: Database, batch_id: UUID, lease: float, *max_crashes: int, job: str) -> Claim | None:
         nonlocal missed
         if not missed:
             missed = True
             return None  # As it is while the owner still has it.
-        return await real_claim(db, batch_id, lease, *max_crashes)
+        return await real_claim(db, batch_id, lease, *max_crashes, job=job)
 
     monkeypatch.setattr(batches, "claim", claim)
     await run_due(runtime)

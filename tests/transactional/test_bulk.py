@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import event, func, select
 
@@ -139,7 +140,27 @@ async def test_a_thousand_items_are_one_mailing_and_few_statements(client: Clien
         ]
     batches = math.ceil(1_000 / runtime.settings.delivery.batch_size)
     assert counted == [1, batches, 501, 1_000]
-    assert await waiting(runtime, urgency.SEND_SINGLE) == batches
+    assert await waiting(runtime, urgency.SEND_BULK) == batches
+
+
+async def test_calls_to_few_go_first_and_those_to_many_and_marketing_do_not(
+    client: Client, runtime: Runtime
+) -> None:
+    def items(count: int, **more: Any) -> list[dict[str, Any]]:
+        return [MAIL | more | {"to": f"reader{number}@example.com"} for number in range(count)]
+
+    copies = [f"copy{number}@example.com" for number in range(25)]
+    for messages, name in (
+        (items(urgency.FEW), urgency.SEND_SINGLE),
+        (items(urgency.FEW + 1), urgency.SEND_BULK),
+        (items(urgency.FEW + 1, tags=["a"]), urgency.SEND_BULK),
+        (items(2, cc=copies), urgency.SEND_BULK),
+        (items(1, routing={"purpose": "marketing"}), urgency.SEND_BULK),
+    ):
+        before = {each: await waiting(runtime, each) for each in urgency.JOBS}
+        await client.data("POST", "/send/bulk", 202, json={"messages": messages})
+        more = {each for each in urgency.JOBS if await waiting(runtime, each) > before[each]}
+        assert more == {name}, (len(messages), messages[0])
 
 
 async def test_a_call_has_one_to_a_thousand_items(client: Client) -> None:
