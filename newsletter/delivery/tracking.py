@@ -18,33 +18,35 @@ _LINKS = ("a", "area")
 _RAW = ("iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp")
 """Elements whose text holds no tags but their own end (§13.2.5.2 to 5.4)."""
 _NAMES = "|".join((*_LINKS, *_RAW))
+# No group is repeated possessively: before Python 3.11.5 what its last, failed try had taken stayed taken
+# (gh-106052 of CPython), and with Debian 12's many links were not tracked. An atomic group says the same.
 # Nothing is tried twice, and a tag that never ends takes what is left of the text: however many tags a
 # text begins, it is read once. 500,000 characters of nothing but ``<a `` would take minutes otherwise.
 _ATTRIBUTES = (
-    r"""(?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+|(?=>)))?+)*+"""
+    r"""(?>(?:[\s/]++|[^\s/>][^\s/>=]*+(?>(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+|(?=>)))?))*)"""
 )
 _PASSED_OVER = re.compile(
     rf"""
-    (?:
+    (?>(?:
         [^<]++
       | <!--(?:-?>|(?s:.)*?(?:--!?>|\Z))
       | <[!?][^>]*+>?+
       | </(?:[a-z][^\s/>]*+{_ATTRIBUTES}>?+|[^a-z>][^>]*+>?+|>)
       | <(?!(?:{_NAMES})[\s/>])[a-z](?:
-            [a-z0-9]*+(?:\s++[a-z-]++="[^"]*+")*+/?+>  # As most are written: half of the time.
+            [a-z0-9]*+(?>(?:\s++[a-z-]++="[^"]*+")*)/?+>  # As most are written: half of the time.
           | [^\s/>]*+{_ATTRIBUTES}>?+
         )
       | <(?![a-z!?/])
-    )*+
+    ){{0,999}})
     """,
     _FLAGS | re.VERBOSE,
 )
-"""Up to the next tag that matters. What only looks like a link is passed over with the rest: in a comment,
-in an attribute. One expression for all of it takes half of the time of one match a tag (14 kB with 56 links:
-0.4 ms, 0.8 ms)."""
-_OPENING = re.compile(rf"<({_NAMES}){_ATTRIBUTES}(>)?+", _FLAGS)
+"""Up to the next tag that matters, in steps of which a thousand are held in memory at a time. What only looks
+like a link is passed over with the rest: in a comment, in an attribute. One expression for all of it takes
+half of the time of one match a tag (14 kB with 56 links: 0.4 ms, 0.8 ms)."""
+_OPENING = re.compile(rf"<({_NAMES}){_ATTRIBUTES}(>)?", _FLAGS)
 _ATTRIBUTE = re.compile(
-    r"""([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>"'][^\s>]*+)|(?=>)))?+""", _FLAGS
+    r"""([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>"'][^\s>]*+)|(?=>)))?""", _FLAGS
 )
 _REFERENCE = re.compile(r"&(?:#x([0-9a-f]++);?+|#([0-9]++);?+|([a-z][a-z0-9]*+(?:;|(?![=\0]))))", _FLAGS)
 _MAX_DIGITS = 7
@@ -73,8 +75,11 @@ def rewrite(document: str, replace: Callable[[str], str]) -> str:
 
 
 def _next(document: str, place: int) -> re.Match[str] | None:
-    passed = _PASSED_OVER.match(document, place)
-    return _OPENING.match(document, passed.end() if passed else place)
+    while (passed := _PASSED_OVER.match(document, place)) and passed.end() > place:
+        place = passed.end()
+        if found := _OPENING.match(document, place):
+            return found
+    return _OPENING.match(document, place)
 
 
 def _replaced(tag: str, name: str, replace: Callable[[str], str]) -> str:

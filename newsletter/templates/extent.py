@@ -19,7 +19,7 @@ _HARMLESS: Final = 10_000
 _ELEMENT: Final = re.compile(r"<[a-zA-Z]")
 _OPENING: Final = re.compile(r"<[a-zA-Z][^\s/>]*+")
 _ATTRIBUTE: Final = re.compile(
-    r"""[\s/]*+(?:=[^\s/>=]*+|[^\s/>=]++)(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+)?+)?+"""
+    r"""[\s/]*+(?:=[^\s/>=]*+|[^\s/>=]++)(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+)?)?"""
 )
 
 

@@ -31,7 +31,7 @@ _FOOTER_WIDTH = 600
 # Each begins where another one cannot have begun, and takes what it can or nothing: an author who may
 # write half a megabyte must not make any of them read it from every place to its end.
 _OPENING = re.compile(r"<(?:!--|[a-zA-Z/!])")
-_TAG = re.compile(r"""<(?:(style|script)\b)?(?:[^"'>]++|"[^"]*+"|'[^']*+')*+>?+""", re.IGNORECASE)
+_TAG = re.compile(r"""<(?:(style|script)\b)?(?>(?:[^"'>]++|"[^"]*+"|'[^']*+')*)>?+""", re.IGNORECASE)
 _CLOSING = {name: re.compile(rf"</{name}\s*+>", re.IGNORECASE) for name in ("style", "script")}
 _ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)(\s*+=\s*+)("[^"]*+"|'[^']*+'|[^\s"'>]++)""")
 _LINKS = frozenset({"href", "src", "background", "action", "srcset", "poster"})
