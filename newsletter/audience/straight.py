@@ -8,17 +8,17 @@ SQLite. Tests carry out the same calls both ways and compare what the database h
 """
 
 import asyncio
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import asyncpg
 
+from newsletter.audience import columns
 from newsletter.audience.announce import described
 from newsletter.audience.batch import BatchResult, Sheet
-from newsletter.audience.consents import Change, Evidence
+from newsletter.audience.columns import Columns
 from newsletter.audience.models import Status, Subscriber
 from newsletter.audience.rows import Row
-from newsletter.audience.schemas import BatchRow, ConsentIn
 from newsletter.audience.transitions import FIRST_ACTION
 from newsletter.audience.upsert import Entry, Result, Target, Work, carry_out, places_left
 from newsletter.events import listening
@@ -37,16 +37,15 @@ from newsletter.suppressions.models import Reason
 
 _COLUMNS = tuple(column.key for column in Subscriber.__table__.columns)
 _STATUS = _COLUMNS.index("status")
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
-_ONE = looked_up(
-    "subscribers",
-    "address_key",
-    "wanted.address_key",
-    columns="id",
+
+def known_sql(address_key: str) -> str:
+    """The subscriber of this address on list ``$2`` of project ``$1``, by one look-up."""
     # The project in a form that fits no index, as in `rows.locked`.
-    beside="list_id = $2 AND (project_id = $1) IS TRUE",
-)
+    beside = "list_id = $2 AND (project_id = $1) IS TRUE"
+    return looked_up("subscribers", "address_key", address_key, columns="id", beside=beside)
+
+
 # One row for each subscriber that is known, or one without; before it what holds for all of them.
 _STATE = f"""
 SELECT shared.*, {", ".join(f"known.{name}" for name in _COLUMNS)}
@@ -64,69 +63,63 @@ LEFT JOIN LATERAL (
     SELECT * FROM subscribers
     WHERE id = ANY(ARRAY(
         SELECT found.id FROM unnest({unfolded("$6", "text")}) AS wanted (address_key)
-        CROSS JOIN LATERAL ({_ONE}) AS found
+        CROSS JOIN LATERAL ({known_sql("wanted.address_key")}) AS found
     ))
     ORDER BY id FOR UPDATE
 ) AS known ON true
 """  # noqa: S608 - built from words of the code, at import
 _SHARED = 5
 
-_NEW = {
-    "id": "uuid",
-    **dict.fromkeys(("email", "address_key", "status", "first_name", "last_name"), "text"),
-    **dict.fromkeys(("tags", "custom_fields"), "jsonb"),
-    **dict.fromkeys(("locale", "timezone", "source", "ip", "text"), "text"),
-    "at": "timestamptz",
-}
-"""The columns of a new subscriber and its consent, and how they are sent."""
-
-
-def _rows_sql(columns: Mapping[str, str], first: int) -> str:
-    arrays = ", ".join(unfolded(f"${number}", kind) for number, kind in enumerate(columns.values(), first))
-    return f"unnest({arrays}) AS new ({', '.join(columns)})"
-
-
 _FIRST_ACTION = " ".join(f"WHEN '{status}' THEN '{action}'" for status, action in FIRST_ACTION.items())
-_ADD = f"""
-WITH new AS (
+OWN: Final = 8
+"""Parameters of what adds people, before the columns of `NEW_SQL`: project, list, key, time, the two of a
+`Recording`, units and owner of the plan's counter."""
+NEW_SQL: Final = f"""
+new AS (
     -- A column of NULLs alone costs nothing, and most are: what is usual is filled in here.
     SELECT id, email, COALESCE(address_key, email) AS address_key,
         COALESCE(status, '{Status.active}') AS status, first_name, last_name,
         COALESCE(tags, '[]') AS tags, COALESCE(custom_fields, '{{}}') AS custom_fields, locale, timezone,
         COALESCE(source, 'api') AS source, ip, text, COALESCE(at, $4) AS at
-    FROM {_rows_sql(_NEW, 9)}
-),
+    FROM {columns.rows_sql(columns.NEW, OWN + 1)}
+)
+"""  # noqa: S608 - built from words of the code, at import
+"""The rows of `columns.NEW`, as a part of a WITH."""
+
+
+def added_sql(*, gate: str = "") -> str:
+    """The parts of a WITH that write the rows of `NEW_SQL`, and their consents, where ``gate`` lets them."""
+    return f"""
 added AS (
     INSERT INTO subscribers (id, project_id, list_id, email, address_key, first_name, last_name, tags,
         custom_fields, locale, timezone, status, subscribed_at, unsubscribed_at, created_at, updated_at)
     SELECT id, $1, $2, email, address_key, first_name, last_name, tags, custom_fields, locale, timezone,
         status, CASE WHEN status = '{Status.active}' THEN $4::timestamptz END, NULL, $4, $4
-    FROM new
+    FROM new {gate}
 ),
 agreed AS (
     INSERT INTO consents (id, project_id, list_id, subscriber_id, address_key, action, source, ip, text,
         key_id, at)
     -- The first consent of a subscriber has their id, which in its own table is nobody else's.
     SELECT id, $1, $2, id, address_key, CASE status {_FIRST_ACTION} END, source, ip, text, $3, at
-    FROM new
-),
+    FROM new {gate}
+)
+"""  # noqa: S608 - built from words of the code, at import
+
+
+_ADD = f"""
+WITH {NEW_SQL}, {added_sql()},
 {events.record_sql(EventType.subscriber_created, project="$1", now="$4", rows="$5", wanted="$6")},
 counted AS ({plans.use_sql(units="$7::int", owner="$8", resource=Resource.subscribers)} AND $7::int > 0)
 SELECT
-"""  # noqa: S608 - as above
+"""
 
-_CHANGED = {
-    "id": "uuid",
-    **dict.fromkeys(("first_name", "last_name"), "text"),
-    **dict.fromkeys(("tags", "custom_fields"), "jsonb"),
-    **dict.fromkeys(("locale", "timezone"), "text"),
-}
 _CHANGE = f"""
 UPDATE subscribers AS s
 SET first_name = new.first_name, last_name = new.last_name, tags = COALESCE(new.tags, '[]'),
     custom_fields = COALESCE(new.custom_fields, '{{}}'), locale = new.locale, timezone = new.timezone,
     updated_at = $1
-FROM {_rows_sql(_CHANGED, 2)} WHERE s.id = new.id
+FROM {columns.rows_sql(columns.CHANGED, 2)} WHERE s.id = new.id
 """  # noqa: S608 - as above
 
 
@@ -141,7 +134,7 @@ async def subscribe_all(
     if db.direct is None:
         return None
     keys = list(dict.fromkeys(entry.address.key for entry in entries))
-    names = {name for entry in entries for name in _fields_of(entry)}
+    names = {name for entry in entries for name in fields_of(entry)}
     stored = suppressed.spellings(vault, target.project.id, keys)
     try:
         async with db.direct.transaction(_lock(target)) as transaction:
@@ -150,7 +143,7 @@ async def subscribe_all(
                 return None
             work, listeners = state
             results = carry_out(work, target, entries)
-            if _is_rare(work):
+            if is_rare(work):
                 return None
             # As each was when it was added; a later entry of the same address may have changed it.
             told = [described(each.row) for each in results if each and each.is_new]
@@ -187,7 +180,7 @@ async def import_sheet(db: Database, vault: Vault, target: Target, sheet: Sheet)
                 await _add(transaction, target, work, _UNTOLD, new)
                 return sheet.counted_as_new()
             results = carry_out(work, target, sheet.entries())
-            if _is_rare(work):
+            if is_rare(work):
                 return None
             await _write(transaction, target, work, _UNTOLD)
     except Unfoldable:
@@ -237,12 +230,12 @@ def _row(record: asyncpg.Record) -> Row:
     return Row(*values)
 
 
-def _fields_of(entry: Entry) -> list[str]:
+def fields_of(entry: Entry) -> list[str]:
     values = entry.fields.get("custom_fields") or {}
     return [name for name, value in values.items() if value is not None]
 
 
-def _is_rare(work: Work) -> bool:
+def is_rare(work: Work) -> bool:
     """Whether suppressions change as well: somebody came back, or left, or was erased and agreed."""
     was_erased = any(work.reasons.get(key) is Reason.erased for key in work.agreed)
     return bool(work.rejoined or work.left or was_erased)
@@ -252,13 +245,13 @@ async def _write(transaction: Transaction, target: Target, work: Work, recording
     """Raises `Unfoldable`."""
     new, changed = list(work.new.values()), list(work.changed.values())
     if new:
-        await _add(transaction, target, work, recording, _columns_of_new(new, work.consents))
+        await _add(transaction, target, work, recording, columns.of_new(new, work.consents))
     if changed:
-        await transaction.rows(_CHANGE, work.now, *_columns_of_changed(changed))
+        await transaction.rows(_CHANGE, work.now, *columns.of_changed(changed))
 
 
 async def _add(
-    transaction: Transaction, target: Target, work: Work, recording: Recording, new: Sequence[str | None]
+    transaction: Transaction, target: Target, work: Work, recording: Recording, new: Columns
 ) -> None:
     project = target.project
     await transaction.rows(
@@ -270,20 +263,8 @@ async def _add(
     )
 
 
-def _columns_of_new(rows: Sequence[Row], consents: Sequence[Change]) -> list[str | None]:
-    """In the order of `_NEW`. Each new row has its one consent, in the same order."""
-    return [
-        fold([row.id.hex for row in rows]),
-        fold([row.email for row in rows]),
-        fold([None if row.address_key == row.email else row.address_key for row in rows]),
-        fold([None if row.status is Status.active else row.status.value for row in rows]),
-        *_columns_of_fields(rows),
-        *_columns_of_evidence([change.evidence for change in consents]),
-    ]
-
-
-async def _columns_of_sheet(sheet: Sheet, keys: Sequence[str]) -> list[str | None] | None:
-    """The columns of `_NEW` for people of whom nobody is known. None where an address came twice, and
+async def _columns_of_sheet(sheet: Sheet, keys: Sequence[str]) -> Columns | None:
+    """Those of `columns.NEW` for people of whom nobody is known. None where an address came twice, and
     for what cannot be folded: then the rows are gone through one by one."""
     await asyncio.sleep(0)  # Until what was written before to the server is on its way.
     rows = sheet.rows
@@ -295,41 +276,8 @@ async def _columns_of_sheet(sheet: Sheet, keys: Sequence[str]) -> list[str | Non
             fold([spelling for spelling, _ in sheet.addresses]),
             fold([None if key == spelling else key for spelling, key in sheet.addresses]),
             None,
-            *_columns_of_fields(rows),
-            *_columns_of_evidence([row.consent for row in rows]),
+            *columns.of_fields(rows),
+            *columns.of_evidence([row.consent for row in rows]),
         ]
     except Unfoldable:
         return None
-
-
-def _columns_of_evidence(shown: Sequence[Evidence | ConsentIn | None]) -> list[str | None]:
-    """None stands for who shows none: that the API was called."""
-    if shown.count(None) == len(shown):
-        return [None] * 4
-    return [
-        fold([None if each is None or each.source == "api" else each.source for each in shown]),
-        fold([None if each is None else each.ip for each in shown]),
-        fold([None if each is None else each.text for each in shown]),
-        fold([None if each is None or each.at is None else each.at.isoformat() for each in shown]),
-    ]
-
-
-def _columns_of_changed(rows: Sequence[Row]) -> list[str | None]:
-    return [fold([row.id.hex for row in rows]), *_columns_of_fields(rows)]
-
-
-def _columns_of_fields(rows: Sequence[Row] | Sequence[BatchRow]) -> list[str | None]:
-    return [
-        fold([row.first_name for row in rows]),
-        fold([row.last_name for row in rows]),
-        fold([_JSON.encode(list(dict.fromkeys(row.tags))) if row.tags else None for row in rows]),
-        fold([_given(row.custom_fields) if row.custom_fields else None for row in rows]),
-        fold([row.locale for row in rows]),
-        fold([row.timezone for row in rows]),
-    ]
-
-
-def _given(values: Mapping[str, object]) -> str | None:
-    """As JSON; None, as of no fields at all, where none has a value."""
-    given = {name: value for name, value in values.items() if value is not None}
-    return _JSON.encode(given) if given else None

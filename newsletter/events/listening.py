@@ -66,3 +66,11 @@ def listeners_sql(kind: EventType, *, project: str) -> str:
         f"SELECT json_agg(DISTINCT listener) FROM event_listeners WHERE project_id = {project} "  # noqa: S608
         f"AND type IN ('{kind.value}', '{EVERYTHING}')"
     )
+
+
+def hears_sql(listener: str, kind: EventType, *, project: str) -> str:
+    """Whether ``listener`` is one of `listeners`, as a condition."""
+    return (
+        f"EXISTS (SELECT FROM event_listeners WHERE project_id = {project} AND listener = {listener} "
+        f"AND type IN ('{kind.value}', '{EVERYTHING}'))"
+    )

@@ -121,9 +121,9 @@ class Recording:
             return cls(None, None)
         events = [(str(ids.uuid7()), row) for row in rows]
         payload = {"event_ids": [event_id for event_id, _ in events]}
-        rings = [Ring(ids.uuid7(), listening.JOBS[listener]) for listener in sorted(listeners)]
-        wanted = [(str(ring.job_id), ring.name, payload) for ring in rings]
-        return cls(_JSON.encode(events), _JSON.encode(wanted) if wanted else None, rings)
+        rings = {listener: Ring(ids.uuid7(), listening.JOBS[listener]) for listener in sorted(listeners)}
+        wanted = [(str(ring.job_id), ring.name, payload, listener) for listener, ring in rings.items()]
+        return cls(_JSON.encode(events), _JSON.encode(wanted) if wanted else None, list(rings.values()))
 
 
 def record_sql(kind: EventType, *, project: str, now: str, rows: str, wanted: str) -> str:
@@ -135,7 +135,7 @@ recorded AS (
     SELECT (e ->> 0)::uuid, {project}, '{kind.value}', (e -> 1)::jsonb, {now}
     FROM json_array_elements({rows}::text::json) AS e
 ),
-told AS ({jobs.enqueue_sql(wanted)})
+told AS ({jobs.enqueue_sql(wanted)} RETURNING id)
 """  # noqa: S608 - built from words of the code, at import
 
 

@@ -27,9 +27,10 @@ TRANSACTIONS = 10
 of all the others meanwhile; single statements are as many as there are at one moment."""
 
 
+_BY_KEYS = "SET enable_seqscan = off"
+"""For what knows the keys of its rows. A table that was small when its plan was made would be read from end
+to end until its statistics say that it grew."""
 _BEGIN = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off"
-"""What goes this way knows the keys of its rows. A table that was small when its plan was made would be
-read from end to end until its statistics say that it grew."""
 
 
 def spelled(statement: ClauseElement) -> str:
@@ -76,7 +77,10 @@ class Direct:
         if not int(options.get("prepared_statement_cache_size", 1)):
             # Set for a pooler between us and the server, which keeps no prepared statements.
             self._options["statement_cache_size"] = 0
+        self.keeps_settings = self._options.get("statement_cache_size") != 0
+        """Whether what is set on a connection stays: not with a pooler that hands it on."""
         self._idle: list[asyncpg.Connection] = []
+        self._idle_by_keys: list[asyncpg.Connection] = []
         self._transactions = asyncio.Semaphore(TRANSACTIONS)
 
     async def row(self, statement: str, *values: object) -> Sequence[Any]:
@@ -92,9 +96,15 @@ class Direct:
         Raises `DBAPIError`, as a session would, or `OSError`. A statement that is cancelled, or
         whose connection breaks, may have been committed or not.
         """
-        async with self._connection() as connection:
+        async with self._connection(self._idle) as connection:
             found: list[asyncpg.Record] = await connection.fetch(statement, *values)
             return found
+
+    async def row_by_keys(self, statement: str, *values: object) -> Sequence[Any]:
+        """As `row`, for a statement that knows the keys of its rows, as those of `transaction`: no table is
+        read from end to end. Only where `keeps_settings`."""
+        async with self._connection(self._idle_by_keys) as connection:
+            return tuple(await connection.fetchrow(statement, *values))
 
     @asynccontextmanager
     async def transaction(self, first: str) -> AsyncIterator[Transaction]:
@@ -104,18 +114,20 @@ class Direct:
         trip. The commit is early, as that of `Database.early_unit_of_work`: nobody may be told of
         the data before `Database.on_disk` has returned. Errors as of `rows`.
         """
-        async with self._transactions, self._connection() as connection:
+        async with self._transactions, self._connection(self._idle) as connection:
             begun = await connection.execute(f"{_BEGIN}; {first}")
             yield Transaction(connection, begun)
             await connection.execute("COMMIT")
 
     async def close(self) -> None:
-        idle, self._idle = self._idle, []
+        idle = [*self._idle, *self._idle_by_keys]
+        self._idle.clear()
+        self._idle_by_keys.clear()
         await asyncio.gather(*(connection.close() for connection in idle), return_exceptions=True)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        connection = await self._take()
+    async def _connection(self, idle: list[asyncpg.Connection]) -> AsyncIterator[asyncpg.Connection]:
+        connection = await self._take(idle)
         try:
             yield connection
         except BaseException as error:
@@ -127,15 +139,16 @@ class Direct:
             if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)):
                 raise translated(error) from error
             raise
-        self._idle.append(connection)
+        idle.append(connection)
 
     def _drop(self) -> None:
-        while self._idle:
-            self._idle.pop().terminate()
+        for idle in (self._idle, self._idle_by_keys):
+            while idle:
+                idle.pop().terminate()
 
-    async def _take(self) -> "asyncpg.Connection":
-        while self._idle:
-            connection = self._idle.pop()
+    async def _take(self, idle: list["asyncpg.Connection"]) -> "asyncpg.Connection":
+        while idle:
+            connection = idle.pop()
             if not connection.is_closed():
                 return connection
         try:
@@ -144,6 +157,8 @@ class Direct:
                 await connection.set_type_codec(
                     kind, schema="pg_catalog", encoder=json.dumps, decoder=json.loads
                 )
+            if idle is self._idle_by_keys:
+                await connection.execute(_BY_KEYS)
             return connection
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise translated(error) from error

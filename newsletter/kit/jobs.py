@@ -154,7 +154,7 @@ async def enqueue(
 
 def enqueue_sql(wanted: str) -> str:
     """`enqueue` as text, for a statement written by hand: due now, and without a key. The parameter is an
-    array in JSON of ``[id, name, payload]``, or NULL. After the commit they are to be rung: `ring`."""
+    array in JSON of ``[id, name, payload, …]``, or NULL. After the commit they are to be rung: `ring`."""
     return (
         "INSERT INTO jobs (id, name, payload, status, run_at, rung_at, created_at, token, attempts) "  # noqa: S608
         f"SELECT (j ->> 0)::uuid, j ->> 1, (j -> 2)::jsonb, '{JobStatus.queued}', clock_timestamp(), "

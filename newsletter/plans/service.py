@@ -86,6 +86,17 @@ def taken_sql(*, owner: str, resource: Resource) -> str:
     return f"SELECT used + reserved FROM plan_counters {_held_sql(owner, resource)}"  # noqa: S608
 
 
+def seize_sql(*, owner: str, resource: Resource) -> str:
+    """The lock of `hold` as text, without waiting for it: ``taken``, as `hold` returns it, and whether it
+    ``is_seen``, that is, nobody changed the counter since this statement looks at the database. No row
+    where somebody else has the lock."""
+    held = _held_sql(owner, resource)
+    return (
+        f"SELECT used + reserved AS taken, xmin = (SELECT xmin FROM plan_counters {held}) AS is_seen "  # noqa: S608
+        f"FROM plan_counters {held} FOR NO KEY UPDATE SKIP LOCKED"
+    )
+
+
 def use_sql(*, units: str, owner: str, resource: Resource) -> str:
     """`use` as text, for who holds the counter and knows that there is room."""
     return f"UPDATE plan_counters SET used = used + {units} {_held_sql(owner, resource)}"  # noqa: S608

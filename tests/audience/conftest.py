@@ -10,10 +10,14 @@ from newsletter.events.models import Event
 from newsletter.kit.db import Database
 from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
+from newsletter.runtime import Runtime
 from newsletter.suppressions.models import Suppression
+from tests.audience.ways import Audience, audience
 from tests.client import Client
+from tests.conftest import MakeProject
 
 MakeList = Callable[..., Awaitable[str]]
+MakeAudience = Callable[..., Awaitable[Audience]]
 Events = Callable[[], Awaitable[list[tuple[str, str]]]]
 
 
@@ -70,3 +74,17 @@ def suppressed(db: Database, project: Project) -> Callable[[], Awaitable[set[tup
             }
 
     return read
+
+
+@pytest.fixture
+def postgresql_alone(runtime: Runtime) -> None:
+    if runtime.db.is_sqlite:
+        pytest.skip("SQLite has the one way")
+
+
+@pytest.fixture
+def make_audience(runtime: Runtime, make_project: MakeProject) -> MakeAudience:
+    async def make(limit: int | None = None) -> Audience:
+        return await audience(runtime, await make_project(), limit)
+
+    return make

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from newsletter.accounts.models import Resubscribe
 from newsletter.accounts.project import Project
 from newsletter.audience import announce as announcing
-from newsletter.audience import service, single, straight
+from newsletter.audience import newcomers, service, single, straight
 from newsletter.audience.intake import Intake
 from newsletter.audience.models import Consent, CustomField, Subscriber
 from newsletter.audience.rows import Row
@@ -144,7 +144,7 @@ async def test_one_bad_row_fails_alone(
             raise ValueError("the database refused it")
         return described(row)
 
-    for way in (announcing, straight):
+    for way in (announcing, newcomers, straight):
         monkeypatch.setattr(way, "described", refuse)
     emails = ["first", "u1", "u2", "bad", "u3"]
     answers = await all_at_once(client, list_id, *({"email": f"{name}@example.com"} for name in emails))
@@ -285,6 +285,47 @@ async def test_nobody_is_told_before_it_is_on_disk(
     is_synced.set()
 
     assert [(await call).status_code for call in calls] == [201] * 3
+
+
+async def test_a_step_looks_for_newcomers_until_it_meets_somebody_known(
+    client: Client, list_id: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One statement for people who are all new; where it writes nothing it was for nothing."""
+    if db.is_sqlite:
+        pytest.skip("SQLite has the one way")
+    tried: list[str] = []
+    subscribe_all = newcomers.subscribe_all
+
+    async def noted(*given: Any) -> Any:
+        done = await subscribe_all(*given)
+        tried.append("missed" if done is None else "added")
+        return done
+
+    monkeypatch.setattr(newcomers, "subscribe_all", noted)
+    waits: list[bool] = []
+    on_disk = db.on_disk
+
+    async def waited() -> None:
+        waits.append(True)
+        await on_disk()
+
+    monkeypatch.setattr(db, "on_disk", waited)
+    seen = []
+    for name in ("first", "a", "a", "a", "b", "c"):
+        tried.clear()
+        waits.clear()
+        [answer] = await all_at_once(client, list_id, {"email": f"{name}@example.com"})
+        seen.append((answer.status_code, *tried, *waits))
+
+    # The first of a project makes its counter. Whoever comes in one statement is on disk at once.
+    assert seen == [
+        (201, "missed", True),
+        (201, "added"),
+        (200, "missed", True),
+        (200, True),
+        (201, True),
+        (201, "added"),
+    ]
 
 
 async def test_a_disk_that_nobody_heard_of_is_an_outage(
