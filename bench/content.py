@@ -16,10 +16,13 @@ from tests.smtp_sink import Sink
 LINKS = 56
 SUBJECT = "News for {{ first_name }}"
 BODY = "<h1>News for {{ first_name }}</h1>" + "".join(
-    f"<h2>Item {number}</h2><p>{'A sentence of plain words.'}"
+    f"<p><b>Item {number}</b> A sentence of plain words. "
     f'<a href="https://example.com/articles/{number}">Read more</a></p>'
     for number in range(LINKS)
 )
+
+CAMPAIGN = {"subject": SUBJECT, "html": BODY, "track_opens": True, "track_clicks": True}
+"""A project tracks nobody unless it is told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,11 @@ def sample() -> Sample:
     folder = Path(tempfile.mkdtemp(prefix="newsletter-bench-"))
     with Sink() as sink, service(folder, sink.port, distributed=False) as running, running.client() as client:
         list_id = fill_list(client, 1)
-        body = {"list_id": list_id, "subject": SUBJECT, "html": BODY, "send": True}
-        answer(client.post("/campaigns", json=body))
+        answer(client.post("/campaigns", json={**CAMPAIGN, "list_id": list_id, "send": True}))
         (received,) = sink.wait_for(1, seconds=60)
     parsed = email.message_from_bytes(received.raw, policy=default)
     html, text = (cast(EmailMessage, parsed.get_body((kind,))).get_content() for kind in ("html", "plain"))
+    assert html.count("/c/") == LINKS, "not all links are tracked"
     file, parts = folder / "mail", folder / "parts.json"
     file.write_bytes(received.raw.replace(b"\r\n.", b"\r\n.."))
     parts.write_text(json.dumps({"subject": str(parsed["Subject"]), "html": html, "text": text}))

@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 from sqlalchemy import select
 
-from bench.content import BODY, SUBJECT
+from bench.content import CAMPAIGN
 from bench.service import Service, answer, fill_list, service
 from bench.sinks import smtp_sink
 from bench.table import Goal, Measured, Row, row
@@ -44,7 +44,7 @@ def _materialise(recipients: int) -> tuple[Measured, Measured]:
     ):
         list_id = fill_list(client, 1)
         multiply(running, list_id, recipients)
-        body = {"list_id": list_id, "subject": SUBJECT, "html": BODY}
+        body = {**CAMPAIGN, "list_id": list_id}
         campaign = answer(client.post("/campaigns", json=body))
         started = time.perf_counter()
         answer(client.post(f"/campaigns/{campaign['id']}/send", json={}, timeout=httpx.Timeout(600)))

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from bench.content import BODY, SUBJECT
+from bench.content import CAMPAIGN
 from bench.materialise import multiply
 from bench.sending import Product, peak_memory, product, wait_until_sent
 from bench.service import Service, answer, fill_list
@@ -93,7 +93,7 @@ def _send(ours: Product, count: int) -> list[float]:
         list_id = fill_list(client, 1)
         multiply(ours.service, list_id, count)
         campaign = answer(
-            client.post("/campaigns", json={"list_id": list_id, "subject": SUBJECT, "html": BODY})
+            client.post("/campaigns", json={**CAMPAIGN, "list_id": list_id})
         )
         before, marks = sum(sink.count() for sink in ours.sinks), [time.time()]
         answer(client.post(f"/campaigns/{campaign['id']}/send", json={}, timeout=600))
