@@ -103,7 +103,7 @@ class Direct:
     async def row_by_keys(self, statement: str, *values: object) -> Sequence[Any]:
         """As `row`, for a statement that knows the keys of its rows, as those of `transaction`: no table is
         read from end to end. Only where `keeps_settings`."""
-        async with self._connection(self._idle_by_keys) as connection:
+        async with self._transactions, self._connection(self._idle_by_keys) as connection:
             return tuple(await connection.fetchrow(statement, *values))
 
     @asynccontextmanager

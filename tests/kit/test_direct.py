@@ -2,8 +2,9 @@
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from newsletter.kit.direct import looked_up
+from newsletter.kit.direct import Direct, looked_up
 from newsletter.runtime import Runtime
 
 
@@ -31,3 +32,21 @@ async def test_a_plan_made_while_a_table_was_empty_reads_the_row_that_is_asked_f
             await session.execute(text(statement))
     assert "of_an_address" in plan
     assert "Sort" not in plan
+
+
+async def test_what_is_set_for_statements_that_know_their_keys_holds_for_them_alone(runtime: Runtime) -> None:
+    direct = runtime.db.direct
+    assert direct is not None
+    assert direct.keeps_settings
+    for _ in range(2):  # The second time on the connection of the first.
+        assert await direct.row_by_keys("SHOW enable_seqscan") == ("off",)
+        assert await direct.row("SHOW enable_seqscan") == ("on",)
+        async with direct.transaction("SELECT 1") as transaction:
+            assert [tuple(row) for row in await transaction.rows("SHOW enable_seqscan")] == [("off",)]
+
+
+async def test_a_pooler_in_between_keeps_no_settings(runtime: Runtime) -> None:
+    url = runtime.db.engine.url.update_query_dict({"prepared_statement_cache_size": "0"})
+    engine = create_async_engine(url)
+    assert not Direct(engine).keeps_settings
+    await engine.dispose()
