@@ -119,7 +119,7 @@ class Recording:
         listens to them."""
         if not rows:
             return cls(None, None)
-        events = [(str(ids.uuid7()), row) for row in rows]
+        events = [(str(event_id), row) for event_id, row in zip(ids.uuid7s(len(rows)), rows, strict=True)]
         payload = {"event_ids": [event_id for event_id, _ in events]}
         rings = {listener: Ring(ids.uuid7(), listening.JOBS[listener]) for listener in sorted(listeners)}
         wanted = [(str(ring.job_id), ring.name, payload, listener) for listener, ring in rings.items()]
