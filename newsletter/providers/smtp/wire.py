@@ -104,6 +104,9 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._raw: asyncio.Transport
         self._transport: asyncio.Transport
+        self._joins = False
+        """Python's own transports do not say before 3.12.9 and 3.13.2 that `writelines` kept some of it (gh-127655
+        of CPython). uvloop's do, and copy nothing."""
         self._tap: socket.socket | None = None
         self._rest = b""
         self._lines = b""
@@ -198,7 +201,10 @@ class Wire(asyncio.Protocol):
         self.written += size
         transport = self._transport
         if not transport.is_closing():
-            transport.writelines(parts)
+            if self._joins:
+                transport.write(b"".join(parts))
+            else:
+                transport.writelines(parts)
         if transport.is_closing():
             self._freeze((self._unsent_at_end or 0) + size)
 
@@ -278,6 +284,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = self._transport = cast(asyncio.Transport, transport)
+        self._joins = isinstance(transport, asyncio.Transport)
         # With no slack in user space, "not paused" means that the kernel has every byte.
         self._raw.set_write_buffer_limits(high=0)
         self._tap = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
