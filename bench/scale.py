@@ -92,9 +92,7 @@ def _send(ours: Product, count: int) -> list[float]:
     with ours.service.client() as client:
         list_id = fill_list(client, 1)
         multiply(ours.service, list_id, count)
-        campaign = answer(
-            client.post("/campaigns", json={**CAMPAIGN, "list_id": list_id})
-        )
+        campaign = answer(client.post("/campaigns", json={**CAMPAIGN, "list_id": list_id}))
         before, marks = sum(sink.count() for sink in ours.sinks), [time.time()]
         answer(client.post(f"/campaigns/{campaign['id']}/send", json={}, timeout=600))
         while len(marks) < SLICE:

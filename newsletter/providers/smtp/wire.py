@@ -105,8 +105,8 @@ class Wire(asyncio.Protocol):
         self._raw: asyncio.Transport
         self._transport: asyncio.Transport
         self._joins = False
-        """Python's own transports do not say before 3.12.9 and 3.13.2 that `writelines` kept some of it (gh-127655
-        of CPython). uvloop's do, and copy nothing."""
+        """Python's own transports do not all say that `writelines` kept some of it: before 3.12.9 and 3.13.2
+        (gh-127655 of CPython). uvloop's do, and copy nothing."""
         self._tap: socket.socket | None = None
         self._rest = b""
         self._lines = b""
