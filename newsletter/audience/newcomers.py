@@ -43,7 +43,7 @@ _RECORDED = events.record_sql(
 )
 _ADD_ALL = f"""
 WITH {straight.NEW_SQL},
--- Who has the lock changes what this statement sees no more, and who had it a moment ago did.
+-- With the lock nobody else changes what this statement sees; `is_seen` says that nobody did before it.
 held AS MATERIALIZED ({_SEIZE}),
 counted AS (
     {_TAKE}

@@ -1,12 +1,14 @@
 """People who are all new, in one statement: the same in the books as step by step, or nothing at all."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from newsletter.accounts.models import Resubscribe
 from newsletter.accounts.project import Project
@@ -27,6 +29,9 @@ from tests.audience.ways import KEY, UNKNOWN, Audience
 from tests.conftest import MakeProject
 
 pytestmark = pytest.mark.usefixtures("postgresql_alone")
+
+_GATE = 4711
+"""An advisory lock that the test has."""
 
 
 async def test_people_who_are_all_new_leave_the_same_in_one_statement(make_audience: MakeAudience) -> None:
@@ -105,16 +110,32 @@ async def test_one_statement_waits_for_no_lock(make_audience: MakeAudience, runt
     assert await one.as_newcomers([{"email": "x@example.com"}]) is not None
 
 
+@asynccontextmanager
+async def added_late(
+    one: Audience, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> AsyncIterator[asyncio.Task[Any]]:
+    """One statement that has looked at the database, and takes the lock of the plan behind the block."""
+    late = f"AND pg_advisory_xact_lock({_GATE}) IS NOT NULL FOR NO KEY UPDATE"
+    monkeypatch.setattr(newcomers, "_ADD_ALL", newcomers._ADD_ALL.replace("FOR NO KEY UPDATE", late))
+    waits = text(f"SELECT EXISTS (SELECT FROM pg_locks WHERE objid = {_GATE} AND NOT granted)")
+    async with one.runtime.db.unit_of_work() as gate:
+        await gate.execute(text(f"SELECT pg_advisory_xact_lock({_GATE})"))
+        adding = asyncio.create_task(one.as_newcomers([body]))
+        async with asyncio.timeout(20):
+            while not await gate.scalar(waits):
+                await asyncio.sleep(0.01)
+        yield adding
+
+
 async def test_one_statement_adds_nobody_on_the_word_of_a_moment_ago(
     make_audience: MakeAudience, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bounce that frees its place in the plan between what the statement sees and its lock."""
     one = await make_audience()
-    late = "AND pg_sleep(1) IS NOT NULL FOR NO KEY UPDATE"
-    monkeypatch.setattr(newcomers, "_ADD_ALL", newcomers._ADD_ALL.replace("FOR NO KEY UPDATE", late))
-    adding = asyncio.create_task(one.as_newcomers([{"email": "x@example.com"}]))
-    await asyncio.sleep(0.3)
-    async with runtime.db.unit_of_work() as session:
+    async with (
+        added_late(one, monkeypatch, {"email": "x@example.com"}) as adding,
+        runtime.db.unit_of_work() as session,
+    ):
         await quota.lock(session, one.target.project)
         await service.mark_bounced(
             session, one.target.project, "first@example.com", source="test", key_id=KEY
@@ -130,20 +151,15 @@ async def test_of_two_who_add_the_same_at_once_one_is_told_to_look_again(
 ) -> None:
     """Whoever adds people without the lock of the counter, which nobody does."""
     one = await make_audience()
-    late = "AND pg_sleep(1) IS NOT NULL FOR NO KEY UPDATE"
-    monkeypatch.setattr(newcomers, "_ADD_ALL", newcomers._ADD_ALL.replace("FOR NO KEY UPDATE", late))
-    adding = asyncio.create_task(one.as_newcomers([{"email": "x@example.com"}]))
-    await asyncio.sleep(0.3)
-    async with runtime.db.unit_of_work() as session:
-        row = next(
-            iter(await session.scalars(select(Subscriber).where(Subscriber.list_id == one.target.list_id)))
-        )
+    own = {"id": ids.uuid7(), "email": "x@example.com", "address_key": "x@example.com"}
+    async with (
+        added_late(one, monkeypatch, {"email": "x@example.com"}) as adding,
+        runtime.db.unit_of_work() as session,
+    ):
+        known = select(Subscriber).where(Subscriber.list_id == one.target.list_id)
+        row = (await session.scalars(known)).one()
         values = {column.key: getattr(row, column.key) for column in Subscriber.__table__.columns}
-        session.add(
-            Subscriber(
-                **values | {"id": ids.uuid7(), "email": "x@example.com", "address_key": "x@example.com"}
-            )
-        )
+        session.add(Subscriber(**values | own))
     before = await one.books()
 
     assert await adding is None
