@@ -95,10 +95,9 @@ class Kernel(asyncio.Transport):
         self.wire = Wire()
         self.wire.connection_made(self)
 
-    def writelines(self, list_of_data: Any) -> None:
-        whole = b"".join(list_of_data)
-        self.written += whole
-        self._left = min(next(self._kept, 0), len(whole))
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+        self._left = min(next(self._kept, 0), len(data))
         if self._left:
             self.wire.pause_writing()
 
