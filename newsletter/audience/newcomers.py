@@ -80,7 +80,6 @@ async def subscribe_all(
         return None
     told = [described(each.row) for each in results if each.is_new]
     recording = Recording.of(told, listeners=listening.JOBS)
-    names = {name for entry in entries for name in straight.fields_of(entry)}
     spelled = suppressed.spellings(vault, project.id, list(work.new))
     try:
         is_done, heard = await db.direct.row_by_keys(
@@ -89,7 +88,7 @@ async def subscribe_all(
             *(work.counted, project.quota_owner_id),
             *columns.of_new(list(work.new.values()), work.consents),
             *(target.limit, suppressed.project_scope(project.id)),
-            *(fold(list(spelled)), sorted(names)),
+            *(fold(list(spelled)), sorted(straight.fields_of(entries))),
         )
     except Unfoldable:
         return None

@@ -134,7 +134,7 @@ async def subscribe_all(
     if db.direct is None:
         return None
     keys = list(dict.fromkeys(entry.address.key for entry in entries))
-    names = {name for entry in entries for name in fields_of(entry)}
+    names = fields_of(entries)
     stored = suppressed.spellings(vault, target.project.id, keys)
     try:
         async with db.direct.transaction(_lock(target)) as transaction:
@@ -230,9 +230,10 @@ def _row(record: asyncpg.Record) -> Row:
     return Row(*values)
 
 
-def fields_of(entry: Entry) -> list[str]:
-    values = entry.fields.get("custom_fields") or {}
-    return [name for name, value in values.items() if value is not None]
+def fields_of(entries: Sequence[Entry]) -> set[str]:
+    """The custom fields that any of them gives a value."""
+    given = (entry.fields.get("custom_fields") or {} for entry in entries)
+    return {name for values in given for name, value in values.items() if value is not None}
 
 
 def is_rare(work: Work) -> bool:

@@ -62,15 +62,13 @@ async def listened(session: AsyncSession, project_id: UUID) -> frozenset[EventTy
 
 def listeners_sql(kind: EventType, *, project: str) -> str:
     """`listeners` as text, for a statement written by hand: an array in JSON, or NULL for nobody."""
-    return (
-        f"SELECT json_agg(DISTINCT listener) FROM event_listeners WHERE project_id = {project} "  # noqa: S608
-        f"AND type IN ('{kind.value}', '{EVERYTHING}')"
-    )
+    return f"SELECT json_agg(DISTINCT listener) {_rows_sql(kind, project)}"
 
 
 def hears_sql(listener: str, kind: EventType, *, project: str) -> str:
     """Whether ``listener`` is one of `listeners`, as a condition."""
-    return (
-        f"EXISTS (SELECT FROM event_listeners WHERE project_id = {project} AND listener = {listener} "
-        f"AND type IN ('{kind.value}', '{EVERYTHING}'))"
-    )
+    return f"EXISTS (SELECT {_rows_sql(kind, project)} AND listener = {listener})"
+
+
+def _rows_sql(kind: EventType, project: str) -> str:
+    return f"FROM event_listeners WHERE project_id = {project} AND type IN ('{kind.value}', '{EVERYTHING}')"
