@@ -26,6 +26,7 @@ from newsletter.audience import queries as audience
 from newsletter.audience.lists import ListUse
 from newsletter.audience.routes.subscribing import PlainCreate
 from newsletter.audience.segments.service import SegmentUse
+from newsletter.automations import service as automations
 from newsletter.campaigns import acting
 from newsletter.campaigns import queries as campaigns
 from newsletter.campaigns.routes.campaigns import PlainCampaign
@@ -43,7 +44,7 @@ PARTS: Final = (
 )
 """What a handler may ask its runtime for, by name."""
 FIXED: Final[Mapping[str, object]] = {
-    "list_use": ListUse(campaigns.uses_list),
+    "list_use": ListUse(campaigns.uses_list, automations.asking_for),
     "segment_use": SegmentUse(campaigns.uses_segment, acting.acted, campaigns.list_ids),
     "field_names": CustomFields(audience.custom_field_names),
 }

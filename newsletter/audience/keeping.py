@@ -1,8 +1,16 @@
 """What conditions must be like to be kept, in a segment or in an automation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from uuid import UUID
 
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from newsletter.accounts.project import Project
 from newsletter.audience.conditions import Condition
+from newsletter.audience.models import MailingList
+from newsletter.kit.bulk import among
+from newsletter.kit.errors import ValidationFailed
 
 
 def excess(place: str, condition: Condition, *, depth: int, parts: int) -> dict[str, list[str]]:
@@ -23,6 +31,25 @@ def addresses(place: str, condition: Condition) -> dict[str, list[str]]:
         for name, text in _texts(part)
         if _is_address(text)
     }
+
+
+def asks_for(condition: Condition, list_id: UUID) -> bool:
+    """Whether it asks who is on that list."""
+    return any(part.list_id == list_id for _, part in condition.each(""))
+
+
+async def hold_lists(session: AsyncSession, project: Project, conditions: Iterable[Condition]) -> None:
+    """Has the lists that these ask for stay until the transaction ends in which the conditions are kept; from
+    then on these hold them (`lists.delete_list`). Raises `ValidationFailed` where one is gone meanwhile."""
+    named = {part.list_id for each in conditions for _, part in each.each("") if part.list_id is not None}
+    if not named:
+        return
+    there = select(MailingList.id).where(
+        MailingList.project_id == project.id, among(session, MailingList.id, named)
+    )
+    in_order = there.order_by(MailingList.id).with_for_update(read=True, key_share=True)
+    if set((await session.scalars(in_order)).all()) != named:
+        raise ValidationFailed.of("conditions", "ask for a list that was deleted meanwhile")
 
 
 def _texts(part: Condition) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from newsletter.accounts.project import Principal
 from newsletter.audience import keeping
 from newsletter.audience.conditions import Condition, activities, strangers
 from newsletter.automations import mails
+from newsletter.automations.flow import conditions
 from newsletter.automations.models import Reentry
 from newsletter.automations.schemas import SendStep, Start, Step, each
 from newsletter.campaigns import drafting
@@ -50,16 +51,6 @@ async def check(
     errors |= await _of_mails(frames, sends, {each.name for each in variables}, studio)
     if errors:
         raise ValidationFailed(errors=errors)
-
-
-def conditions(start: Start | None, steps: Sequence[Step]) -> list[tuple[str, Condition, bool]]:
-    """Every condition and where it stands; true for those of steps."""
-    found = [
-        (f"{place}.branch.when", step.branch.when, True) for place, _, step in each(steps) if step.branch
-    ]
-    if start is not None and start.when is not None:
-        found.append((start.place_of_when, start.when, False))
-    return found
 
 
 def _of_form(

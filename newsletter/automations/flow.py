@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from newsletter.automations.schemas import Step, each
+from newsletter.audience.conditions import Condition
+from newsletter.automations.schemas import Start, Step, each
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,13 @@ def numbered(steps: Sequence[Step]) -> list[Step]:
         return named.model_copy(update={"branch": named.branch.model_copy(update=sides)})
 
     return [name(step) for step in steps]
+
+
+def conditions(start: Start | None, steps: Sequence[Step]) -> list[tuple[str, Condition, bool]]:
+    """Every condition and where it stands; true for those of steps."""
+    found = [
+        (f"{place}.branch.when", step.branch.when, True) for place, _, step in each(steps) if step.branch
+    ]
+    if start is not None and start.when is not None:
+        found.append((start.place_of_when, start.when, False))
+    return found

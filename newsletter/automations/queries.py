@@ -58,6 +58,16 @@ async def count(session: AsyncSession, project: Project) -> int:
     return (await session.execute(select(func.count()).where(*mine))).scalar_one()
 
 
+async def of_other_lists(session: AsyncSession, project: Project, list_id: UUID) -> Sequence[Automation]:
+    """Without archived ones."""
+    others = select(Automation).where(
+        Automation.project_id == project.id,
+        Automation.status != AutomationStatus.archived,
+        Automation.list_id != list_id,
+    )
+    return (await session.scalars(others.order_by(Automation.id))).all()
+
+
 async def active(session: AsyncSession, project_id: UUID) -> Sequence[Automation]:
     mine = Automation.project_id == project_id, Automation.status == AutomationStatus.active
     return (await session.scalars(select(Automation).where(*mine).order_by(Automation.id))).all()

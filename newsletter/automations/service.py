@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts import queries as accounts
 from newsletter.accounts.project import Project
+from newsletter.audience import keeping
 from newsletter.automations import errors, mails, queries
-from newsletter.automations.flow import numbered
+from newsletter.automations.flow import conditions, numbered
 from newsletter.automations.models import Automation, AutomationStatus, Run, RunStatus
 from newsletter.automations.schemas import AutomationCreate, Start, Step, each
 from newsletter.events import listening
@@ -36,6 +37,7 @@ async def create(
         raise errors.AutomationLimitReached(
             f"A project may have {limit} automations. Archive one first: DELETE /automations/{{id}}."
         )
+    await _hold_lists(session, project, new.start, new.steps)
     now = clock.now()
     row = Automation(
         id=ids.uuid7(),
@@ -56,6 +58,26 @@ async def create(
     session.add(row)
     await session.flush()
     return row
+
+
+async def asking_for(session: AsyncSession, project: Project, list_id: UUID) -> list[str]:
+    """The public ids of the automations of other lists whose conditions ask for this one. A project has few
+    (`AutomationSettings.automations`), so each is read."""
+    return [
+        ids.public("aut", row.id)
+        for row in await queries.of_other_lists(session, project, list_id)
+        if any(
+            keeping.asks_for(condition, list_id)
+            for _, condition, _ in conditions(start_of(row), steps_of(row))
+        )
+    ]
+
+
+async def _hold_lists(
+    session: AsyncSession, project: Project, start: Start | None, steps: Sequence[Step]
+) -> None:
+    asking = [condition for _, condition, _ in conditions(start, steps)]
+    await keeping.hold_lists(session, project, asking)
 
 
 def _kept_start(start: Start | None) -> dict[str, Any] | None:
@@ -100,6 +122,12 @@ async def change(
             raise errors.AutomationActive()
         if row.version != version:
             raise errors.AutomationChanged()
+        await _hold_lists(
+            session,
+            project,
+            changes["start"] if "start" in changes else start_of(row),
+            changes["steps"] if "steps" in changes else steps_of(row),
+        )
     if "start" in changes:
         changes = changes | {"start": _kept_start(changes["start"])}
     if "steps" in changes:

@@ -77,7 +77,8 @@ class ListController(Controller):
         "/{list_id:str}",
         operation_id="delete_list",
         summary="Delete a list with its subscribers",
-        description="409 `list_in_use` while a campaign that is not over uses it.",
+        description="409 `list_in_use` while a campaign that is not over uses it, or conditions of a segment "
+        "or an automation of another list ask for it.",
         opt={"scope": "lists:write"},
     )
     async def remove(

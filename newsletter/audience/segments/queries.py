@@ -10,10 +10,10 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.accounts.project import Principal, Project
-from newsletter.audience import conditions
+from newsletter.audience import conditions, keeping
 from newsletter.audience.conditions import Acts, Condition
 from newsletter.audience.models import Segment, Status, Subscriber
-from newsletter.kit import anycase
+from newsletter.kit import anycase, ids
 from newsletter.kit.db import Database, db_now
 from newsletter.kit.errors import NewsletterError
 from newsletter.kit.patience import a_place, at_most
@@ -90,6 +90,14 @@ def listed(principal: Principal, list_id: UUID | None, search: str | None) -> Se
 async def count(session: AsyncSession, project: Project) -> int:
     counted = select(func.count()).where(Segment.project_id == project.id)
     return (await session.execute(counted)).scalar_one()
+
+
+async def asking_for(session: AsyncSession, project: Project, list_id: UUID) -> list[str]:
+    """The public ids of the segments of other lists whose conditions ask for this one. A project has few
+    segments (`LimitSettings.segments`), so each is read."""
+    others = select(Segment).where(Segment.project_id == project.id, Segment.list_id != list_id)
+    rows = await session.scalars(others.order_by(Segment.id))
+    return [ids.public("seg", row.id) for row in rows if keeping.asks_for(condition_of(row), list_id)]
 
 
 def condition_of(segment: Segment) -> Condition:
