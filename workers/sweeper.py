@@ -20,7 +20,7 @@ from newsletter.delivery import queries as delivery
 from newsletter.domains import verifying
 from newsletter.events import parts
 from newsletter.feedback import mailbox
-from newsletter.kit import heartbeat, idempotency, jobs
+from newsletter.kit import heartbeat, idempotency, jobs, ringing
 from newsletter.privacy import retention
 from newsletter.routing import throttle
 from newsletter.runtime import Runtime
@@ -104,7 +104,7 @@ class Sweeper:
             chore.said_at = None
 
     async def _ring(self) -> None:
-        await jobs.ring_due(self._runtime.db, self._runtime.bell)
+        await ringing.ring_due(self._runtime.db, self._runtime.bell)
 
     async def _beat(self) -> None:
         async with self._runtime.db.unit_of_work() as session:

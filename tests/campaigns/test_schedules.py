@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from newsletter.campaigns.models import Campaign
 from newsletter.delivery.models import Batch, Mailing, Message
-from newsletter.kit import clock, ids, jobs
+from newsletter.kit import clock, ids, jobs, ringing
 from newsletter.kit.db import db_in, db_now
 from newsletter.kit.jobs import Job
 from newsletter.runtime import Runtime
@@ -117,7 +117,7 @@ async def test_two_schedulers_begin_a_campaign_once(
         job = (await session.scalars(select(Job.id).where(Job.name == "campaigns.launch"))).one()
     made = handlers(runtime)
     await asyncio.gather(
-        *(jobs.ring_due(runtime.db, rings) for _ in range(3)),
+        *(ringing.ring_due(runtime.db, rings) for _ in range(3)),
         *(jobs.run(runtime.db, job, made, lease=30) for _ in range(3)),
     )
     await run_due(runtime)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from newsletter.kit import clock, jobs, leases
+from newsletter.kit import clock, jobs, leases, ringing
 from newsletter.kit.db import Database, db_in
-from newsletter.kit.jobs import RING_AGAIN, RINGS_AGAIN, Again, Claim, Handler, Job, JobStatus
+from newsletter.kit.jobs import Again, Claim, Handler, Job, JobStatus
+from newsletter.kit.ringing import RING_AGAIN, RINGS_AGAIN
 from tests.conftest import Rings
 
 LEASE = 30.0
@@ -55,10 +56,10 @@ async def run(db: Database, work: Work, *, max_errors: int = 9) -> None:
 async def test_a_ring_that_got_lost_is_repeated(db: Database, rings: Rings) -> None:
     await enqueue(db)
     assert len(rings) == 1, "rung with the commit"
-    assert await jobs.ring_due(db, rings) == 0
+    assert await ringing.ring_due(db, rings) == 0
     await change(db, rung_at=db_in(-RING_AGAIN - 1))
-    assert await jobs.ring_due(db, rings) == 1
-    assert await jobs.ring_due(db, rings) == 0
+    assert await ringing.ring_due(db, rings) == 1
+    assert await ringing.ring_due(db, rings) == 0
     assert [ring.queue for ring in rings] == ["tests", "tests"]
 
 
@@ -66,10 +67,10 @@ async def test_a_job_of_a_dead_process_is_rung_at_once_and_then_in_peace(db: Dat
     await enqueue(db)
     job = await only_job(db)
     assert await jobs._claim(db, job.id, LEASE) is not None
-    assert await jobs.ring_due(db, rings) == 0, "its owner may live"
+    assert await ringing.ring_due(db, rings) == 0, "its owner may live"
     await change(db, lease_until=db_in(-1))
-    assert await jobs.ring_due(db, rings) == 1
-    assert await jobs.ring_due(db, rings) == 0
+    assert await ringing.ring_due(db, rings) == 1
+    assert await ringing.ring_due(db, rings) == 0
     assert rings[-1].queue == "tests.due", "not behind all that was only now begun"
 
 
@@ -83,10 +84,10 @@ async def test_what_a_process_that_was_alone_left_is_rung_for_at_its_next_start(
         for status in (JobStatus.running, JobStatus.dead):
             values = {"status": status, "lease_until": db_in(LEASE)}
             await session.execute(update(Job).where(Job.name == f"tests.{status}").values(values))
-    assert await jobs.ring_due(db, rings) == 0
+    assert await ringing.ring_due(db, rings) == 0
     rings.clear()
     await jobs.free_all(db)
-    assert await jobs.ring_due(db, rings) == 2
+    assert await ringing.ring_due(db, rings) == 2
     assert {ring.name for ring in rings} == {"tests.rung", "tests.running"}
 
 
@@ -112,7 +113,7 @@ async def test_a_busy_queue_is_not_rung_full(db: Database, rings: Rings) -> None
     await change(db, rung_at=db_in(-RING_AGAIN - 1))
     rings.clear()
     for _ in range(3):
-        await jobs.ring_due(db, rings)
+        await ringing.ring_due(db, rings)
     assert len(rings) == RINGS_AGAIN + 2, "one kind never hides another"
 
 
@@ -122,7 +123,7 @@ async def test_rings_that_were_all_lost_are_made_up_for_as_jobs_are_taken(db: Da
     rings.clear()
     handlers = {"tests.work": Handler(Work())}
     for _ in range(3):
-        assert await jobs.ring_due(db, rings) == RINGS_AGAIN
+        assert await ringing.ring_due(db, rings) == RINGS_AGAIN
         for ring in rings:
             await jobs.run(db, ring.job_id, handlers, LEASE)
         rings.clear()
@@ -135,20 +136,20 @@ async def test_a_job_that_comes_again_is_rung_when_it_is_due(db: Database, rings
     rings.clear()
     work = Work(Again(0), Again(60))
     await run(db, work)
-    assert await jobs.ring_due(db, rings) == 1
+    assert await ringing.ring_due(db, rings) == 1
     await run(db, work)
-    assert await jobs.ring_due(db, rings) == 0
+    assert await ringing.ring_due(db, rings) == 0
     await run(db, work)
     assert work.runs == 2, "not before its time"
     await change(db, run_at=db_in(-1))
-    assert await jobs.ring_due(db, rings) == 1
+    assert await ringing.ring_due(db, rings) == 1
     assert {ring.queue for ring in rings} == {"tests.due"}
 
 
 async def test_a_time_in_the_past_is_due_now(db: Database, rings: Rings) -> None:
     async with db.unit_of_work() as session:
         await jobs.enqueue(session, "tests.work", {}, run_at=clock.now() - timedelta(days=1))
-    assert await jobs.ring_due(db, rings) == 1
+    assert await ringing.ring_due(db, rings) == 1
     work = Work()
     await run(db, work)
     assert work.runs == 1
@@ -162,7 +163,7 @@ async def test_errors_are_retried_by_the_schedule_until_the_job_is_dead(db: Data
         await run(db, work, max_errors=2)
     job = await only_job(db)
     assert (work.runs, job.status, job.error) == (3, JobStatus.dead, "RuntimeError: broken")
-    assert await jobs.ring_due(db, rings) == 0
+    assert await ringing.ring_due(db, rings) == 0
 
 
 async def test_a_handler_whose_job_went_to_another_is_cancelled(db: Database) -> None:
