@@ -4,7 +4,7 @@ import json
 import re
 
 from newsletter.feedback.reports import causes, phrases
-from newsletter.feedback.reports.opened import Fields, Opened, is_answer, is_null, sender
+from newsletter.feedback.reports.opened import Fields, Opened, is_answer, is_null, sender, submitted
 from newsletter.feedback.reports.report import Asks, Kind, Report
 
 _ABUSE, _OPT_OUT = "the reader called the mail spam", "the reader asked to get no more mail"
@@ -42,7 +42,7 @@ def read(opened: Opened) -> Report | None:
 def _is_told_in_words(opened: Opened) -> bool:
     """A machine that returns the mail and says that a reader called it spam. A server that refuses a mail
     may call it that, too, but speaks of no reader."""
-    is_machine = is_null(opened) or opened.headers.get("auto-submitted", "no").lower().startswith("auto-")
+    is_machine = is_null(opened) or submitted(opened).startswith("auto-")
     return (
         is_machine
         and bool(opened.returned)
@@ -64,7 +64,7 @@ def _of_report(fields: Fields) -> Report:
 def _opt_out(opened: Opened) -> Report | None:
     """The mailbox's own button, which writes to a List-Unsubscribe address (RFC 2369)."""
     headers = opened.headers
-    is_automatic = headers.get("auto-submitted", "no").lower().startswith("auto-")
+    is_automatic = submitted(opened).startswith("auto-")
     if is_automatic and headers.get("subject", "").strip().lower() == "unsubscribe":
         return Report(Kind.complaint, _OPT_OUT, recipient=sender(opened), asks=Asks.unsubscribe)
     return None

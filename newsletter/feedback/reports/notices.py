@@ -15,6 +15,7 @@ from newsletter.feedback.reports.opened import (
     is_delivery_status,
     is_null,
     returns_to_its_writer,
+    submitted,
 )
 from newsletter.feedback.reports.report import Kind, Report
 
@@ -86,7 +87,7 @@ def is_by_a_system(opened: Opened) -> bool:
     headers = opened.headers
     path = headers.get("return-path", "?")
     is_machine = is_null(opened) or opened.content_type == "multipart/report"
-    is_generated = headers.get("auto-submitted", "").lower().startswith("auto-generated")
+    is_generated = submitted(opened).startswith("auto-generated")
     return (
         is_signed_by_a_system(opened)
         or "mailer-daemon" in path.lower()

@@ -318,6 +318,12 @@ def is_null(opened: Opened) -> bool:
     return path in ("<>", "<#@[]>") or path.startswith(("<mailer-daemon@", "<mailer-daemon>"))
 
 
+def submitted(opened: Opened) -> str:
+    """Who says to have written it, in lower case and perhaps with parameters: ``auto-replied``,
+    ``auto-generated`` or another machine (RFC 3834 §5); ``no``, a person, where nothing is said."""
+    return opened.headers.get("auto-submitted", "no").lower()
+
+
 def is_delivery_status(opened: Opened) -> bool:
     """RFC 6522's wrapping of a report about deliveries. Who forwards one wraps it anew."""
     return opened.content_type == "multipart/report" and (

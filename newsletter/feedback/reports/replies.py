@@ -3,7 +3,7 @@
 import re
 
 from newsletter.feedback.reports import phrases
-from newsletter.feedback.reports.opened import Opened, sender
+from newsletter.feedback.reports.opened import Opened, sender, submitted
 from newsletter.feedback.reports.report import Kind, Report
 
 # Headers of vacation programs from before RFC 3834, and beside it.
@@ -44,7 +44,7 @@ def read(opened: Opened) -> Report | None:
     """None where nothing says that a machine answered for a person."""
     headers = opened.headers
     is_reply = (
-        headers.get("auto-submitted", "no").lower().startswith("auto-replied")
+        submitted(opened).startswith("auto-replied")
         or any(name in headers for name in _MARKS)
         or any(pattern.search(headers.get(name, "")) for name, pattern in _VALUES.items())
         or _AWAY.are_in(headers.get("subject", ""))
@@ -68,7 +68,7 @@ def _is_acknowledgement(opened: Opened) -> bool:
     """A program that made a ticket of our mail says that it generated its answer, which it is: not a
     reply in RFC 3834's sense. What goes to a list is news of what others wrote."""
     headers = opened.headers
-    is_generated = headers.get("auto-submitted", "no").lower().startswith("auto-generated")
+    is_generated = submitted(opened).startswith("auto-generated")
     is_answer = "in-reply-to" in headers or _ANSWERED.search(headers.get("subject", "")) is not None
     said = f"{headers.get('subject', '')} {' '.join(opened.text[:_BEGINNING].split())}"
     is_of_list = "list-id" in headers or "list-unsubscribe" in headers
