@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from newsletter.delivery import ledger
 from newsletter.delivery.models import Batch, Feedback, Mailing, MailingStatus, Message, Outcome
@@ -96,7 +97,11 @@ async def _count_back(session: AsyncSession, mailing_id: UUID, seq: int, counter
 
 
 def _batch_of(mailing_id: UUID, seq: int) -> ColumnElement[bool]:
-    return (Batch.mailing_id == mailing_id) & (Batch.first_seq <= seq) & (Batch.last_seq >= seq)
+    """Batches do not overlap, so it is the last that begins by then: or else all before it would be read."""
+    one = aliased(Batch)
+    last = select(one.id).where(one.mailing_id == mailing_id, one.first_seq <= seq)
+    is_last = Batch.id == last.order_by(one.first_seq.desc()).limit(1).scalar_subquery()
+    return is_last & (Batch.first_seq <= seq) & (Batch.last_seq >= seq)
 
 
 async def _prove_sent(session: AsyncSession, mailing_id: UUID, seq: int) -> None:
