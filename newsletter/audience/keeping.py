@@ -38,10 +38,17 @@ def asks_for(condition: Condition, list_id: UUID) -> bool:
     return any(part.list_id == list_id for _, part in condition.each(""))
 
 
-async def hold_lists(session: AsyncSession, project: Project, conditions: Iterable[Condition]) -> None:
-    """Has the lists that these ask for stay until the transaction ends in which the conditions are kept; from
-    then on these hold them (`lists.delete_list`). Raises `ValidationFailed` where one is gone meanwhile."""
-    named = {part.list_id for each in conditions for _, part in each.each("") if part.list_id is not None}
+async def hold_lists(
+    session: AsyncSession, project: Project, list_id: UUID, conditions: Iterable[Condition]
+) -> None:
+    """Has the lists that conditions of list ``list_id`` ask for stay until the transaction ends in which the
+    conditions are kept; from then on these hold them (`lists.delete_list`). Not their own: they go with it,
+    and who deletes it would lock both the other way round.
+
+    Raises `ValidationFailed` where one is gone meanwhile.
+    """
+    parts = [part for each in conditions for _, part in each.each("")]
+    named = {part.list_id for part in parts if part.list_id not in (None, list_id)}
     if not named:
         return
     there = select(MailingList.id).where(

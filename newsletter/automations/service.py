@@ -37,7 +37,7 @@ async def create(
         raise errors.AutomationLimitReached(
             f"A project may have {limit} automations. Archive one first: DELETE /automations/{{id}}."
         )
-    await _hold_lists(session, project, new.start, new.steps)
+    await _hold_lists(session, project, new.list_id, new.start, new.steps)
     now = clock.now()
     row = Automation(
         id=ids.uuid7(),
@@ -74,10 +74,10 @@ async def asking_for(session: AsyncSession, project: Project, list_id: UUID) -> 
 
 
 async def _hold_lists(
-    session: AsyncSession, project: Project, start: Start | None, steps: Sequence[Step]
+    session: AsyncSession, project: Project, list_id: UUID, start: Start | None, steps: Sequence[Step]
 ) -> None:
     asking = [condition for _, condition, _ in conditions(start, steps)]
-    await keeping.hold_lists(session, project, asking)
+    await keeping.hold_lists(session, project, list_id, asking)
 
 
 def _kept_start(start: Start | None) -> dict[str, Any] | None:
@@ -125,6 +125,7 @@ async def change(
         await _hold_lists(
             session,
             project,
+            changes.get("list_id", row.list_id),
             changes["start"] if "start" in changes else start_of(row),
             changes["steps"] if "steps" in changes else steps_of(row),
         )

@@ -74,16 +74,16 @@ async def test_an_automation_may_ask_for_its_own_list(client: Client, list_id: s
 
 
 async def test_conditions_are_not_kept_beside_a_list_that_is_gone(
-    client: Client, customers: str, runtime: Runtime, project: Project
+    client: Client, list_id: str, customers: str, runtime: Runtime, project: Project
 ) -> None:
     """As where it was there when they were checked."""
     asking = Condition.model_validate(without(customers))
     async with runtime.db.unit_of_work() as session:
-        await keeping.hold_lists(session, project, [asking])
+        await keeping.hold_lists(session, project, ids.in_path("lst", list_id), [asking])
     await client.delete(f"/lists/{customers}")
     with pytest.raises(ValidationFailed):
         async with runtime.db.unit_of_work() as session:
-            await keeping.hold_lists(session, project, [asking])
+            await keeping.hold_lists(session, project, ids.in_path("lst", list_id), [asking])
 
 
 @pytest.mark.usefixtures("postgresql_alone")
@@ -93,7 +93,7 @@ async def test_who_deletes_a_list_waits_for_conditions_that_are_being_kept(
     asking = Condition.model_validate(without(customers))
     waits = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
     async with runtime.db.unit_of_work() as session:
-        await keeping.hold_lists(session, project, [asking])
+        await keeping.hold_lists(session, project, ids.in_path("lst", list_id), [asking])
         deleting = asyncio.create_task(client.delete(f"/lists/{customers}"))
         async with asyncio.timeout(20):
             while not await session.scalar(waits):
@@ -111,3 +111,14 @@ async def test_who_deletes_a_list_waits_for_conditions_that_are_being_kept(
             )
         )
     assert (await deleting).status_code == 409
+
+
+@pytest.mark.usefixtures("postgresql_alone")
+async def test_conditions_do_not_hold_the_list_that_they_go_with(
+    client: Client, list_id: str, runtime: Runtime, project: Project
+) -> None:
+    """Who deletes it locks the list before its segments, and who changes one of them the segment first."""
+    asking = Condition.model_validate({"list_id": list_id})
+    async with runtime.db.unit_of_work() as session, asyncio.timeout(20):
+        await keeping.hold_lists(session, project, ids.in_path("lst", list_id), [asking])
+        assert (await client.delete(f"/lists/{list_id}")).status_code == 204

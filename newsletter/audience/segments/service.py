@@ -74,7 +74,7 @@ async def create(
     await accounts.lock_project(session, project)
     if await queries.count(session, project) >= limits.segments:
         raise SegmentLimitReached(f"A project may have {limits.segments} segments. Delete one first.")
-    await keeping.hold_lists(session, project, [body.conditions])
+    await keeping.hold_lists(session, project, body.list_id, [body.conditions])
     now = clock.now()
     row = Segment(
         id=ids.uuid7(),
@@ -117,7 +117,7 @@ async def update(
         if changes.conditions is None:
             raise ValidationFailed.of("conditions", "must not be null")
         await check(session, principal, changes.conditions, limits, use)
-        await keeping.hold_lists(session, principal.project, [changes.conditions])
+        await keeping.hold_lists(session, principal.project, row.list_id, [changes.conditions])
         row.conditions = changes.conditions.model_dump(mode="json")
     if changes.sent("name"):
         row.name = changes.name
