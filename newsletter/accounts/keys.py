@@ -69,6 +69,12 @@ SCOPES = (
 )
 """Every scope a route may ask for; ``*`` stands for all of them. No route asks for ``smtp``: it signs in to
 send by SMTP, and with it alone that is all that a key can do."""
+OF_THE_PROJECT = frozenset(
+    {"domains:write", "routing:write", "servers:write", "voice:write", "webhooks:read", "webhooks:write"}
+)
+"""What is done with these reaches the mail or the people of every list, so no key that is restricted to some
+lists may, whatever its scopes: who could name an endpoint would be told of all, and who could name a server
+would be handed all mail."""
 
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY, _CHECK = 43, 6

@@ -80,8 +80,14 @@ class Principal:
 
     def require_every_list(self) -> None:
         """Raises `Forbidden` for a key of some lists: this concerns the whole project."""
-        if self.list_ids:
-            raise Forbidden("This key is restricted to lists, and this concerns the whole project.")
+        if refusal := self.refusal_of_all():
+            raise refusal
+
+    def refusal_of_all(self) -> Forbidden | None:
+        """What `require_every_list` raises."""
+        if not self.list_ids:
+            return None
+        return Forbidden("This key is restricted to lists, and this concerns the whole project.")
 
     def may_send_from(self, domain: str) -> bool:
         return not self.from_domains or domain.lower() in self.from_domains

@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from newsletter.accounts.keys import KeyRing
+from newsletter.accounts.keys import OF_THE_PROJECT, KeyRing
 from newsletter.accounts.project import Principal
 from newsletter.api.errors import send_error
 from newsletter.kit import ids
@@ -121,7 +121,9 @@ class Gate:
         if scope.get("method") in _WITH_BODY and not _is_taken(scope, media):
             return UnsupportedMedia(f"Send the body as 'Content-Type: {media}'.")
         wanted = str(handler.opt["scope"])
-        return None if principal.has_scope(wanted) else Forbidden(f"This key lacks the scope '{wanted}'.")
+        if not principal.has_scope(wanted):
+            return Forbidden(f"This key lacks the scope '{wanted}'.")
+        return principal.refusal_of_all() if wanted in OF_THE_PROJECT else None
 
     async def authenticate(self, scope: Scope) -> Principal | None:
         """Who calls; None without a key that is in force."""

@@ -77,6 +77,8 @@ class TemplateController(Controller):
     ) -> Data[TemplateOut]:
         project = principal.project
         source = service.new(data)
+        if source.is_default:  # Of whatever names no template, for all lists.
+            principal.require_every_list()
         async with db.read() as session:
             fields = await field_names.names(session, project)
             frame = await service.frame_of(session, project, source, fields)
@@ -125,6 +127,8 @@ class TemplateController(Controller):
         async with db.read() as session:
             before = await queries.one(session, project, shelf, ids.in_path("tpl", template_id))
             after = service.changed(before, data)
+            if before.is_default or after.is_default:
+                principal.require_every_list()
             fields = await field_names.names(session, project)
             frame = await service.frame_of(session, project, after, fields)
         if data.sent("mjml") or data.sent("variables"):

@@ -83,6 +83,37 @@ async def test_what_concerns_the_whole_project_is_forbidden(
     assert (await restricted.data("PATCH", path, json={"status": "unsubscribed"}))["status"] == "unsubscribed"
 
 
+SERVER = {"name": "Mine", "type": "smtp", "config": {"host": "127.0.0.1", "port": 2525, "tls": "none"}}
+MJML = "<mjml><mj-body><mj-raw>{{ content }}</mj-raw></mj-body></mjml>"
+
+
+async def test_it_neither_hears_of_all_lists_nor_takes_their_mail(client: Client, restricted: Client) -> None:
+    endpoint = {"url": "https://hooks.example.com/all", "events": ["subscriber.created"]}
+    theirs = (await client.data("POST", "/webhooks", 201, json=endpoint))["id"]
+    template = {"name": "Mine", "mjml": MJML}
+    for method, path, body in (
+        ("GET", "/webhooks", None),
+        ("POST", "/webhooks", endpoint),
+        ("GET", f"/webhooks/{theirs}", None),
+        ("PATCH", f"/webhooks/{theirs}", {"url": "https://hooks.example.org/mine"}),
+        ("DELETE", f"/webhooks/{theirs}", None),
+        ("GET", f"/webhooks/{theirs}/deliveries", None),
+        ("POST", f"/webhooks/{theirs}/rotate-secret", {"overlap_hours": 0}),
+        ("POST", "/sending-servers", SERVER),
+        ("POST", "/routing/rules", {"name": "Mine", "servers": []}),
+        ("POST", "/sending-domains", {"domain": "mine.example.com"}),
+        ("PUT", "/brand-voice", {"tone": "rude"}),
+        ("POST", "/templates", template | {"is_default": True}),
+    ):
+        await restricted.expect_error(method, path, 403, "forbidden", **({"json": body} if body else {}))
+    mine = await restricted.data("POST", "/templates", 201, json=template)
+    own = f"/templates/{mine['id']}"
+    await restricted.data("PATCH", own, json={"name": "Still mine"})
+    await restricted.expect_error("PATCH", own, 403, "forbidden", json={"is_default": True})
+    await client.data("PATCH", own, json={"is_default": True})
+    await restricted.expect_error("PATCH", own, 403, "forbidden", json={"name": "No longer"})
+
+
 async def test_scopes_part_reading_from_writing(make_client: MakeClient, project: Project, mine: str) -> None:
     reader = await make_client(project, scopes=("subscribers:read",))
     await reader.data("GET", "/subscribers")
