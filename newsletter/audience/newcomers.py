@@ -27,7 +27,10 @@ from newsletter.plans import service as plans
 from newsletter.plans.catalogue import Resource
 from newsletter.suppressions import queries as suppressed
 
-_LIMIT, _SCOPE, _SPELLED, _FIELDS = (f"${straight.OWN + len(columns.NEW) + place}" for place in range(1, 5))
+_LIMIT, _PROJECT, _LIST, _SPELLED, _FIELDS = (
+    f"${straight.OWN + len(columns.NEW) + place}" for place in range(1, 6)
+)
+_HELD = suppressed.against_joining_sql(of_project=_PROJECT, of_list=_LIST, spelled=unfolded(_SPELLED, "text"))
 _SEIZE = plans.seize_sql(owner="$8", resource=Resource.subscribers)
 _TAKE = plans.use_sql(units="$7::int", owner="$8", resource=Resource.subscribers)
 _HEARD = listening.hears_sql("wanted ->> 3", EventType.subscriber_created, project="$1")
@@ -52,7 +55,7 @@ counted AS (
     )
     AND EXISTS (SELECT FROM lists WHERE project_id = $1 AND id = $2)
     AND NOT EXISTS (SELECT FROM new CROSS JOIN LATERAL ({straight.known_sql("new.address_key")}) AS known)
-    AND ({suppressed.project_reasons_sql(scope=_SCOPE, spelled=unfolded(_SPELLED, "text"))}) IS NULL
+    AND ({_HELD}) IS NULL
     AND NOT EXISTS (
         SELECT FROM unnest({_FIELDS}::text[]) AS given (name)
         WHERE NOT EXISTS (SELECT FROM custom_fields AS f WHERE f.project_id = $1 AND f.name = given.name)
@@ -74,7 +77,7 @@ async def subscribe_all(
         return None
     project = target.project
     # As if nobody were known, nobody suppressed, and the plan had room: the statement sees to that.
-    work = Work(known={}, reasons={}, places=math.inf, now=clock.now())
+    work = Work(known={}, standing=suppressed.NOTHING, places=math.inf, now=clock.now())
     results = [each for each in carry_out(work, target, entries) if each is not None]
     if straight.is_rare(work):
         return None
@@ -87,7 +90,7 @@ async def subscribe_all(
             *(project.id, target.list_id, target.key_id, work.now, recording.rows, recording.jobs),
             *(work.counted, project.quota_owner_id),
             *columns.of_new(list(work.new.values()), work.consents),
-            *(target.limit, suppressed.project_scope(project.id)),
+            *(target.limit, suppressed.project_scope(project.id), suppressed.list_scope(target.list_id)),
             *(fold(list(spelled)), sorted(straight.fields_of(entries))),
         )
     except Unfoldable:

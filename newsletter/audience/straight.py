@@ -53,7 +53,8 @@ FROM (
     SELECT EXISTS (SELECT FROM lists WHERE project_id = $1 AND id = $2) AS has_list,
         ({plans.taken_sql(owner="$3", resource=Resource.subscribers)}) AS taken,
         (SELECT json_agg(name) FROM custom_fields WHERE project_id = $1) AS field_names,
-        ({suppressed.project_reasons_sql(scope="$4", spelled=unfolded("$5", "text"))}) AS reasons,
+        ({suppressed.against_joining_sql(of_project="$4", of_list="$7", spelled=unfolded("$5", "text"))})
+            AS held,
         ({listening.listeners_sql(EventType.subscriber_created, project="$1")}) AS listeners
 ) AS shared
 LEFT JOIN LATERAL (
@@ -175,7 +176,12 @@ async def import_sheet(db: Database, vault: Vault, target: Target, sheet: Sheet)
             if state is None:
                 return None
             work, _ = state
-            if new is not None and not work.known and not work.reasons and work.places >= len(keys):
+            if (
+                new is not None
+                and not work.known
+                and work.standing == suppressed.NOTHING
+                and work.places >= len(keys)
+            ):
                 work.counted = len(keys)
                 await _add(transaction, target, work, _UNTOLD, new)
                 return sheet.counted_as_new()
@@ -210,14 +216,16 @@ async def _read(
     rows = await transaction.rows(
         _STATE,
         *(project.id, target.list_id, project.quota_owner_id, suppressed.project_scope(project.id)),
-        *(fold(list(stored)), fold(keys)),
+        *(fold(list(stored)), fold(keys), suppressed.list_scope(target.list_id)),
     )
-    has_list, taken, field_names, reasons, listeners = rows[0][:_SHARED]
+    has_list, taken, field_names, held, listeners = rows[0][:_SHARED]
     if not has_list or not set(wanted).issubset(field_names or ()):
         return None
     work = Work(
         known={row["address_key"]: _row(row) for row in rows if row["id"] is not None},
-        reasons={stored[key]: Reason(reason) for key, reason in reasons or ()},
+        standing=suppressed.Standing.of(
+            (stored[key], Reason(reason), scope) for key, reason, scope in held or ()
+        ),
         places=places_left(target, taken),
         now=clock.now(),
     )
@@ -238,7 +246,7 @@ def fields_of(entries: Sequence[Entry]) -> set[str]:
 
 def is_rare(work: Work) -> bool:
     """Whether suppressions change as well: somebody came back, or left, or was erased and agreed."""
-    was_erased = any(work.reasons.get(key) is Reason.erased for key in work.agreed)
+    was_erased = any(work.standing.everywhere.get(key) is Reason.erased for key in work.agreed)
     return bool(work.rejoined or work.left or was_erased)
 
 

@@ -2,6 +2,8 @@
 
 * One subscriber per list and address; the spelling that was first written is kept.
 * POST and batch bring back who unsubscribed, with ``consent`` where the project requires it.
+* Who unsubscribed from the list before there was a row of them counts as known. Who left all lists left
+  those to come as well, until they agree to one.
 * Who bounced or complained is never brought back, also not on another list of the project.
 * An address that was erased comes back unsubscribed, unless ``consent`` comes with it.
 """
@@ -39,6 +41,7 @@ from newsletter.kit.crypto import Vault
 from newsletter.suppressions import queries as suppressed
 from newsletter.suppressions import service as suppressions
 from newsletter.suppressions.models import Reason
+from newsletter.suppressions.queries import Standing
 
 FIELDS = frozenset({"first_name", "last_name", "tags", "custom_fields", "locale", "timezone"})
 
@@ -93,7 +96,7 @@ class Work:
 
     known: dict[str, Row]
     """By address key, as they are after the entries that were carried out so far."""
-    reasons: Mapping[str, Reason]
+    standing: Standing
     places: float
     """What is free in the plan."""
     now: datetime
@@ -103,7 +106,7 @@ class Work:
     new: dict[str, Row] = field(default_factory=dict)
     changed: dict[str, Row] = field(default_factory=dict)
     consents: list[Change] = field(default_factory=list)
-    rejoined: list[str] = field(default_factory=list)
+    rejoined: set[str] = field(default_factory=set)
     """Address keys whose unsubscribe, of the list or of all, is over."""
     left: list[str] = field(default_factory=list)
     """Address keys that are new and unsubscribed."""
@@ -149,9 +152,8 @@ async def apply(
         each_of(session, Subscriber.address_key, keys, lambda one: one.list_id == target.list_id),
     )
     known = {row.address_key: row for row in found}
-    unknown = [key for key in keys if key not in known]
-    reasons = await suppressed.project_reasons(session, vault, project.id, unknown) if unknown else {}
-    work = Work(known, reasons, places_left(target, taken), clock.now())
+    standing = await suppressed.against_joining(session, vault, project.id, target.list_id, keys)
+    work = Work(known, standing, places_left(target, taken), clock.now())
     results = carry_out(work, target, entries)
     await _write(session, vault, target, work)
     return results
@@ -171,8 +173,8 @@ def carry_out(work: Work, target: Target, entries: Sequence[Entry]) -> list[Resu
 
 def _carry_out(work: Work, target: Target, entry: Entry) -> Result | None:
     key = entry.address.key
-    row, reason = work.known.get(key), work.reasons.get(key)
-    status = _wanted(target, entry, row, reason)
+    row = work.known.get(key)
+    status = _wanted(work, target, entry, row)
     if status in COUNTED and (row is None or row.status not in COUNTED):
         if work.places < 1:
             return None
@@ -181,23 +183,43 @@ def _carry_out(work: Work, target: Target, entry: Entry) -> Result | None:
     if entry.consent and status is Status.active:
         work.agreed.append(key)
     if row is None:
-        return _create(work, target, entry, status, reason)
+        return _create(work, target, entry, status)
     return _update(work, target, entry, row, status)
 
 
-def _wanted(target: Target, entry: Entry, row: Row | None, reason: Reason | None) -> Status:
+def _wanted(work: Work, target: Target, entry: Entry, row: Row | None) -> Status:
     """The status that the entry comes to, if the plan has room for it."""
     if row is not None:
-        may_change = target.reactivates and (entry.consent or not needs_consent(row.status, target.policy))
-        return after(Cause.subscribe, row.status) if may_change else row.status
-    if entry.status is Status.active and reason is Reason.erased and entry.consent is None:
-        return Status.unsubscribed
-    if entry.status is Status.active and reason in _TAKEN_OVER:
+        return after(Cause.subscribe, row.status) if _may_return(work, target, entry, row) else row.status
+    reason = work.standing.everywhere.get(entry.address.key)
+    if entry.status is not Status.active:
+        return entry.status
+    if reason in _TAKEN_OVER:
         return _TAKEN_OVER[reason]
+    if reason is Reason.erased and entry.consent is None:
+        return Status.unsubscribed
+    if _has_left(work, entry.address.key) and not _may_return(work, target, entry, None):
+        return Status.unsubscribed
     return entry.status
 
 
-def _create(work: Work, target: Target, entry: Entry, status: Status, reason: Reason | None) -> Result:
+def _has_left(work: Work, key: str) -> bool:
+    """Whether an unsubscribe stands against the address; beside an erasure there may be one."""
+    reason = work.standing.everywhere.get(key)
+    return key in work.standing.left or reason in (Reason.unsubscribe, Reason.erased)
+
+
+def _may_return(work: Work, target: Target, entry: Entry, row: Row | None) -> bool:
+    """Whether the entry brings back who left, with ``row`` or before there was one."""
+    if entry.consent or not target.reactivates:
+        return target.reactivates
+    was_never_active = row is None or row.subscribed_at is None
+    if was_never_active and work.standing.everywhere.get(entry.address.key) is Reason.unsubscribe:
+        return False
+    return not needs_consent(row.status if row else Status.unsubscribed, target.policy)
+
+
+def _create(work: Work, target: Target, entry: Entry, status: Status) -> Result:
     now = work.now
     row = Row(
         id=next(work.fresh),
@@ -221,14 +243,21 @@ def _create(work: Work, target: Target, entry: Entry, status: Status, reason: Re
     work.known[row.address_key] = work.new[row.address_key] = row
     evidence = entry.consent or work.called
     if status is not entry.status:
+        reason = work.standing.everywhere.get(row.address_key, Reason.unsubscribe)
         evidence = Evidence(f"suppressed: {reason}", key_id=target.key_id)
     work.consents.append(Change(row, FIRST_ACTION[status], evidence))
     if status is Status.unsubscribed:
         work.left.append(row.address_key)
-    elif reason is Reason.unsubscribe and entry.consent:
-        # Who left all lists left those to come, too, until they agree to one.
-        work.rejoined.append(row.address_key)
+    elif status is Status.active and _has_left(work, row.address_key):
+        work.rejoined.add(row.address_key)
     return Result(row, is_new=True, is_reactivated=False)
+
+
+def _is_freed(work: Work, entry: Entry, status: Status) -> bool:
+    """Whether somebody agreed who is active, and all the same held back by an unsubscribe."""
+    key = entry.address.key
+    is_held = status is Status.active and _has_left(work, key) and key not in work.rejoined
+    return is_held and entry.consent is not None
 
 
 def _update(work: Work, target: Target, entry: Entry, row: Row, status: Status) -> Result:
@@ -237,9 +266,10 @@ def _update(work: Work, target: Target, entry: Entry, row: Row, status: Status) 
     is_reactivated = status is not row.status
     if is_reactivated:
         reactivate(row, work.now)
+    if is_reactivated or _is_freed(work, entry, status):
         evidence = entry.consent or work.called
         work.consents.append(Change(row, action_of(status), evidence))
-        work.rejoined.append(row.address_key)
+        work.rejoined.add(row.address_key)
     if fill(row, entry.fields) or is_reactivated:
         row.updated_at = work.now
         work.known[row.address_key] = row

@@ -88,7 +88,8 @@ class UnsubscribeCreate(Body):
 
     email: EmailAddress
     list_id: ListId | None = None
-    """Without it: from all lists, those to come included."""
+    """Without it: from all lists, those to come included. A list that the address was never on then takes it
+    as unsubscribed, until a call shows a consent."""
     source: Source = "api"
 
 

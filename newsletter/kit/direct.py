@@ -38,9 +38,9 @@ def spelled(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=PGDialect_asyncpg()))  # type: ignore[no-untyped-call]
 
 
-def looked_up(table: str, column: str, value: str, *, columns: str, beside: str) -> str:
-    """SQL for ``columns`` of the one row whose ``column`` is ``value``, for which ``beside`` holds as well
-    and which a unique index knows by all of them. It is read from an index that has ``column``.
+def looked_up(table: str, column: str, value: str, *, columns: str, beside: str, most: int = 1) -> str:
+    """SQL for ``columns`` of the rows, ``most`` of them, whose ``column`` is ``value`` and for which
+    ``beside`` holds as well. They are read from an index that begins with ``column``.
 
     A new list has no statistics for up to a minute, a plan for all values lasts as long, and to it all
     indexes of an empty table are one: it took the list's, and read all of it for each address.
@@ -49,7 +49,7 @@ def looked_up(table: str, column: str, value: str, *, columns: str, beside: str)
     """
     return (
         f"SELECT {columns} FROM {table} WHERE {column} >= {value} AND {column} <= {value} AND {beside} "  # noqa: S608
-        f"ORDER BY {column} LIMIT 1"
+        f"ORDER BY {column} LIMIT {most}"
     )
 
 

@@ -18,6 +18,10 @@ class Reason(StrEnum):
     erased = "erased"
 
 
+STRENGTH = (Reason.unsubscribe, Reason.hard_bounce, Reason.complaint, Reason.manual, Reason.erased)
+"""A stronger reason, which is a later one, takes the place of a weaker one, never the other way round."""
+
+
 class Suppression(Base):
     """One address at one level.
 

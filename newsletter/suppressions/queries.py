@@ -4,7 +4,7 @@ Four levels: global (everything that this installation sends), a project's sende
 a project, a list. Each level is one text, its *scope*.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +20,7 @@ from newsletter.kit.crypto import Vault
 from newsletter.kit.direct import looked_up
 from newsletter.kit.errors import NotFound
 from newsletter.kit.prepared import Among, Prepared, Statement
-from newsletter.suppressions.models import Reason, Suppression
+from newsletter.suppressions.models import STRENGTH, Reason, Suppression
 
 Recipients = TypeVar("Recipients", bound=Select[UUID, str, str])
 
@@ -153,20 +153,47 @@ def _stone(digest: bytes) -> str:
     return f"#{digest.hex()}"
 
 
-async def project_reasons(
-    session: AsyncSession, vault: Vault, project_id: UUID, address_keys: Collection[str]
-) -> Mapping[str, Reason]:
-    """Why these addresses are suppressed in the whole project, erased ones included."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is held against addresses that come to a list."""
+
+    everywhere: Mapping[str, Reason]
+    """Why which of them are suppressed in the whole project: the strongest reason of each."""
+    left: frozenset[str]
+    """Who unsubscribed from this list, whether or not there ever was a row of them."""
+
+    @classmethod
+    def of(cls, found: Iterable[tuple[str, Reason, str]]) -> "Standing":
+        """Of address keys, reasons and scopes."""
+        rows = sorted(found, key=lambda row: STRENGTH.index(row[1]))
+        of_list = {(key, scope) for key, _, scope in rows if Reach.of(scope).level is Level.list}
+        return cls(
+            {key: reason for key, reason, scope in rows if (key, scope) not in of_list},
+            frozenset(key for key, _ in of_list),
+        )
+
+
+NOTHING = Standing({}, frozenset())
+
+
+async def against_joining(
+    session: AsyncSession, vault: Vault, project_id: UUID, list_id: UUID, address_keys: Collection[str]
+) -> Standing:
+    """What stands against these addresses, erased ones included, before they join a list."""
     stored = spellings(vault, project_id, address_keys)
-    statement = select(Suppression.address_key, Suppression.reason).where(
+    statement = select(Suppression.address_key, Suppression.reason, Suppression.scope).where(
         each_of(
             session,
             Suppression.address_key,
             stored,
-            lambda one: (one.scope == project_scope(project_id)).is_(true()),
+            lambda one: (
+                (one.scope == project_scope(project_id))
+                | ((one.scope == list_scope(list_id)) & (one.reason == Reason.unsubscribe))
+            ).is_(true()),
         )
     )
-    return {stored[key]: reason for key, reason in await session.execute(statement)}
+    found = await session.execute(statement)
+    return Standing.of((stored[key], reason, scope) for key, reason, scope in found)
 
 
 def spellings(vault: Vault, project_id: UUID, address_keys: Collection[str]) -> dict[str, str]:
@@ -179,22 +206,27 @@ def spellings(vault: Vault, project_id: UUID, address_keys: Collection[str]) -> 
     return stored
 
 
-def project_reasons_sql(*, scope: str, spelled: str) -> str:
-    """The rows behind `project_reasons` as text, as one array of pairs in JSON: ``spelled`` is an
-    array of what `spellings` returns, ``scope`` what `project_scope` does."""
-    one = looked_up(
+def against_joining_sql(*, of_project: str, of_list: str, spelled: str) -> str:
+    """The rows behind `against_joining` as text, as one array of triples in JSON: ``spelled`` is an
+    array of what `spellings` returns, the scopes are what `project_scope` and `list_scope` return."""
+    found = looked_up(
         "suppressions",
         "address_key",
         "wanted.spelled",
-        columns="address_key, reason",
-        beside=f"scope = {scope}",
+        columns="address_key, reason, scope",
+        beside=f"(scope = {of_project} OR scope = {of_list} AND reason = '{Reason.unsubscribe}')",
+        most=2,
+    )
+    of_all, of_this = (
+        looked_up("suppressions", "scope", scope, columns="1", beside="true")
+        for scope in (of_project, of_list)
     )
     return (
-        "SELECT json_agg(json_build_array(found.address_key, found.reason)) "  # noqa: S608
-        f"FROM unnest({spelled}) AS wanted (spelled) CROSS JOIN LATERAL ({one}) AS found "
-        # Of a project that has none, which most have who import their first list, the 2,000 look-ups for a
-        # thousand addresses are one.
-        f"WHERE EXISTS (SELECT FROM suppressions WHERE scope = {scope})"
+        "SELECT json_agg(json_build_array(found.address_key, found.reason, found.scope)) "  # noqa: S608
+        f"FROM unnest({spelled}) AS wanted (spelled) CROSS JOIN LATERAL ({found}) AS found "
+        # Where there are none, as with most who import their first list, the 2,000 look-ups for a
+        # thousand addresses are two.
+        f"WHERE ({of_all}) IS NOT NULL OR ({of_this}) IS NOT NULL"
     )
 
 

@@ -9,11 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from newsletter.kit import bulk, clock, ids
 from newsletter.kit.db import insert
-from newsletter.suppressions.models import Reason, Suppression
+from newsletter.suppressions.models import STRENGTH, Reason, Suppression
 from newsletter.suppressions.queries import GLOBAL_SCOPE
-
-_STRENGTH = (Reason.unsubscribe, Reason.hard_bounce, Reason.complaint, Reason.manual, Reason.erased)
-"""A stronger reason takes the place of a weaker one, never the other way round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ async def _strengthen(session: AsyncSession, known: Mapping[tuple[str, str], Wan
     changes = []
     for suppression_id, scope, address_key, reason in await session.execute(statement):
         each = known[scope, address_key]
-        if _STRENGTH.index(each.reason) > _STRENGTH.index(reason):
+        if STRENGTH.index(each.reason) > STRENGTH.index(reason):
             changes.append({"id": suppression_id, "reason": each.reason, "source": each.source})
     await bulk.update_rows(session, Suppression, changes)
 

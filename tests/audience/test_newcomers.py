@@ -57,11 +57,21 @@ async def test_people_who_are_all_new_leave_the_same_in_one_statement(make_audie
         ({"email": "bounced@example.com"}, None),
         ({"email": "complained@example.com"}, None),
         ({"email": "erased@example.com"}, None),
+        ({"email": "left@example.com"}, None),
         ({"email": "x@example.com", "custom_fields": {"size": 2, "unheard_of": 1}}, None),
         ({"email": "x@example.com", "consent": {"source": "form", "text": "a\x1fb"}}, None),
         ({"email": "x@example.com"}, 2),
     ],
-    ids=["known", "bounced", "complained", "erased", "a new field", "a strange text", "the plan is full"],
+    ids=[
+        "known",
+        "bounced",
+        "complained",
+        "erased",
+        "left",
+        "a new field",
+        "a strange text",
+        "the plan is full",
+    ],
 )
 async def test_one_statement_writes_nothing_where_not_all_is_plain(
     make_audience: MakeAudience, runtime: Runtime, body: dict[str, Any], limit: int | None
@@ -76,6 +86,14 @@ async def test_one_statement_writes_nothing_where_not_all_is_plain(
             scope=suppressed.project_scope(project.id),
             address_keys=stones[:1],
             reason=Reason.erased,
+            source="test",
+        )
+        await suppressions.suppress(
+            session,
+            project_id=project.id,
+            scope=suppressed.list_scope(one.target.list_id),
+            address_keys=["left@example.com"],
+            reason=Reason.unsubscribe,
             source="test",
         )
     before = await one.books()

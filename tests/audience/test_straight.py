@@ -11,6 +11,9 @@ from newsletter.audience.models import Subscriber
 from newsletter.audience.upsert import Target
 from newsletter.kit import ids
 from newsletter.runtime import Runtime
+from newsletter.suppressions import queries as suppressed
+from newsletter.suppressions import service as suppressions
+from newsletter.suppressions.models import Reason
 from tests.audience.conftest import MakeAudience
 from tests.audience.ways import KEY, PLAIN, UNKNOWN
 
@@ -106,7 +109,11 @@ async def test_a_full_plan_refuses_the_same_calls(make_audience: MakeAudience) -
 
 
 @pytest.mark.parametrize(
-    "case", ["comes back", "is erased", "was erased and agreed", "has a new field", "has a strange text"]
+    "case",
+    [
+        *("comes back", "left before there was a row", "is erased", "was erased and agreed"),
+        *("has a new field", "has a strange text"),
+    ],
 )
 async def test_what_is_rare_goes_the_long_way_and_nothing_is_written(
     make_audience: MakeAudience, runtime: Runtime, case: str
@@ -120,6 +127,16 @@ async def test_what_is_rare_goes_the_long_way_and_nothing_is_written(
         if case == "comes back":
             await service.unsubscribe(
                 session, one.target.project, source="api", key_id=KEY, subscriber_id=row.id
+            )
+        elif case == "left before there was a row":
+            body = {"email": "left@example.com"}
+            await suppressions.suppress(
+                session,
+                project_id=one.target.project.id,
+                scope=suppressed.list_scope(one.target.list_id),
+                address_keys=["left@example.com"],
+                reason=Reason.unsubscribe,
+                source="test",
             )
         elif case in ("is erased", "was erased and agreed"):
             await service.erase(session, runtime.vault, one.target.project, row.id, key_id=KEY)

@@ -60,9 +60,11 @@ async def suppressing(world: World) -> None:
         found = await suppressed.reasons(
             session, world.project.id, world.list_id, SENDER_DOMAIN, keys, is_marketing=True
         )
-        everywhere = await suppressed.project_reasons(session, world.runtime.vault, world.project.id, keys)
+        joining = await suppressed.against_joining(
+            session, world.runtime.vault, world.project.id, world.list_id, keys
+        )
         assert set(found) == set(keys)
-        assert not everywhere
+        assert joining == suppressed.NOTHING
         reasons = [Reason.manual]
         await suppressions.lift(
             session, project_id=world.project.id, scope=scope, address_keys=keys, reasons=reasons

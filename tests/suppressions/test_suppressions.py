@@ -17,6 +17,7 @@ from tests.client import Client
 from tests.conftest import MakeProject
 
 DOMAIN = "news.example.com"
+LIST = UUID(int=1)
 PEOPLE = [f"{name}@example.com" for name in ("free", "global", "domain", "project", "list")]
 
 
@@ -95,7 +96,7 @@ async def test_a_suppression_is_added_once_and_only_grows_stronger(
 
     async def reason() -> Reason:
         async with db.read() as session:
-            return (await queries.project_reasons(session, vault, project.id, [key]))[key]
+            return (await queries.against_joining(session, vault, project.id, LIST, [key])).everywhere[key]
 
     assert await suppress(db, project, scope, key, Reason.hard_bounce) == {key}
     assert await suppress(db, project, scope, key, Reason.hard_bounce) == set()
@@ -118,8 +119,10 @@ async def test_a_tombstone_is_known_after_the_secret_key_changed(db: Database, p
     assert stone not in queries.tombstones(old, ids.uuid7(), "a@example.com")
     await suppress(db, project, queries.project_scope(project.id), stone, Reason.erased)
     async with db.read() as session:
-        found = await queries.project_reasons(session, new, project.id, ["a@example.com", "b@example.com"])
-    assert found == {"a@example.com": Reason.erased}
+        found = await queries.against_joining(
+            session, new, project.id, LIST, ["a@example.com", "b@example.com"]
+        )
+    assert found.everywhere == {"a@example.com": Reason.erased}
 
 
 async def test_merge_data_and_who_left_are_read_by_the_block(

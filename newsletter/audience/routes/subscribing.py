@@ -78,7 +78,9 @@ class SubscribingController(Controller):
         operation_id="create_subscriber",
         summary="Add a subscriber to a list",
         description="201 for a new subscriber, 200 for a known one, which is updated; who had unsubscribed "
-        "is brought back. Who bounced or complained is not.",
+        "is brought back, where the project requires it with a `consent`. Who left all lists before "
+        "ever being on this one comes with a `consent` only, and is `unsubscribed` until then. Who bounced or "
+        "complained is not brought back.",
         opt=_WRITE,
     )
     async def create(
