@@ -15,12 +15,12 @@ class CampaignCancelled(Conflict):
 
 class CannotChange(Conflict):
     code, status = "cannot_change", 409
-    summary = "Only a draft or a scheduled campaign can be changed."
+    summary = "Only a campaign that has not begun can be changed."
 
 
 class CannotDelete(Conflict):
     code, status = "cannot_delete", 409
-    summary = "Only a draft can be deleted; what was sent is history."
+    summary = "Only what is not scheduled and was never sent can be deleted; what was sent is history."
 
 
 class CannotCancel(Conflict):

@@ -58,11 +58,10 @@ async def check_quota(
 
 
 def check_sendable(campaign: Campaign) -> None:
-    """Draft, scheduled, or failed before it began: the rest was sent, or is over."""
+    """Raises the 409 of what was sent, or is over."""
     if campaign.status is CampaignStatus.cancelled:
         raise errors.CampaignCancelled()
-    is_refused_launch = campaign.status is CampaignStatus.failed and campaign.mailing_id is None
-    if campaign.status not in queries.CHANGEABLE and not is_refused_launch:
+    if not queries.has_not_begun(campaign):
         raise errors.AlreadySent()
 
 
@@ -206,14 +205,19 @@ async def sender_of(
     """Who the campaign is from. Raises the 409 that names what is missing of sender or subject."""
     profile = await accounts.profile(session, project)
     from_email = await senders.check(session, project, profile, campaign.from_email, settings)
-    if not campaign.subject:
-        raise errors.SubjectMissing()
+    check_subject(campaign)
     return Sender(
         from_email=from_email,
         from_name=campaign.from_name or profile.from_name,
         reply_to=campaign.reply_to or profile.reply_to,
         list_name=list_name,
     )
+
+
+def check_subject(campaign: Campaign) -> None:
+    """What the campaign itself lacks is told to who schedules it; the project may be set up until then."""
+    if not campaign.subject:
+        raise errors.SubjectMissing()
 
 
 def utm_of(campaign: Campaign, profile: Profile, list_name: str | None) -> dict[str, str]:

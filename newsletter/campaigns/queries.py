@@ -29,9 +29,15 @@ from newsletter.tallies.queries import Tallied
 T = TypeVar("T")
 
 _NOTHING = Counts(0, 0, 0, 0, 0, 0)
-CHANGEABLE = (CampaignStatus.draft, CampaignStatus.scheduled)
+WAITING = (CampaignStatus.draft, CampaignStatus.scheduled)
 """Still to be launched."""
-UNFINISHED = (*CHANGEABLE, CampaignStatus.sending, CampaignStatus.paused)
+UNFINISHED = (*WAITING, CampaignStatus.sending, CampaignStatus.paused)
+
+
+def has_not_begun(campaign: Campaign) -> bool:
+    """Whether nothing of it was sent and it may still be: also when its launch was refused or missed."""
+    is_refused_launch = campaign.status is CampaignStatus.failed and campaign.mailing_id is None
+    return campaign.status in WAITING or is_refused_launch
 
 
 # Made once: with the statement and its many columns made anew each time a call that reads a campaign took
@@ -146,7 +152,7 @@ async def uses_segment(session: AsyncSession, project: Project, list_id: UUID, s
         Campaign.project_id == project.id,
         # Its index leads to the campaigns of the list.
         Campaign.list_id == list_id,
-        Campaign.status.in_(CHANGEABLE),
+        Campaign.status.in_(WAITING),
         Campaign.segment_id == segment_id,
     )
     return (await session.execute(statement.limit(1))).first() is not None

@@ -118,8 +118,6 @@ class CampaignCreate(Scheduled):
     def _one_source(cls, html: str | None, info: ValidationInfo) -> str | None:
         if "ai" in info.data and (html is None) == (info.data["ai"] is None):
             raise ValueError("send exactly one of 'ai' and 'html'")
-        if html is not None and not html.strip():
-            raise ValueError("must not be empty")
         return html
 
 

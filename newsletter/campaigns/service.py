@@ -59,13 +59,13 @@ async def update(
     *,
     version: int | None,
 ) -> Campaign:
-    """Changes a draft or a scheduled campaign; ``changes`` has columns of the campaign.
+    """Changes a campaign that has not begun; ``changes`` has columns of the campaign.
 
-    Raises `CannotChange`, `ValidationFailed` for a segment that is not of its list, or `VersionConflict` when
-    it is not of ``version`` any more.
+    Raises `CannotChange`, `ValidationFailed` for a segment that is not of its list, `SubjectMissing` for one
+    that is scheduled without, or `VersionConflict` when it is not of ``version`` any more.
     """
     campaign = await queries.one(session, project, campaign_id, lock=True)
-    if campaign.status not in queries.CHANGEABLE:
+    if not queries.has_not_begun(campaign):
         raise errors.CannotChange()
     versions.check(campaign.version, version)
     for column, value in changes.items():
@@ -78,6 +78,8 @@ async def update(
         await _reschedule(
             session, project, campaign, changes["scheduled_at"], changes.get("scheduled_timezone")
         )
+    if campaign.status is CampaignStatus.scheduled and changes.keys() & {"scheduled_at", "subject"}:
+        launch.check_subject(campaign)
     touch(campaign)
     await session.flush()
     return campaign
@@ -89,6 +91,7 @@ async def schedule(
     """Has a locked campaign launched at ``at``; a second schedule replaces the first. ``zone`` is how
     its author thinks of that moment, the project's own when None."""
     launch.check_sendable(campaign)
+    launch.check_subject(campaign)
     await _reschedule(session, project, campaign, at, zone)
     touch(campaign)
     await session.flush()
@@ -109,9 +112,9 @@ async def _reschedule(
 
 
 async def remove(session: AsyncSession, project: Project, campaign_id: UUID) -> None:
-    """Deletes a draft. Raises `CannotDelete` for anything else."""
+    """Deletes a draft, or what failed before it began. Raises `CannotDelete` for anything else."""
     campaign = await queries.one(session, project, campaign_id, lock=True)
-    if campaign.status is not CampaignStatus.draft:
+    if campaign.status is CampaignStatus.scheduled or not queries.has_not_begun(campaign):
         raise errors.CannotDelete()
     await session.delete(campaign)
     await plans.give_back(session, project.quota_owner_id, Resource.campaigns, 1)

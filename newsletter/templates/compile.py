@@ -19,7 +19,7 @@ from newsletter.templates.inlining import inline
 from newsletter.templates.layouts import LayoutInvalid, settle
 from newsletter.templates.markers import Markers
 from newsletter.templates.merge import BUILT_IN_FIELDS, MergeTagInvalid, Piece, Tag
-from newsletter.templates.sanitise import sanitise
+from newsletter.templates.sanitise import is_blank, sanitise
 from newsletter.templates.slots import MergeTemplate
 
 __all__ = [
@@ -184,6 +184,10 @@ def _read_body(source: str, allowed: frozenset[str], known: Mapping[str, str], m
         merge.require_no_stray(pieces)  # Raises too, with the line, unless entities hid the braces.
         raise
     _require_in_place(list(settle(pieces, known)), kept)
+    if source and is_blank(body):
+        raise MergeTagInvalid(
+            "must not be empty: without what no mail may have, such as scripts, no text or picture is left"
+        )
     return body
 
 

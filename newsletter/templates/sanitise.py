@@ -2,6 +2,7 @@
 
 import html
 import re
+import string
 from collections.abc import Callable
 
 import nh3
@@ -42,6 +43,7 @@ MAX_DEPTH = 100
 """Of what is left. Deeper than 256 the next parser would drop the text without a word."""
 _TAG = re.compile(r"""<(/?)([a-z][a-z0-9]*)(?:[^<>"]|"[^"]*")*>""")
 """As the sanitiser writes them: values in double quotes, no comments."""
+_UNSEEN = string.whitespace + "\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{WORD JOINER}"
 _VOID = frozenset({"br", "col", "hr", "img", "wbr"})
 _SCHEMES = {"http", "https", "mailto", "tel"}
 _LINK = re.compile(r"\s*(?:https?:|mailto:|tel:|#)", re.IGNORECASE)
@@ -85,6 +87,11 @@ def sanitise(fragment: str, markers: Markers, *, allow_classes: bool = False) ->
     if _depth(cleaned) > MAX_DEPTH:
         raise merge.MergeTagInvalid(f"HTML elements nest deeper than {MAX_DEPTH}")
     return clean_copy(cleaned)  # Again: the source may have had them as ``&#1;``.
+
+
+def is_blank(cleaned: str) -> bool:
+    """Whether sanitised HTML shows nothing: neither a picture, nor a character, but for spaces."""
+    return "<img" not in cleaned and not html.unescape(_TAG.sub("", cleaned)).strip(_UNSEEN)
 
 
 def _depth(cleaned: str) -> int:

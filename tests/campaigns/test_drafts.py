@@ -26,6 +26,7 @@ async def test_a_campaign_is_a_draft_by_default(draft: Make) -> None:
         ({"ai": {"prompt": "A topic to write about"}}, "html"),
         ({"html": None}, "html"),
         ({"html": "  "}, "html"),
+        ({"html": "<script>run()</script><p>\u00a0&nbsp;<br>\u200b</p>"}, "html"),
         ({"html": None, "ai": {"prompt": "abcd"}}, "ai.prompt"),
         ({"html": None, "ai": {"prompt": " \t   abcd \n"}}, "ai.prompt"),
         ({"html": None, "ai": {"prompt": "x" * 2001}}, "ai.prompt"),
@@ -143,6 +144,8 @@ async def test_a_change_that_does_not_compile_is_refused(client: Client, draft: 
     ("change", "field"),
     [
         ({"html": None}, "html"),
+        ({"html": " \n "}, "html"),
+        ({"html": "<style>p { color: red }</style><div></div>"}, "html"),
         ({"html": "<p>{{ first_name | nope }}</p>"}, "html"),
         ({"name": None}, "name"),
         ({"list_id": None}, "list_id"),
@@ -170,12 +173,19 @@ async def test_a_draft_moves_to_another_list_and_template(client: Client, draft:
     assert (await client.data("GET", path))["list_id"] == change["list_id"]
 
 
+@pytest.mark.parametrize("html", ['<img src="https://example.com/a.png" alt="">', "{{ first_name }}", "."])
+async def test_a_picture_or_a_name_is_enough(client: Client, draft: Make, html: str) -> None:
+    path = f"/campaigns/{(await draft(html=html))['id']}"
+    assert html.partition(" ")[0] in (await client.data("PATCH", path, json={"html": html}))["content"]
+
+
 async def test_only_a_draft_is_deleted(client: Client, draft: Make) -> None:
     path = f"/campaigns/{(await draft())['id']}"
     assert (await client.request("DELETE", path)).status_code == 204
     await client.expect_error("GET", path, 404, "not_found")
-    sent = f"/campaigns/{(await draft(send=True))['id']}"
-    await client.expect_error("DELETE", sent, 409, "cannot_delete")
+    for changes in ({"send": True}, {"scheduled_at": "2099-01-01T00:00:00Z"}):
+        other = f"/campaigns/{(await draft(**changes))['id']}"
+        await client.expect_error("DELETE", other, 409, "cannot_delete")
 
 
 async def test_another_tenants_campaign_does_not_exist(

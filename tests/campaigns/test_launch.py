@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from newsletter.accounts.project import Project
-from newsletter.campaigns.models import Campaign
+from newsletter.campaigns.models import Campaign, CampaignStatus
 from newsletter.events.models import Event
 from newsletter.kit import ids
 from newsletter.kit.jobs import Job
@@ -112,6 +112,49 @@ async def test_a_scheduled_launch_that_is_refused_fails_with_its_reason_and_may_
     assert failed["status_reason"]["code"] == "sender_missing"
     await client.data("PATCH", "/project", json={"from_email": "news@acme.example.com"})
     assert (await client.data("POST", f"{path}/send", 200, json={}))["status"] == "sending"
+
+
+async def test_a_scheduled_launch_that_was_refused_may_be_changed_scheduled_anew_and_deleted(
+    client: Client, draft: Make, runtime: Runtime
+) -> None:
+    first, second = await draft(scheduled_at=in_hours(2)), await draft(scheduled_at=in_hours(2))
+    await client.data("PATCH", "/project", json={"from_email": None})
+    for campaign in (first, second):
+        await let_its_time_come(runtime, campaign["id"])
+    await run_due(runtime)
+    path = f"/campaigns/{first['id']}"
+    changed = await client.data(
+        "PATCH", path, json={"subject": "Hi again", "from_email": "a@acme.example.com"}
+    )
+    assert (changed["subject"], changed["status"]) == ("Hi again", "failed")
+    again = await client.data("PATCH", path, json={"scheduled_at": in_hours(2)})
+    assert (again["status"], again["status_reason"]) == ("scheduled", None)
+    assert (await client.delete(f"/campaigns/{second['id']}")).status_code == 204
+    assert [each["id"] for each in await client.data("GET", "/campaigns")] == [first["id"]]
+
+
+async def test_what_nobody_got_is_history_once_its_mails_were_tried(
+    client: Client, draft: Make, runtime: Runtime
+) -> None:
+    campaign = await draft(send=True)
+    async with runtime.db.unit_of_work() as session:
+        await session.execute(update(Campaign).values(status=CampaignStatus.failed))
+    path = f"/campaigns/{campaign['id']}"
+    await client.expect_error("PATCH", path, 409, "cannot_change", json={"subject": "Again"})
+    await client.expect_error("DELETE", path, 409, "cannot_delete")
+
+
+async def test_what_has_no_subject_is_not_scheduled(client: Client, draft: Make, list_id: str) -> None:
+    body = {"list_id": list_id, "html": "<p>Hello</p>"}
+    when = {"scheduled_at": in_hours(2)}
+    await client.expect_error("POST", "/campaigns", 409, "subject_missing", json=body | when)
+    assert await client.data("GET", "/campaigns") == []
+    path = f"/campaigns/{(await draft(subject=None))['id']}"
+    await client.expect_error("POST", f"{path}/send", 409, "subject_missing", json=when)
+    await client.expect_error("PATCH", path, 409, "subject_missing", json=when)
+    assert (await client.data("PATCH", path, json={**when, "subject": "Hi"}))["status"] == "scheduled"
+    await client.expect_error("PATCH", path, 409, "subject_missing", json={"subject": None})
+    assert (await client.data("GET", path))["subject"] == "Hi"
 
 
 async def test_what_nobody_began_in_time_is_missed_told_and_may_be_sent_by_hand(

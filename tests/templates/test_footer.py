@@ -125,7 +125,7 @@ def test_a_template_that_would_swallow_the_footer_does_not_compile(markup: str) 
     ],
 )
 def test_no_copy_hides_the_footer(body: str) -> None:
-    assert_has_footer(compiled(body).merge(LINKS).html)
+    assert_has_footer(compiled(f"<p>x</p>{body}").merge(LINKS).html)
 
 
 def test_the_plain_text_part_has_it_too() -> None:

@@ -79,8 +79,8 @@ class SubscribingController(Controller):
         summary="Add a subscriber to a list",
         description="201 for a new subscriber, 200 for a known one, which is updated; who had unsubscribed "
         "is brought back, where the project requires it with a `consent`. Who left all lists before "
-        "ever being on this one comes with a `consent` only, and is `unsubscribed` until then. Who bounced or "
-        "complained is not brought back.",
+        "ever being on this one comes with a `consent` only, and is `unsubscribed` until then. Who bounced "
+        "or complained is not brought back.",
         opt=_WRITE,
     )
     async def create(

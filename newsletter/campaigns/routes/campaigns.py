@@ -110,7 +110,7 @@ class CampaignController(Controller):
     @patch(
         "/{campaign_id:str}",
         operation_id="update_campaign",
-        summary="Change a draft or a scheduled campaign",
+        summary="Change a campaign that has not begun",
         opt={"scope": "campaigns:write"},
     )
     async def update(
@@ -134,7 +134,7 @@ class CampaignController(Controller):
     @delete(
         "/{campaign_id:str}",
         operation_id="delete_campaign",
-        summary="Delete a draft",
+        summary="Delete a draft, or a campaign whose launch failed",
         opt={"scope": "campaigns:write"},
     )
     async def remove(
