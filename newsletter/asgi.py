@@ -11,7 +11,7 @@ from litestar.types import Receive, Scope, Send
 
 from newsletter.accounts.keys import KeyRing
 from newsletter.accounts.project import Principal
-from newsletter.api import errors, openapi, routers
+from newsletter.api import errors, openapi, query, routers
 from newsletter.api.arrival import Arrival
 from newsletter.api.behind import Behind, layer, part
 from newsletter.api.context import RequestContext
@@ -127,6 +127,7 @@ def make_routes(limits: LimitSettings, public_url: str, plans: Catalogue) -> Lit
         logging_config=None,
     )
     _resolve_in_turn(routes)
+    query.declare(routes)
     return routes
 
 

@@ -20,6 +20,7 @@ INTRODUCTION = """\
 Every error of the API is `{"error": {"code", "message", "request_id", "errors"?}}` with the status
 below. Decide by `code`: it is contract. `message` is for people and may be worded anew. `errors` comes
 with 422 alone and names every bad field at once, nested ones as `ai.prompt` or `subscribers.3.email`.
+Names in the query that the operation does not take are told in the same way, before fields are looked at.
 Give `request_id` (also the header `X-Request-Id`) to whoever helps you.
 
 A call that failed changed nothing, and its `Idempotency-Key` is free again. Where there is a header
@@ -70,7 +71,7 @@ def _row(error: type[NewsletterError], known: list[Operation]) -> str:
 def _places(error: type[NewsletterError], known: list[Operation]) -> str:
     if error in ANYWHERE:
         return "everywhere"
-    if error in (*raises.WITH_INPUT, *raises.WITH_BODY):
+    if error in raises.WITH_BODY:
         return "wherever something is sent"
     if error in raises.WITH_ID:
         return "wherever the path holds an id"
@@ -81,7 +82,7 @@ def _places(error: type[NewsletterError], known: list[Operation]) -> str:
 
 def _naming(error: type[NewsletterError], known: list[Operation]) -> Iterator[str]:
     for each in known:
-        if error in errors_of(each, has_query=True):
+        if error in errors_of(each):
             yield f"`{each.id}`"
 
 

@@ -192,7 +192,7 @@ def describe(document: JSON, operations: Sequence[Operation]) -> JSON:
             item["requestBody"] = {"required": True, "content": content}
         elif each.body is not None:
             item["requestBody"] = _request(each, schemas)
-        item["responses"] = _success(each, schemas) | _failures(each, item, components["responses"])
+        item["responses"] = _success(each, schemas) | _failures(each, components["responses"])
     document["components"] = components
     document["paths"] = {path: _ordered(document["paths"][path]) for path in sorted(document["paths"])}
     return document
@@ -322,10 +322,10 @@ def _success(each: Operation, schemas: Mapping[tuple[Any, str], JSON]) -> JSON:
     return found
 
 
-def _failures(each: Operation, item: JSON, responses: JSON) -> JSON:
+def _failures(each: Operation, responses: JSON) -> JSON:
     """References to shared responses: one for each set of codes that operations answer with."""
     by_status: dict[int, list[type[NewsletterError]]] = {}
-    for error in errors_of(each, has_query=any(one.get("in") == "query" for one in item["parameters"])):
+    for error in errors_of(each):
         by_status.setdefault(error.status, []).append(error)
     found: JSON = {}
     for status, errors in by_status.items():
@@ -335,14 +335,12 @@ def _failures(each: Operation, item: JSON, responses: JSON) -> JSON:
     return found | {"default": {"$ref": "#/components/responses/unexpected"}}
 
 
-def errors_of(each: Operation, *, has_query: bool) -> raises.Errors:
-    return raises.of(
-        each.id, each.method, has_id="{" in each.path, has_query=has_query, has_body=each.has_body
-    )
+def errors_of(each: Operation) -> raises.Errors:
+    return raises.of(each.id, each.method, has_id="{" in each.path, has_body=each.has_body)
 
 
 def _errors(operations: Iterable[Operation]) -> raises.Errors:
-    found = {error: None for each in operations for error in errors_of(each, has_query=True)}
+    found = {error: None for each in operations for error in errors_of(each)}
     return tuple(sorted(found, key=lambda error: (error.status, error.code)))
 
 

@@ -1,4 +1,4 @@
-"""The way into ``/api/v1``: key → principal → rate limit → scope, for every route alike.
+"""The way into ``/api/v1``: key → principal → rate limit → scope → names in the query, for every route alike.
 
 Each route names its scope and its class of calls in ``opt``; a route that names no scope
 is refused when the application starts.
@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from newsletter.accounts.keys import OF_THE_PROJECT, KeyRing
 from newsletter.accounts.project import Principal
+from newsletter.api import query
 from newsletter.api.errors import send_error
 from newsletter.kit import ids
 from newsletter.kit.callers import Callers
@@ -123,7 +124,9 @@ class Gate:
         wanted = str(handler.opt["scope"])
         if not principal.has_scope(wanted):
             return Forbidden(f"This key lacks the scope '{wanted}'.")
-        return principal.refusal_of_all() if wanted in OF_THE_PROJECT else None
+        if wanted in OF_THE_PROJECT and (narrow := principal.refusal_of_all()) is not None:
+            return narrow
+        return query.refusal(scope, handler)
 
     async def authenticate(self, scope: Scope) -> Principal | None:
         """Who calls; None without a key that is in force."""
@@ -190,7 +193,7 @@ def _presented_key(scope: Scope) -> tuple[str | None, bool]:
     if b"x-api-key" in headers:
         return headers[b"x-api-key"].decode("latin-1").strip() or None, False
     if scope.get("method") == "GET":
-        values = parse_qs(scope["query_string"].decode("latin-1")).get("api_key", [])
+        values = parse_qs(scope["query_string"].decode("latin-1")).get(query.KEY, [])
         if len(values) == 1:
             return values[0], True
     return None, False

@@ -47,13 +47,12 @@ from newsletter.webhooks.service import EndpointLimitReached
 
 Errors: TypeAlias = tuple[type[NewsletterError], ...]
 
-ALWAYS: Final[Errors] = (Unauthenticated, Forbidden, RateLimited, Unavailable)
+ALWAYS: Final[Errors] = (Unauthenticated, Forbidden, ValidationFailed, RateLimited, Unavailable)
+"""What is invalid may be a name in the query, which an operation without any other input has, too."""
 WITH_ID: Final[Errors] = (NotFound,)
 """Operations with an id in their path."""
-WITH_INPUT: Final[Errors] = (ValidationFailed,)
-"""Operations with a body or with parameters in the query."""
 WITH_BODY: Final[Errors] = (MalformedJSON, TooLarge, UnsupportedMedia)
-ON_POST: Final[Errors] = (InProgress, KeyReused, ValidationFailed, TooLarge, UnsupportedMedia)
+ON_POST: Final[Errors] = (InProgress, KeyReused, TooLarge, UnsupportedMedia)
 """Of the header ``Idempotency-Key``, which covers a body that the operation does not ask for, too."""
 
 _LACKING: Final[Errors] = (
@@ -158,11 +157,10 @@ OWN: Final[Mapping[str, Errors]] = {
 """By operation id."""
 
 
-def of(operation_id: str, method: str, *, has_id: bool, has_query: bool, has_body: bool) -> Errors:
+def of(operation_id: str, method: str, *, has_id: bool, has_body: bool) -> Errors:
     """Every error of an operation once, in the order of status and code."""
     found = [*ALWAYS, *OWN.get(operation_id, ())]
     found += WITH_ID if has_id else ()
-    found += WITH_INPUT if has_body or has_query else ()
     found += WITH_BODY if has_body else ()
     found += ON_POST if method == "POST" else ()
     return tuple(sorted(dict.fromkeys(found), key=lambda error: (error.status, error.code)))

@@ -62,5 +62,10 @@ def of_body(message: str) -> str:
 
 def one_of(choices: Sequence[str]) -> str:
     """In the words that Pydantic has for an enumeration."""
-    *first, last = (f"'{choice}'" for choice in choices)
-    return f"must be {', '.join(first)} or {last}" if first else f"must be {last}"
+    return f"must be {listed(choices, 'or')}"
+
+
+def listed(names: Sequence[str], word: str = "and") -> str:
+    """Names in quotes, the last of several behind ``word``. There must be one."""
+    *first, last = (f"'{name}'" for name in names)
+    return f"{', '.join(first)} {word} {last}" if first else last
