@@ -8,7 +8,8 @@ _Said: TypeAlias = str | Callable[[re.Match[str]], str]
 
 
 def _size(match: re.Match[str]) -> str:
-    # Where a text was trimmed before it was measured, Pydantic speaks of a value and of items.
+    # Where a text was trimmed before it was measured, Pydantic speaks of a value and of items. It would of a
+    # list, too: lists are measured before their own validators, which a test sees to.
     unit = "character" if match[1] in ("String", "Value") else "item"
     return f"must have at {match[2]} {match[3]} {unit}{'' if match[3] == '1' else 's'}"
 
@@ -31,6 +32,9 @@ _SAYINGS: Final[tuple[tuple[re.Pattern[str], _Said], ...]] = tuple(
         (r"Input should be a valid (?:dictionary|object).*", "must be an object"),
         (r"Input should be a valid (?:list|tuple|array).*", "must be a list"),
         (r"Input should be a valid boolean.*", "must be true or false"),
+        # Of the query, whose values the framework reads without Pydantic.
+        (r"Expected `int(?: \| null)?`.*", "must be a whole number"),
+        (r"Expected `bool(?: \| null)?`.*", "must be true or false"),
         (r"Input should be a valid datetime.*", "must be a valid date and time"),
         (r"Input should be a valid date.*", "must be a valid date"),
         (r"Invalid RFC3339 encoded date", "must be a date, such as 2026-11-21"),

@@ -107,8 +107,8 @@ def _tag_list(value: object) -> object:
 Tag = Annotated[Line, Field(min_length=1, max_length=MAX_TAG)]
 Tags = Annotated[
     list[Tag],
-    BeforeValidator(_tag_list),
     Field(max_length=MAX_TAGS),
+    BeforeValidator(_tag_list),
     AfterValidator(lambda tags: list(dict.fromkeys(tags))),
     WithJsonSchema(
         {

@@ -4,6 +4,7 @@ import pytest
 
 from newsletter.delivery.statuses import MessageStatus
 from tests.client import Client
+from tests.conftest import MakeClient, MakeProject
 
 
 @pytest.mark.parametrize("path", ["/messages", "/audit-log", "/analytics/events"])
@@ -29,6 +30,34 @@ async def test_a_page_too_large_is_told_where_pages_end(client: Client) -> None:
             "GET", "/subscribers", 422, "validation_failed", params={"page": page}
         )
         assert error["errors"] == {"page": ["must be between 1 and 10,000,000"]}
+
+
+async def test_a_number_and_a_switch_are_told_in_plain_words(client: Client) -> None:
+    for path, name, text in (
+        ("/lists", "per_page", "must be a whole number"),
+        ("/lists", "page", "must be a whole number"),
+        ("/audit-log", "status", "must be a whole number"),
+        ("/templates", "is_system", "must be true or false"),
+        ("/suppressions.csv", "raw", "must be true or false"),
+    ):
+        for value in ("x", "", "1.5"):
+            error = await client.expect_error("GET", path, 422, "validation_failed", params={name: value})
+            assert error["errors"] == {name: [text]}, (path, name, value)
+
+
+async def test_no_refusal_of_a_query_speaks_the_language_of_the_program(
+    make_client: MakeClient, make_project: MakeProject
+) -> None:
+    client = await make_client(await make_project(plan="enterprise"))
+    document = (await client.get("http://news.test/api/openapi.json")).json()
+    told: list[str] = []
+    for path, item in document["paths"].items():
+        asked = [one["name"] for one in item.get("get", {}).get("parameters", ()) if one["in"] == "query"]
+        for name in asked:
+            answer = await client.get(f"http://news.test{path.replace('{', '').replace('}', '')}?{name}=%00x")
+            told += answer.json()["error"]["errors"].get(name, []) if answer.status_code == 422 else []
+    assert len(told) > 60
+    assert [text for text in told if "`" in text or not text.startswith(("must ", "is not "))] == []
 
 
 async def test_a_word_that_is_none_of_several_is_told_all_of_them(client: Client) -> None:
