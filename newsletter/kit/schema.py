@@ -18,12 +18,11 @@ from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 from newsletter.kit.clock import rfc3339
 from newsletter.kit.errors import ValidationFailed
-from newsletter.kit.wording import of_body, plain
+from newsletter.kit.wording import INSTANT, REAL_TIME, of_body, plain
 
 T = TypeVar("T")
 
 
-_INSTANT = "must be a date and time with zone, such as 2026-11-21T09:00:00Z (RFC 3339)"
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -31,7 +30,7 @@ def _written_out(at: object) -> object:
     """Refuses seconds since 1970, which say neither their unit nor that they mean an instant."""
     if isinstance(at, datetime) or (isinstance(at, str) and re.match(r"\d{4}-\d\d-\d\d", at)):
         return at
-    raise ValueError(_INSTANT)
+    raise ValueError(INSTANT)
 
 
 def in_utc(at: datetime) -> datetime:
@@ -48,11 +47,11 @@ def instant(field: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     if _RFC3339.fullmatch(text) is None:
-        raise ValidationFailed.of(field, _INSTANT)
+        raise ValidationFailed.of(field, INSTANT)
     try:
         at = datetime.fromisoformat(text.upper())
     except ValueError:
-        raise ValidationFailed.of(field, "must be a valid date and time") from None
+        raise ValidationFailed.of(field, REAL_TIME) from None
     try:
         return in_utc(at)
     except ValueError as error:

@@ -14,6 +14,9 @@ def _size(match: re.Match[str]) -> str:
     return f"must have at {match[2]} {match[3]} {unit}{'' if match[3] == '1' else 's'}"
 
 
+INSTANT: Final = "must be a date and time with zone, such as 2026-11-21T09:00:00Z (RFC 3339)"
+REAL_TIME: Final = "must be a valid date and time, such as 2026-11-21T09:00:00Z (RFC 3339)"
+"""Said of a day or an hour that there is not, and of what stands behind a day and is no time."""
 _OWN: Final = "Value error, "
 """Begins the messages of our own validators."""
 _SAYINGS: Final[tuple[tuple[re.Pattern[str], _Said], ...]] = tuple(
@@ -35,7 +38,8 @@ _SAYINGS: Final[tuple[tuple[re.Pattern[str], _Said], ...]] = tuple(
         # Of the query, whose values the framework reads without Pydantic.
         (r"Expected `int(?: \| null)?`.*", "must be a whole number"),
         (r"Expected `bool(?: \| null)?`.*", "must be true or false"),
-        (r"Input should be a valid datetime.*", "must be a valid date and time"),
+        (r"Input should have timezone info", INSTANT),
+        (r"Input should be a valid datetime.*", REAL_TIME),
         (r"Input should be a valid date.*", "must be a valid date"),
         (r"Invalid RFC3339 encoded date", "must be a date, such as 2026-11-21"),
         (r"Input should be greater than or equal to ", "must be at least "),

@@ -1,6 +1,7 @@
 """Bodies that no handler should ever see."""
 
 import gzip
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import TypeAdapter
 from newsletter.api import routers
 from newsletter.api.errors import MAX_NAME, MAX_NAMED
 from newsletter.api.openapi import operations
+from newsletter.kit.wording import INSTANT, REAL_TIME
 from tests.client import Client
 
 
@@ -185,3 +187,28 @@ async def test_the_answer_to_a_body_of_wrong_names_stays_short(client: Client) -
     assert len(error["errors"]) == MAX_NAMED
     assert max(map(len, error["errors"])) == MAX_NAME + 1
     assert error["message"] == "One or more fields are invalid. The first 100 of 20,002 are named."
+
+
+@pytest.mark.parametrize("member", ["before", "after"])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("yesterday", INSTANT),
+        (1767225600, INSTANT),
+        ("2026-01-01", INSTANT),
+        ("2026-01-01T09:00:00", INSTANT),
+        ("2026-02-30T09:00:00Z", REAL_TIME),
+        ("2026-01-01T25:00:00Z", REAL_TIME),
+        ("2026-01-01, nine", REAL_TIME),
+    ],
+)
+async def test_a_moment_is_refused_with_what_to_write(
+    client: Client, member: str, text: object, says: str
+) -> None:
+    made = await client.data("POST", "/lists", 201, json={"name": "Newsletter"})
+    asked = {"list_id": made["id"], "conditions": {"created_at": {member: text}}}
+    error = await client.expect_error("POST", "/segments/preview", 422, "validation_failed", json=asked)
+    assert error["errors"] == {f"conditions.created_at.{member}": [says]}
+    (example,) = re.findall(r"2026-\S+", says)
+    asked["conditions"] = {"created_at": {member: example}}
+    await client.data("POST", "/segments/preview", json=asked)
