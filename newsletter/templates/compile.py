@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from lxml import etree
 
-from newsletter.templates import document, layouts, lint, merge, mjml
+from newsletter.templates import document, expressions, layouts, lint, merge, mjml
 from newsletter.templates.branding import COPY_NAMES, LAYOUT_NAMES, Branding, constants
 from newsletter.templates.escaping import clean_copy, clean_line
 from newsletter.templates.inlining import inline
@@ -66,6 +66,9 @@ class Content:
     """The template's declared variables with their values, the same for every recipient."""
     has_footer: bool = True
     """False for mail that is no marketing, which needs no way to unsubscribe."""
+    unfilled: frozenset[str] = frozenset()
+    """Fields that no recipient of this mail has a value of. The copy may not read them. A template, which
+    serves other mails too, may where it says what stands there instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def compile_content(content: Content) -> Compiled:
     """
     look = constants(content.branding)
     known = {**dict(content.defaults), **{name: look[name] for name in COPY_NAMES}}
-    allowed = BUILT_IN_FIELDS | content.fields
+    allowed = (BUILT_IN_FIELDS | content.fields) - content.unfilled
     markers = Markers()
 
     subject = _part("subject", lambda: merge.compile_line(content.subject, allowed, known))
@@ -221,14 +224,38 @@ def _read_layout(
     content: Content, known: Mapping[str, str], allowed: frozenset[str], markers: Markers
 ) -> Element:
     """The layout's tree, linted."""
+    known = {**dict.fromkeys(content.unfilled, ""), **known}
     try:
-        merge.require_names(merge.split(content.layout), {*allowed, *known, *LAYOUT_NAMES, layouts.CONTENT})
+        pieces = merge.split(content.layout)
+        merge.require_names(pieces, {*allowed, *known, *LAYOUT_NAMES, layouts.CONTENT})
+        _require_filled(pieces, known, content.unfilled)
         root = layouts.read(content.layout, known, markers)
     except MergeTagInvalid as error:
-        raise MergeTagInvalid(error.message, error.line, "template") from None
+        raise MergeTagInvalid(error.message, error.line, error.part or "template") from None
     except LayoutInvalid as error:
         raise TemplateInvalid(error.problems[0].message, error.problems[0].line) from None
     problem = next(lint.problems(root, markers), None)
     if problem is not None:
         raise TemplateInvalid(problem.message, problem.line)
     return root
+
+
+def _require_filled(pieces: Sequence[Piece], known: Mapping[str, str], unfilled: frozenset[str]) -> None:
+    """Raises `MergeTagInvalid` for a tag of the template that would leave nothing in its place."""
+    if not unfilled:
+        return
+    merge.nest(pieces)
+    read = {
+        piece.source: set(expressions.names(piece.expression)) for piece in pieces if isinstance(piece, Tag)
+    }
+    for piece in settle(pieces, known):
+        if not isinstance(piece, Tag) or not isinstance(piece.expression, expressions.Const):
+            continue
+        missing = read[piece.source] & unfilled
+        if missing and piece.kind == "output" and not expressions.as_text(piece.expression.value).strip():
+            name = min(missing)
+            raise MergeTagInvalid(
+                f"must hold '{name}', which the template shows in line {piece.line}; or have the template "
+                f'say what else to show: {{{{ {name} | default: "…" }}}}',
+                part="variables",
+            )

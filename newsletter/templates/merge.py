@@ -34,7 +34,7 @@ class MergeTagInvalid(ValueError):
         self.line = line
         """In the text that holds the tag, from 1."""
         self.part = part
-        """``subject``, ``preheader``, ``body`` or ``template``, where it is known."""
+        """Where it is known: ``subject``, ``preheader``, ``body``, ``text``, ``template``, ``variables``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,18 +161,20 @@ def compile_single(
     """Compiles a single mail, with a slot for each of the variables ``names``; takes milliseconds with
     a new ``frame``, so call it in a thread. ``branding`` is that of the footer, None for no footer.
 
-    Raises `ValidationFailed` on ``subject``, ``html``, ``text`` or ``template_id``.
+    Raises `ValidationFailed` on ``subject``, ``html``, ``text``, ``variables`` or ``template_id``.
     """
     if frame is None:
         allowed = {*names, *_LINKS}
         return _compiled(
             lambda: compile_whole(subject=subject, html=html, text=text, allowed=allowed, branding=branding)
         )
-    content = frame.around(subject, "", html or "", names=names, has_footer=branding is not None)
+    around = frame.around(subject, "", html or "", names=names, has_footer=branding is not None)
+    unfilled = (BUILT_IN_FIELDS | frame.fields).difference(names, _LINKS, around.defaults)
+    content = replace(around, unfilled=unfilled)
     compiled = _compiled(lambda: _LATELY.compiled(content))
     if text is None:
         return compiled
-    allowed = {*names, *BUILT_IN_FIELDS, *frame.fields}
+    allowed = {*names, *_LINKS}
     return replace(compiled, text=_compiled(lambda: compile_text(text, allowed, branding)))
 
 
@@ -183,7 +185,7 @@ def _compiled(make: Callable[[], Result], template_field: str = "template_id") -
     except TemplateInvalid as error:
         raise ValidationFailed.of(template_field, _at(error.line, error.message)) from None
     except MergeTagInvalid as error:
-        names = {"subject": "subject", "preheader": "preheader", "body": "html", "text": "text"}
+        names = {"body": "html"} | {name: name for name in ("subject", "preheader", "text", "variables")}
         # Only a body and a template have lines that their author counts.
         line = None if error.part in ("subject", "preheader") else error.line
         name = names.get(error.part or "", template_field)

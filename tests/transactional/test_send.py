@@ -2,6 +2,8 @@
 
 import base64
 
+import pytest
+
 from newsletter.accounts.project import Project
 from newsletter.runtime import Runtime
 from tests.client import Client
@@ -146,6 +148,67 @@ async def test_a_template_goes_around_the_body(client: Client, runtime: Runtime)
     assert "Hi Al" in html
     assert "nsubscribe" not in mail.as_string()
     assert "template_id" in await refused(client, template_id="tpl_01k9x3v7m8e5tbn2c4r6p0qzaw")
+
+
+@pytest.fixture
+async def people(client: Client) -> None:
+    """A custom field of the project, which a subscriber has a value of."""
+    listed = await client.data("POST", "/lists", 201, json={"name": "x"})
+    person = {"email": "alice@example.com", "first_name": "Alice", "custom_fields": {"colour": "red"}}
+    await client.data("POST", "/subscribers", 201, json=person | {"list_id": listed["id"]})
+
+
+async def template(client: Client, text: str) -> str:
+    mjml = (
+        "<mjml><mj-body><mj-section><mj-column><mj-text>{{ content }}</mj-text>"
+        f"<mj-text>{text}</mj-text></mj-column></mj-section></mj-body></mjml>"
+    )
+    variables = [{"name": "code", "default": "none"}]
+    body = {"name": "Own", "mjml": mjml, "variables": variables}
+    return str((await client.data("POST", "/templates", 201, json=body))["id"])
+
+
+@pytest.mark.parametrize("field", ["subject", "html", "text"])
+@pytest.mark.parametrize("name", ["first_name", "last_name", "colour"])
+async def test_a_tag_of_the_text_that_nothing_fills_is_refused_in_a_template_too(
+    client: Client, people: None, field: str, name: str
+) -> None:
+    template_id = await template(client, "Code: {{ code }}")
+    for tag in (f"{{{{ {name} }}}}", f'{{{{ {name} | default: "you" }}}}'):
+        found = await refused(client, template_id=template_id, **{field: f"Hi {tag}"})
+        assert list(found) == [field]
+        assert f"there is no field '{name}'" in found[field][0]
+    mail = {field: f"Hi {{{{ {name} }}}}", "template_id": template_id, "variables": {name: "Al"}}
+    await send(client, **mail)
+
+
+@pytest.mark.parametrize("name", ["first_name", "colour"])
+async def test_a_tag_of_the_template_that_nothing_fills_is_asked_for(
+    client: Client, runtime: Runtime, people: None, name: str
+) -> None:
+    bare = await template(client, f"Dear {{{{ {name} | upper }}}}")
+    found = await refused(client, template_id=bare)
+    assert list(found) == ["variables"]
+    assert f"must hold '{name}'" in found["variables"][0]
+    item = {"to": "alice@example.com", "subject": "Hi", "html": "<p>x</p>", "template_id": bare}
+    bulk = await client.post("/send/bulk", json={"messages": [item, item | {"variables": {name: "Al"}}]})
+    first, second = bulk.json()["data"]["results"]
+    assert list(first["error"]["errors"]) == ["variables"]
+    assert second["status"] == "queued"
+    mail = await delivered(client, runtime, "alice@example.com")
+    assert "Dear AL" in mail.get_body(("html",)).get_content()
+
+
+async def test_a_template_may_say_what_stands_for_who_has_no_name(
+    client: Client, runtime: Runtime, people: None
+) -> None:
+    text = (
+        '{{ first_name | default: "there" }}{% if colour %}, in {{ colour }}{% endif %}'
+        "{% if last_name %}{{ last_name }}{% else %}, you{% endif %}"
+    )
+    await send(client, template_id=await template(client, text))
+    mail = await delivered(client, runtime, "alice@example.com")
+    assert "there, you" in mail.get_body(("html",)).get_content()
 
 
 async def test_files_go_with_the_mail(client: Client, runtime: Runtime) -> None:
