@@ -36,6 +36,8 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOOKS_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\.?")
 _MAX_URL = 2000
+_PORTS = {"https": 443, "http": 80}
+"""Of a URL that names none."""
 _ADDRESSES = 4
 """Of one name that are tried."""
 
@@ -72,6 +74,14 @@ class Guard:
         self._allowed_ranges = ranges(allowed_ranges)
         self._allowed_ports = frozenset(allowed_ports)
         self._resolve = resolve
+
+    def check_url(self, url: str) -> None:
+        """As the function of this name, and besides whether any address at all may be called at its port.
+        Where ranges are allowed, one may be. Raises `ValueError` with a sentence that says what is wrong."""
+        target = parse(url)
+        port = target.port or _PORTS[target.scheme]
+        if not self._allowed_ranges and port not in self._allowed_ports:
+            raise ValueError(f"must have the port {' or '.join(map(str, sorted(self._allowed_ports)))}")
 
     async def addresses(self, host: str, port: int) -> list[Address]:
         """At least one, the best first. Raises `EgressRefused` or `EgressFailed`."""
@@ -133,7 +143,7 @@ def parse(url: str) -> httpx.URL:
         host = parsed.raw_host.decode("ascii")
     except (httpx.InvalidURL, UnicodeError) as error:
         raise ValueError(f"is not a valid URL: {error}") from None
-    if parsed.scheme not in {"https", "http"}:
+    if parsed.scheme not in _PORTS:
         raise ValueError("must begin with https:// or http://")
     if not host:
         raise ValueError("must name a host, as in https://example.com/hook")

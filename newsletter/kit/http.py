@@ -77,8 +77,13 @@ class GuardedClient:
         self._timeout = timeout
         self._max_answer_bytes = max_answer_bytes
         self._user_agent = user_agent
-        backend = _GuardedBackend(Guard(allowed_ranges, allowed_ports, resolve))
-        self._connections = _Connections(tls or tls_context(), backend)
+        self._guard = Guard(allowed_ranges, allowed_ports, resolve)
+        self._connections = _Connections(tls or tls_context(), _GuardedBackend(self._guard))
+
+    def check_url(self, url: str) -> None:
+        """Whether it can be called at all, as far as it says itself. Raises `ValueError` with a sentence that
+        says what is wrong."""
+        self._guard.check_url(url)
 
     async def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Answer:
         """Any status is an answer, redirects included.

@@ -41,6 +41,7 @@ class WebhookController(Controller):
     async def create(
         self,
         db: NamedDependency[Database],
+        egress: NamedDependency[GuardedClient],
         vault: NamedDependency[Vault],
         settings: NamedDependency[Settings],
         principal: NamedDependency[Principal],
@@ -48,6 +49,7 @@ class WebhookController(Controller):
         data: JSONBody[EndpointCreate],
     ) -> Data[EndpointCreated]:
         """The answer holds the secret that signs the calls; it is shown this once."""
+        service.check_url(egress, data.url)
         async with db.unit_of_work() as session:
             made = await service.create(
                 session, vault, principal.project, data, limit=settings.limits.webhook_endpoints
@@ -86,10 +88,13 @@ class WebhookController(Controller):
     async def update(
         self,
         db: NamedDependency[Database],
+        egress: NamedDependency[GuardedClient],
         principal: NamedDependency[Principal],
         id: FromPath[str],
         data: JSONBody[EndpointUpdate],
     ) -> Data[EndpointOut]:
+        if data.sent("url"):
+            service.check_url(egress, data.url)
         async with db.unit_of_work() as session:
             row = await service.update(session, principal.project, ids.in_path("whe", id), data)
             return Data(data=EndpointOut.model_validate(row))

@@ -35,7 +35,8 @@ class EndpointCreate(Body):
     """A new endpoint."""
 
     url: EndpointURL
-    """``https://`` or ``http://``, without user name. It is called with POST."""
+    """``https://`` or ``http://``, without user name, at port 80 or 443 or another that the operator allows.
+    It is called with POST."""
     events: Events = Field(default_factory=list)
     """The events to get; empty: all, those to come included."""
     description: Description | None = None

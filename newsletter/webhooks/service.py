@@ -15,7 +15,8 @@ from newsletter.events import listening
 from newsletter.events.vocabulary import EventType
 from newsletter.kit import clock, ids, jobs
 from newsletter.kit.crypto import Vault
-from newsletter.kit.errors import Conflict
+from newsletter.kit.errors import Conflict, ValidationFailed
+from newsletter.kit.http import GuardedClient
 from newsletter.webhooks import queries, signing
 from newsletter.webhooks.models import Endpoint
 from newsletter.webhooks.schemas import EndpointCreate, EndpointUpdate
@@ -32,6 +33,14 @@ class NewEndpoint:
 
     row: Endpoint
     secret: str
+
+
+def check_url(egress: GuardedClient, url: str) -> None:
+    """Raises `ValidationFailed` for what no call would ever be made to."""
+    try:
+        egress.check_url(url)
+    except ValueError as error:
+        raise ValidationFailed.of("url", str(error)) from None
 
 
 async def create(
