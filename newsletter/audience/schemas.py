@@ -39,6 +39,7 @@ MAX_VALUE = 1_000
 _CLOCK_SKEW = timedelta(minutes=5)
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
+"""As it comes from the database. A body has a `ScalarField`."""
 
 
 def field_name(name: str) -> str:
@@ -56,6 +57,10 @@ def _one_of_them(value: object, check: ValidatorFunctionWrapHandler) -> Scalar:
     except ValidationError:
         raise ValueError("must be a text, a number, true, false or null") from None
     return scalar
+
+
+ScalarField = Annotated[Scalar, WrapValidator(_one_of_them)]
+"""Of any kind of scalar, and refused once, on its own name."""
 
 
 def _scalar(value: Scalar) -> Scalar:
@@ -91,7 +96,7 @@ def _single(opt_in: str) -> str:
 PersonName = Annotated[Line, Field(max_length=200, examples=["Alice"])]
 Tag = Annotated[Line, Field(min_length=1, max_length=100)]
 FieldName = Annotated[str, AfterValidator(field_name)]
-CustomFields = dict[FieldName, Annotated[Scalar, WrapValidator(_one_of_them), AfterValidator(_scalar)]]
+CustomFields = dict[FieldName, Annotated[ScalarField, AfterValidator(_scalar)]]
 OptIn = Annotated[
     str, AfterValidator(_single), Field(json_schema_extra={"enum": ["single"], "examples": ["single"]})
 ]

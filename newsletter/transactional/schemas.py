@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from newsletter.accounts.schemas import UTM
-from newsletter.audience.schemas import Scalar
+from newsletter.audience.schemas import Scalar, ScalarField
 from newsletter.delivery import headers
 from newsletter.delivery.headers import HeaderInvalid
 from newsletter.kit import address, clock
@@ -249,7 +249,7 @@ class Send(Body):
     template_id: TemplateId | None = None
     """A template that goes around ``html``; its declared variables are filled from ``variables``."""
     variables: Annotated[
-        dict[VariableName, Scalar], Field(max_length=MAX_VARIABLES), AfterValidator(_variables)
+        dict[VariableName, ScalarField], Field(max_length=MAX_VARIABLES), AfterValidator(_variables)
     ] = {}  # noqa: RUF012
     """Values of merge tags in subject, HTML, text and template."""
     tags: Tags = []  # noqa: RUF012

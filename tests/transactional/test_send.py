@@ -76,6 +76,31 @@ async def test_a_variable_that_no_database_can_hold_is_refused(client: Client) -
     assert named == {"variables": ["'name' must not contain the NUL character"]}
 
 
+@pytest.mark.parametrize("value", [{}, {"a": 1}, [], ["x"]])
+async def test_a_variable_of_a_wrong_type_is_named_once_with_what_it_may_be(
+    client: Client, value: object
+) -> None:
+    wrong = {"variables.x": ["must be a text, a number, true, false or null"]}
+    assert await refused(client, variables={"x": value, "y": "right"}) == wrong
+    body = {"messages": [MAIL | {"variables": {"x": value}}, MAIL]}
+    first, second = (await client.data("POST", "/send/bulk", 202, json=body))["results"]
+    assert first["error"]["errors"] == wrong
+    assert second["status"] == "queued"
+
+
+@pytest.mark.parametrize("value", ["text", "", 7, 7.5, True, None])
+async def test_a_variable_may_be_of_each_kind_that_the_refusal_names(client: Client, value: object) -> None:
+    assert (await send(client, html="<p>{{ x }}</p>", variables={"x": value}))["status"] == "queued"
+
+
+@pytest.mark.parametrize(
+    "at", ["tomorrow", "2099-01-01", "2099-01-01T09:00:00", "2099-02-30T09:00:00Z", 4070908800]
+)
+async def test_a_wrong_time_is_refused_with_one_to_write(client: Client, at: object) -> None:
+    (said,) = (await refused(client, scheduled_at=at))["scheduled_at"]
+    assert said.endswith("such as 2026-11-21T09:00:00Z (RFC 3339)")
+
+
 async def test_variables_are_filled_in_and_escaped(client: Client, runtime: Runtime) -> None:
     await send(
         client,
