@@ -70,6 +70,12 @@ class Content:
     """Fields that no recipient of this mail has a value of. The copy may not read them. A template, which
     serves other mails too, may where it says what stands there instead."""
 
+    @property
+    def known(self) -> dict[str, str]:
+        """What the copy may read that is the same for every recipient."""
+        look = constants(self.branding)
+        return {**self.defaults, **{name: look[name] for name in COPY_NAMES}}
+
 
 @dataclass(frozen=True, slots=True)
 class Merged:
@@ -129,8 +135,7 @@ def compile_content(content: Content) -> Compiled:
 
     Raises `TemplateInvalid` for the layout, `MergeTagInvalid` with its ``part`` for a tag.
     """
-    look = constants(content.branding)
-    known = {**dict(content.defaults), **{name: look[name] for name in COPY_NAMES}}
+    look, known = constants(content.branding), content.known
     allowed = (BUILT_IN_FIELDS | content.fields) - content.unfilled
     markers = Markers()
 

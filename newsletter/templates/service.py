@@ -175,7 +175,8 @@ def compile_single(
     if text is None:
         return compiled
     allowed = {*names, *_LINKS}
-    return replace(compiled, text=_compiled(lambda: compile_text(text, allowed, branding)))
+    written = _compiled(lambda: compile_text(text, allowed, branding, content.known))
+    return replace(compiled, text=written)
 
 
 def _compiled(make: Callable[[], Result], template_field: str = "template_id") -> Result:

@@ -7,7 +7,7 @@ in an attribute without quotes, in an event handler, in the name of a tag.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum, auto
 from typing import NamedTuple, TypeVar
@@ -65,24 +65,29 @@ def compile_whole(
             page = _with_footer(page, branding, markers)
         compiled = replace(compiled, html=_part("body", lambda: merge.build(markers.pieces(page), {})))
     if text is not None:
-        compiled = replace(compiled, text=compile_text(text, allowed, branding))
+        compiled = replace(compiled, text=compile_text(text, allowed, branding, {}))
     return compiled
 
 
-def compile_text(text: str, allowed: Collection[str], branding: Branding | None = None) -> MergeTemplate:
-    """A plain text of its author's own. Raises `MergeTagInvalid` with its ``part``."""
-    return _part("text", lambda: _plain(text, allowed, branding))
+def compile_text(
+    text: str, allowed: Collection[str], branding: Branding | None, known: Mapping[str, str]
+) -> MergeTemplate:
+    """A plain text of its author's own, with the values ``known`` filled in. Raises `MergeTagInvalid` with
+    its ``part``."""
+    return _part("text", lambda: _plain(text, allowed, branding, known))
 
 
-def _plain(text: str, allowed: Collection[str], branding: Branding | None) -> MergeTemplate:
+def _plain(
+    text: str, allowed: Collection[str], branding: Branding | None, known: Mapping[str, str]
+) -> MergeTemplate:
     markers = Markers()
     pieces = merge.split(clean_copy(text))
-    merge.require_names(pieces, allowed)
+    merge.require_names(pieces, {*allowed, *known})
     merge.require_no_stray(pieces)
     written = markers.place(markers.protect(pieces), Place.PLAIN)
     if branding is not None:
         written = f"{written.rstrip()}\n\n{footer.as_text(branding, **_links(markers))}\n"
-    return merge.build(markers.pieces(written, as_plain=True), {})
+    return merge.build(markers.pieces(written, as_plain=True), known)
 
 
 def _links(markers: Markers) -> dict[str, str]:

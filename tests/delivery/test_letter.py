@@ -211,7 +211,9 @@ BLOCKS = st.lists(
 def test_a_letter_says_what_its_plain_twin_says(
     blocks: list[str], name: str | None, company: str, page: str, sender: str | None, track: bool
 ) -> None:
-    letter = letter_of("".join(["<h1>x</h1>", *blocks]), sender={"from_name": sender}, track_clicks=track, track_opens=track)
+    letter = letter_of(
+        "".join(["<h1>x</h1>", *blocks]), sender={"from_name": sender}, track_clicks=track, track_opens=track
+    )
     assert_same_mail(letter, copy_for({"company": company, "page": page}, name=name))
 
 

@@ -236,6 +236,17 @@ async def test_a_template_may_say_what_stands_for_who_has_no_name(
     assert "there, you" in mail.get_body(("html",)).get_content()
 
 
+async def test_a_text_beside_a_template_reads_what_the_html_does(client: Client, runtime: Runtime) -> None:
+    said = "({{ code }}, {{ brand_name }}, {{ email }}, {{ plan }})"
+    template_id = await template(client, "Code: {{ code }}")
+    await send(client, template_id=template_id, html=said, text=said, variables={"plan": "Pro"})
+    mail = await delivered(client, runtime, "alice@example.com")
+    project = await client.data("GET", "/project")
+    filled = f"(none, {project['from_name'] or project['name']}, alice@example.com, Pro)"
+    assert filled in mail.get_body(("html",)).get_content()
+    assert mail.get_body(("plain",)).get_content().strip() == filled
+
+
 async def test_files_go_with_the_mail(client: Client, runtime: Runtime) -> None:
     invoice = b"%PDF-1.7 \x00\xff" * 1000
     await send(
