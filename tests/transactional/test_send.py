@@ -381,6 +381,29 @@ async def test_a_live_project_sends_only_as_itself(
     assert "from" in await refused(client, **{"from": "ceo@sub.bank.example.org"})
 
 
+async def test_a_campaign_of_a_live_project_may_be_from_a_domain_that_a_single_mail_may_not(
+    make_project: MakeProject, make_client: MakeClient
+) -> None:
+    client = await make_client(await make_project(is_test=False))
+    server = {"name": "Ours", "type": "smtp", "config": {"host": "smtp.example.com"}, "is_active": True}
+    await client.data("POST", "/sending-servers", 201, json=server)
+    await client.data("PATCH", "/project", json={"postal_address": "1 Main Street, Springfield"})
+    listed = await client.data("POST", "/lists", 201, json={"name": "All"})
+    reader = {"list_id": listed["id"], "email": "alice@example.com"}
+    await client.data("POST", "/subscribers", 201, json=reader)
+    foreign = "news@elsewhere.example.org"
+    assert "from" in await refused(client, **{"from": foreign})
+    body = {
+        "list_id": listed["id"],
+        "subject": "Hi",
+        "html": "<p>Hi</p>",
+        "from_email": foreign,
+        "send": True,
+    }
+    made = await client.data("POST", "/campaigns", 201, json=body)
+    assert (made["status"], made["from_email"]) == ("sending", foreign)
+
+
 async def test_a_key_sends_only_from_its_domains(make_client: MakeClient, project: Project) -> None:
     client = await make_client(project, from_domains=("shop.example.com",))
     await client.expect_error("POST", "/send", 403, "forbidden", json=MAIL)
