@@ -251,12 +251,14 @@ def _require_filled(pieces: Sequence[Piece], known: Mapping[str, str], unfilled:
         return
     merge.nest(pieces)
     read = {
-        piece.source: set(expressions.names(piece.expression)) for piece in pieces if isinstance(piece, Tag)
+        piece.source: set(expressions.names(piece.expression))
+        for piece in pieces
+        if isinstance(piece, Tag) and not expressions.says_default(piece.expression)
     }
     for piece in settle(pieces, known):
         if not isinstance(piece, Tag) or not isinstance(piece.expression, expressions.Const):
             continue
-        missing = read[piece.source] & unfilled
+        missing = read.get(piece.source, set()) & unfilled
         if missing and piece.kind == "output" and not expressions.as_text(piece.expression.value).strip():
             name = min(missing)
             raise MergeTagInvalid(

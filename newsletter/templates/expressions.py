@@ -180,6 +180,12 @@ def names(expression: Expression) -> Iterator[str]:
         yield from names(child)
 
 
+def says_default(expression: Expression) -> bool:
+    """Whether its author said what stands there where a field is missing, which may be nothing."""
+    is_default = isinstance(expression, Filter) and expression.name == "default"
+    return is_default or any(says_default(child) for child in children(expression))
+
+
 def replace(expression: Expression, constants: Mapping[str, str]) -> Expression:
     """The expression with the names in ``constants`` filled in, and evaluated if none is left."""
     match expression:

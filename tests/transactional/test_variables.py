@@ -79,6 +79,7 @@ async def test_a_template_may_say_what_stands_for_who_has_no_name(
     text = (
         '{{ first_name | default: "there" }}{% if colour %}, in {{ colour }}{% endif %}'
         "{% if last_name %}{{ last_name }}{% else %}, you{% endif %}"
+        '{{ last_name | default: "" }}'
     )
     await send(client, template_id=await template(client, text))
     mail = await delivered(client, runtime, "alice@example.com")
