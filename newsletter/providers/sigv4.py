@@ -73,7 +73,9 @@ def sign(
 
 def _query(query: str) -> str:
     pairs = parse_qsl(query, keep_blank_values=True)
-    return "&".join(sorted(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in pairs))
+    # By name, and then by value: "=" comes behind the digits, so a whole "00=" would come before "0=".
+    escaped = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in pairs)
+    return "&".join(f"{name}={value}" for name, value in escaped)
 
 
 def _hmac(key: bytes, text: str) -> bytes:
