@@ -103,7 +103,7 @@ OWN: Final[Mapping[str, Errors]] = {
         *_CAMPAIGN,
     ),
     "update_campaign": (campaigns.CannotChange, VersionConflict),
-    "delete_campaign": (campaigns.CannotDelete,),
+    "delete_campaign": (campaigns.CannotDelete, VersionConflict),
     "send_campaign": _SEND,
     "launch_campaign": _SEND,
     "pause_campaign": (campaigns.CannotPause, VersionConflict),
@@ -136,7 +136,9 @@ OWN: Final[Mapping[str, Errors]] = {
         automations.AutomationActive,
         automations.AutomationArchived,
         automations.AutomationChanged,
+        VersionConflict,
     ),
+    "delete_automation": (VersionConflict,),
     "activate_automation": (
         automations.AutomationArchived,
         automations.StartIsPast,

@@ -23,7 +23,8 @@ from newsletter.automations.schemas import (
 )
 from newsletter.campaigns import drafting
 from newsletter.campaigns.drafting import Studio
-from newsletter.kit import address, ids, paging
+from newsletter.campaigns.routes import IfMatch
+from newsletter.kit import address, ids, paging, versions
 from newsletter.kit.db import Database
 from newsletter.kit.errors import Forbidden, ValidationFailed
 from newsletter.kit.idempotency import Once
@@ -100,15 +101,18 @@ class AutomationController(Controller):
         studio: NamedDependency[Studio],
         automation_id: FromPath[str],
         data: JSONBody[AutomationUpdate],
+        if_match: IfMatch = None,
     ) -> Data[AutomationOut]:
         """Its steps are replaced as a whole. Runs go on by the id of their next step; one whose step is gone
         ends as ``step_removed``."""
+        seen = versions.read(if_match)
         # Not `model_dump`, which writes ids as callers see them.
         changes: dict[str, Any] = {name: getattr(data, name) for name in data.model_fields_set}
         if "list_id" in changes and changes["list_id"] is None:
             raise ValidationFailed.of("list_id", "must not be null")
         async with db.read() as session:
             row = await _of_path(session, principal, automation_id)
+        versions.check(row.version, seen)
         if changes.keys() - {"name"}:
             merged = {
                 "list_id": row.list_id,
@@ -120,7 +124,7 @@ class AutomationController(Controller):
             }
             await checking.check(db, principal, studio, **merged)
         async with db.unit_of_work() as session:
-            row = await service.change(session, principal.project, row.id, changes, row.version)
+            row = await service.change(session, principal.project, row.id, changes, row.version, seen=seen)
             return await _shown(session, row)
 
     @delete(
@@ -134,11 +138,13 @@ class AutomationController(Controller):
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
         automation_id: FromPath[str],
+        if_match: IfMatch = None,
     ) -> None:
         """Runs that are open end as ``automation_archived``; all of its runs can still be read."""
+        seen = versions.read(if_match)
         async with db.unit_of_work() as session:
             row = await _of_path(session, principal, automation_id)
-            await service.remove(session, principal.project, row.id)
+            await service.remove(session, principal.project, row.id, seen=seen)
 
     @post(
         "/{automation_id:str}/activate",

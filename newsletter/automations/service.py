@@ -17,7 +17,7 @@ from newsletter.automations.models import Automation, AutomationStatus, Run, Run
 from newsletter.automations.schemas import AutomationCreate, Start, Step, each
 from newsletter.events import listening
 from newsletter.events.vocabulary import EventType
-from newsletter.kit import clock, ids, jobs, prepared
+from newsletter.kit import clock, ids, jobs, prepared, versions
 from newsletter.kit.db import db_now
 from newsletter.settings import Settings
 from newsletter.templates.schemas import Variable
@@ -110,11 +110,19 @@ def defaults_of(automation: Automation) -> dict[str, str]:
 
 
 async def change(
-    session: AsyncSession, project: Project, automation_id: UUID, changes: dict[str, Any], version: int
+    session: AsyncSession,
+    project: Project,
+    automation_id: UUID,
+    changes: dict[str, Any],
+    version: int,
+    *,
+    seen: int | None,
 ) -> Automation:
     """``changes`` has fields of `AutomationUpdate` that were checked beside what the automation had in
-    that ``version``. Raises `AutomationActive`, `AutomationArchived` or `AutomationChanged`."""
+    that ``version``; ``seen`` is the one that the caller read. Raises `AutomationActive`,
+    `AutomationArchived`, `AutomationChanged` or `VersionConflict`."""
     row = await queries.one(session, project, automation_id, lock=True)
+    versions.check(row.version, seen)
     if row.status is AutomationStatus.archived:
         raise errors.AutomationArchived()
     if changes.keys() - {"name"}:
@@ -198,13 +206,15 @@ async def pause(
     return row
 
 
-async def remove(session: AsyncSession, project: Project, automation_id: UUID) -> None:
-    """Deletes a draft; archives what may have run, and ends the runs that are open. Safe to repeat."""
+async def remove(session: AsyncSession, project: Project, automation_id: UUID, *, seen: int | None) -> None:
+    """Deletes a draft; archives what may have run, and ends the runs that are open. Safe to repeat. Raises
+    `VersionConflict` where it is not what the caller has ``seen``."""
     row = await queries.one(session, project, automation_id, lock=True)
+    if row.status is AutomationStatus.archived:
+        return
+    versions.check(row.version, seen)
     if row.status is AutomationStatus.draft:
         await session.delete(row)
-        return
-    if row.status is AutomationStatus.archived:
         return
     row.status, row.status_reason = AutomationStatus.archived, None
     _touch(row)

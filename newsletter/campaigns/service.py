@@ -111,11 +111,13 @@ async def _reschedule(
         await jobs.enqueue(session, "campaigns.launch", _launch_payload(campaign), run_at=at, key=key)
 
 
-async def remove(session: AsyncSession, project: Project, campaign_id: UUID) -> None:
-    """Deletes a draft, or what failed before it began. Raises `CannotDelete` for anything else."""
+async def remove(session: AsyncSession, project: Project, campaign_id: UUID, *, version: int | None) -> None:
+    """Deletes a draft, or what failed before it began. Raises `CannotDelete` for anything else, and
+    `VersionConflict` when it is not of ``version`` any more."""
     campaign = await queries.one(session, project, campaign_id, lock=True)
     if campaign.status is CampaignStatus.scheduled or not queries.has_not_begun(campaign):
         raise errors.CannotDelete()
+    versions.check(campaign.version, version)
     await session.delete(campaign)
     await plans.give_back(session, project.quota_owner_id, Resource.campaigns, 1)
 

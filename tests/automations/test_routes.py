@@ -284,3 +284,17 @@ async def test_a_tree_without_end_is_refused(client: Client, list_id: str, level
         headers = {"Content-Type": "application/json"}
         answer = await client.post("/automations", content=body, headers=headers)
         assert answer.status_code in (400, 422), answer.text[:300]
+
+
+async def test_what_somebody_else_changed_is_neither_changed_nor_deleted(
+    client: Client, list_id: str
+) -> None:
+    path = f"/automations/{await automate(client, list_id, HELLO, is_active=False)}"
+    seen = {"If-Match": f'"{(await client.data("GET", path))["version"]}"'}
+    changed = await client.data("PATCH", path, json={"name": "Theirs"}, headers=seen)
+    for changes in ({"name": "Mine"}, {"reentry": "always"}):
+        await client.expect_error("PATCH", path, 409, "version_conflict", json=changes, headers=seen)
+    await client.expect_error("DELETE", path, 409, "version_conflict", headers=seen)
+    assert await client.data("GET", path) == changed
+    seen = {"If-Match": f'"{changed["version"]}"'}
+    assert (await client.delete(path, headers=seen)).status_code == 204

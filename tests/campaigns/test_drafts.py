@@ -132,6 +132,25 @@ async def test_a_change_of_what_somebody_else_changed_is_refused(client: Client,
     assert (await client.data("GET", path))["subject"] == "First"
 
 
+@pytest.mark.parametrize("when", [{}, {"scheduled_at": "2099-01-01T00:00:00Z"}])
+@pytest.mark.parametrize("verb", ["send", "launch"])
+async def test_what_somebody_else_changed_is_neither_sent_nor_deleted(
+    client: Client, draft: Make, verb: str, when: dict[str, str]
+) -> None:
+    campaign = await draft()
+    path, seen = f"/campaigns/{campaign['id']}", {"If-Match": f'"{campaign["version"]}"'}
+    changed = await client.data("PATCH", path, json={"html": "<p>Not approved</p>"})
+    for method, where, body in (("POST", f"{path}/{verb}", when), ("DELETE", path, None)):
+        await client.expect_error(method, where, 409, "version_conflict", headers=seen, json=body)
+        bad = await client.expect_error(
+            method, where, 422, "validation_failed", headers={"If-Match": "abc"}, json=body
+        )
+        assert list(bad["errors"]) == ["If-Match"]
+    assert await client.data("GET", path) == changed
+    seen = {"If-Match": f'"{changed["version"]}"'}
+    await client.data("POST", f"{path}/{verb}", headers=seen, json=when)
+
+
 async def test_a_change_that_does_not_compile_is_refused(client: Client, draft: Make) -> None:
     path = f"/campaigns/{(await draft())['id']}"
     error = await client.expect_error(

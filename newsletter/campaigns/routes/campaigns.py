@@ -142,10 +142,12 @@ class CampaignController(Controller):
         db: NamedDependency[Database],
         principal: NamedDependency[Principal],
         campaign_id: FromPath[str],
+        if_match: IfMatch = None,
     ) -> None:
+        version = versions.read(if_match)
         async with db.unit_of_work() as session:
             campaign = await campaign_of_path(session, principal, campaign_id)
-            await service.remove(session, principal.project, campaign.id)
+            await service.remove(session, principal.project, campaign.id, version=version)
 
     @post(
         "/{campaign_id:str}/test",

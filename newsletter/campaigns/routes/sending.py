@@ -45,8 +45,9 @@ class SendingController(Controller):
         once: NamedDependency[Once],
         campaign_id: FromPath[str],
         data: SendBody = None,
+        if_match: IfMatch = None,
     ) -> Data[CampaignOut]:
-        return await _send(db, principal, studio, once, campaign_id, data)
+        return await _send(db, principal, studio, once, campaign_id, data, if_match)
 
     @post(
         "/{campaign_id:str}/launch",
@@ -63,8 +64,9 @@ class SendingController(Controller):
         once: NamedDependency[Once],
         campaign_id: FromPath[str],
         data: SendBody = None,
+        if_match: IfMatch = None,
     ) -> Data[CampaignOut]:
-        return await _send(db, principal, studio, once, campaign_id, data)
+        return await _send(db, principal, studio, once, campaign_id, data, if_match)
 
     @post(
         "/{campaign_id:str}/pause",
@@ -164,11 +166,14 @@ async def _send(
     once: Once,
     campaign_id: str,
     data: CampaignSend | None,
+    if_match: str | None,
 ) -> Data[CampaignOut]:
+    seen = versions.read(if_match)
     async with db.read() as session:
         campaign = await campaign_of_path(session, principal, campaign_id)
         await drafting.check_from(session, principal, campaign.from_email)
         launch.check_sendable(campaign)
+        versions.check(campaign.version, seen)
         frame = await service.frame_of(session, principal.project, campaign, studio)
     mail = await service.compile_campaign(frame, campaign)
     project, settings = principal.project, studio.settings
