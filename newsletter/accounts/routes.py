@@ -171,7 +171,7 @@ class SMTPCredentialController(Controller):
         principal: NamedDependency[Principal],
         once: NamedDependency[Once],
         credential_id: FromPath[str],
-        data: JSONBody[SMTPCredentialRotate],
+        data: JSONBody[SMTPCredentialRotate | None] = None,
     ) -> Data[SMTPCredentialCreated]:
         """A new password, shown this once, under an id of its own. Until the overlap is over both are
         taken, so that each program can change at any moment before."""
@@ -182,7 +182,7 @@ class SMTPCredentialController(Controller):
                 vault,
                 principal,
                 ids.in_path("key", credential_id),
-                overlap=timedelta(hours=data.overlap_hours),
+                overlap=timedelta(hours=(data or SMTPCredentialRotate()).overlap_hours),
                 by=_by(request, principal),
                 limit=settings.limits.smtp_credentials,
             )

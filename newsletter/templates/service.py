@@ -48,7 +48,7 @@ SAMPLE_BODY = (
     "<p>See you next time.</p>"
 )
 """The body of a preview that was given none."""
-_LINKS = ("email", "unsubscribe_url", "view_in_browser_url")
+ALWAYS_FILLED = ("email", "unsubscribe_url", "view_in_browser_url")
 """What every mail may show without a variable of its caller's."""
 _LATELY = Remembered()
 Result = TypeVar("Result")
@@ -164,17 +164,17 @@ def compile_single(
     Raises `ValidationFailed` on ``subject``, ``html``, ``text``, ``variables`` or ``template_id``.
     """
     if frame is None:
-        allowed = {*names, *_LINKS}
+        allowed = {*names, *ALWAYS_FILLED}
         return _compiled(
             lambda: compile_whole(subject=subject, html=html, text=text, allowed=allowed, branding=branding)
         )
     around = frame.around(subject, "", html or "", names=names, has_footer=branding is not None)
-    unfilled = (BUILT_IN_FIELDS | frame.fields).difference(names, _LINKS, around.defaults)
+    unfilled = (BUILT_IN_FIELDS | frame.fields).difference(names, ALWAYS_FILLED, around.defaults)
     content = replace(around, unfilled=unfilled)
     compiled = _compiled(lambda: _LATELY.compiled(content))
     if text is None:
         return compiled
-    allowed = {*names, *_LINKS}
+    allowed = {*names, *ALWAYS_FILLED}
     written = _compiled(lambda: compile_text(text, allowed, branding, content.known))
     return replace(compiled, text=written)
 

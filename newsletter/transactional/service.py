@@ -239,13 +239,11 @@ def _item(desk: _Desk, body: Send) -> Item:
         desk.is_to_many,
     )
     variables = {name: as_text(value) for name, value in body.variables.items() if value is not None}
-    return Item(
-        origin,
-        _recipients(body),
-        desk.writing(body, frozenset(body.variables)),
-        variables,
-        body.scheduled_at,
-    )
+    writing = desk.writing(body, frozenset(body.variables))
+    filled = dict.fromkeys(templates.ALWAYS_FILLED, "x") | variables
+    if not writing.compiled.subject.merge(filled).strip():
+        raise ValidationFailed.of("subject", "must not be empty once its merge tags are filled")
+    return Item(origin, _recipients(body), writing, variables, body.scheduled_at)
 
 
 def _recipients(body: Send) -> tuple[Recipient, ...]:
@@ -267,6 +265,14 @@ def _check_sizes(body: Send, limits: LimitSettings) -> None:
     if body.html is None and body.text is None and body.template_id is None:
         errors["html"] = ["is missing: send 'html', 'text' or 'template_id'"]
     errors |= extent.excess(body.html, body.text, limits)
+    # They share a header, and one that cannot be written would keep the mail from all of them. Blind copies
+    # alone see their own address there.
+    for role, people in (("to", body.to), ("cc", body.cc), ("bcc", () if body.to else body.bcc)):
+        for each in people:
+            try:
+                headers.recipient(role, each.address.spelling, each.name)
+            except HeaderInvalid:
+                errors[role] = [f"must not have {each.address.spelling}, which no header can show"]
     if body.reply_to is not None:
         try:
             headers.mailbox("Reply-To", body.reply_to)

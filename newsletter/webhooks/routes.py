@@ -171,11 +171,11 @@ class WebhookController(Controller):
         principal: NamedDependency[Principal],
         once: NamedDependency[Once],
         id: FromPath[str],
-        data: JSONBody[RotateSecret],
+        data: JSONBody[RotateSecret | None] = None,
     ) -> Data[EndpointCreated]:
         """The answer shows the new secret this once. Until ``previous_secret_until`` both sign each
         call, so that receivers can change at any moment before."""
-        hours = data.overlap_hours
+        hours = data.overlap_hours if data is not None else None
         if hours is None:
             hours = settings.webhooks.secret_overlap_hours
         ip = request.client.host if request.client else None

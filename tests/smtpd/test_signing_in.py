@@ -238,6 +238,15 @@ async def test_a_revoked_credential_takes_no_mail_on_an_open_connection(
         writer.close()
 
 
+async def test_rotation_needs_no_body(client: Client, login: tuple[str, str]) -> None:
+    [old] = await client.data("GET", "/smtp-credentials")
+    new = await client.data("POST", f"/smtp-credentials/{old['id']}/rotate", 201)
+    listed = {each["id"]: each["expires_at"] for each in await client.data("GET", "/smtp-credentials")}
+    assert listed.pop(new["id"]) is None
+    assert list(listed) == [old["id"]]
+    assert listed[old["id"]] > new["created_at"]
+
+
 async def test_rotation_takes_both_passwords_for_a_time(
     runtime: Runtime, client: Client, login: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,9 @@ BAD: list[tuple[object, str]] = [
     (GOOD | {"scheduled_at": "2099-01-01T00:00:00"}, "scheduled_at"),
     (GOOD | {"routing": {"purpose": "spam"}}, "routing.purpose"),
     (GOOD | {"nope": 1}, "nope"),
+    (GOOD | {"to": ["b@example.com", "Al <a=?b@example.com>"]}, "to"),
+    (GOOD | {"cc": "a=?b@example.com"}, "cc"),
+    (GOOD | {"to": [], "bcc": "a=?b@example.com"}, "bcc"),
     (GOOD | {"reply_to": "j\u00f6@example.com"}, "reply_to"),
 ]
 

@@ -95,3 +95,11 @@ async def test_a_text_beside_a_template_reads_what_the_html_does(client: Client,
     filled = f"(none, {project['from_name'] or project['name']}, alice@example.com, Pro)"
     assert filled in mail.get_body(("html",)).get_content()
     assert mail.get_body(("plain",)).get_content().strip() == filled
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+async def test_a_subject_that_would_be_empty_is_refused(client: Client, value: str | None) -> None:
+    for subject in ("{{ name }}", "{{ name }} {{ name | upper }}"):
+        assert list(await refused(client, subject=subject, variables={"name": value})) == ["subject"]
+    for subject in ("{{ email }}", '{{ name | default: "you" }}', "Hi {{ name }}"):
+        await send(client, subject=subject, variables={"name": value})

@@ -26,7 +26,7 @@ async def test_while_a_secret_rotates_both_sign(
 ) -> None:
     endpoint = await register()
     path = f"/webhooks/{endpoint['id']}"
-    made = await client.data("POST", f"{path}/rotate-secret", json={})
+    made = await client.data("POST", f"{path}/rotate-secret")
     old, new = endpoint["secret"], made["secret"]
     assert old != new
     assert made["previous_secret_until"] > made["updated_at"]
