@@ -30,11 +30,13 @@ from newsletter.kit.errors import Conflict, NewsletterError
 from newsletter.plans.catalogue import Catalogue, Plan
 from newsletter.settings import Settings
 from newsletter.templates.compile import Compiled
+from newsletter.templates.service import TemplateMissing
 
 log = structlog.get_logger(__name__)
 
 GONE, SUPPRESSED, STEP_REMOVED = "subscriber_gone", "suppressed", "step_removed"
-TEMPLATE_MISSING, CONTENT_INVALID = "template_missing", "content_invalid"
+CONTENT_INVALID = "content_invalid"
+_TEMPLATE_GONE = "The template of a mail is gone. Choose another one with PATCH, then activate."
 QUOTA = "quota_exceeded"
 """Of a run that goes on: its mail is tried again later."""
 
@@ -67,7 +69,10 @@ async def advance(db: Database, studio: Studio, catalogue: Catalogue, automation
             frames = await mails.frames(session, project, studio, list(sends.values()))
             plan = catalogue[await accounts.plan_name(session, project)]
         for step_id, send in sends.items():
-            known[step_id] = await mails.compiled(frames, send, defaults.keys())
+            if isinstance(frames[send.template_id], NewsletterError):
+                known[step_id] = TemplateMissing(_TEMPLATE_GONE)
+            else:
+                known[step_id] = await mails.compiled(frames, send, defaults.keys())
         desk = _Desk(project, plan, studio.settings, flow, known, defaults)
         try:
             async with db.unit_of_work() as session:
@@ -275,10 +280,11 @@ async def _send(
     mail, step = desk.mails.get(node.step.key), node.step.send
     if mail is None or step is None:
         return  # It fell due after the mails were compiled, and has its turn with the next block.
+    if isinstance(mail, Conflict):
+        raise mail  # It pauses, and nobody's run is used up.
     if isinstance(mail, NewsletterError):
-        reason = TEMPLATE_MISSING if "template_id" in mail.errors else CONTENT_INVALID
         for run in runs:
-            block.end(run, RunStatus.failed, reason)
+            block.end(run, RunStatus.failed, CONTENT_INVALID)
         return
     try:
         # What it wrote before the plan refused is taken back alone.

@@ -265,7 +265,7 @@ class RunSummary(Schema):
     """The event that started it."""
     status: RunStatus
     reason: str | None
-    """Why it left or failed: ``unsubscribed``, ``suppressed``, ``template_missing`` …; of one that is
+    """Why it left or failed: ``unsubscribed``, ``suppressed``, ``content_invalid`` …; of one that is
     running, why its step is tried again later."""
     step_id: str | None
     """What comes next; null behind the last step, which may be a wait."""

@@ -134,8 +134,8 @@ def _address_in(found: str) -> str:
         elif sign in _BRACKETS:
             open_brackets[_BRACKETS[sign]] -= 1
             if open_brackets[_BRACKETS[sign]] < 0:
-                found = found[:place]
-                break
+                # A question mark is the address's own here: such brackets stand behind the words of a link.
+                return found[:place].rstrip(_SENTENCE.replace("?", ""))
     return found.rstrip(_SENTENCE)
 
 

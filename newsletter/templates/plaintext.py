@@ -117,8 +117,13 @@ def _inline(element: etree._Element) -> str:
         return text
     words = text.strip()
     if not words or words in (href, href.removeprefix("mailto:"), href.removeprefix("tel:")):
-        return text if words else href
-    return f"{text.rstrip()} ({href})"
+        return text if words else _unbroken(href)
+    return f"{text.rstrip()} ({_unbroken(href)})"
+
+
+def _unbroken(href: str) -> str:
+    """As a browser takes it: in a text an address would end at its first space."""
+    return re.sub("[\t\r\n]", "", href).replace(" ", "%20")
 
 
 def _collapse(text: str | None) -> str:

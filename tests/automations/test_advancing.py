@@ -160,7 +160,7 @@ async def test_who_left_in_the_middle_gets_nothing_more(
     assert "Goodbye" not in await subjects(client, ADA)
 
 
-async def test_a_template_that_was_deleted_ends_the_runs_that_come_to_it(
+async def test_a_template_that_was_deleted_pauses_it_and_runs_go_on_with_another(
     client: Client, runtime: Runtime, list_id: str
 ) -> None:
     slot = "<mj-section><mj-column><mj-text>{{ content }}</mj-text></mj-column></mj-section>"
@@ -172,9 +172,16 @@ async def test_a_template_that_was_deleted_ends_the_runs_that_come_to_it(
     await run_due(runtime)
     assert (await client.delete(f"/templates/{template['id']}")).status_code == 204
     await let_time_pass(runtime)
+    path = f"/automations/{automation_id}"
+    paused = await client.data("GET", path)
+    assert (paused["status"], paused["status_reason"]["code"]) == ("paused", "template_missing")
     [run] = await runs(client, automation_id)
-    assert (run["status"], run["reason"]) == ("failed", "template_missing")
-    assert (await client.data("GET", f"/automations/{automation_id}"))["status"] == "active"
+    assert (run["status"], run["step_id"]) == ("running", "framed")
+    await client.data("PATCH", path, json={"steps": [HELLO, WAIT, BYE | {"id": "framed"}]})
+    await client.data("POST", f"{path}/activate")
+    await let_time_pass(runtime)
+    assert (await runs(client, automation_id))[0]["status"] == "completed"
+    assert await subjects(client, ADA) == ["Hello", "Goodbye"]
 
 
 async def test_steps_may_change_under_a_run_which_goes_on_by_its_next_one(

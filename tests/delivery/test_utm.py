@@ -117,10 +117,14 @@ def test_links_inside_a_condition_get_them() -> None:
 def test_the_plain_text_that_is_made_of_it_has_the_same_links() -> None:
     html = (
         '<p>Read <a href="https://example.org/a#b">this</a>. '
+        '<a href="https://example.org/my file.pdf">File</a>, <a href="https://example.org/list?">list</a>. '
         'Write to <a href="mailto:a@example.org">us</a>.</p>'
     )
     text = utm.tagged(compiled(html), ADDED).merge({}).text
-    assert f"this (https://example.org/a?{QUERY}#b)" in " ".join(text.split())
+    words = " ".join(text.split())
+    assert f"this (https://example.org/a?{QUERY}#b)" in words
+    assert f"File (https://example.org/my%20file.pdf?{QUERY})" in words
+    assert f"list (https://example.org/list?{QUERY})" in words
     assert "a@example.org?" not in text
 
 
