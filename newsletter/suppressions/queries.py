@@ -165,12 +165,14 @@ class Standing:
     @classmethod
     def of(cls, found: Iterable[tuple[str, Reason, str]]) -> "Standing":
         """Of address keys, reasons and scopes."""
-        rows = sorted(found, key=lambda row: STRENGTH.index(row[1]))
-        of_list = {(key, scope) for key, _, scope in rows if Reach.of(scope).level is Level.list}
-        return cls(
-            {key: reason for key, reason, scope in rows if (key, scope) not in of_list},
-            frozenset(key for key, _ in of_list),
-        )
+        everywhere: dict[str, Reason] = {}
+        left = set()
+        for key, reason, scope in sorted(found, key=lambda row: STRENGTH.index(row[1])):
+            if Reach.of(scope).level is Level.list:
+                left.add(key)
+            else:
+                everywhere[key] = reason
+        return cls(everywhere, frozenset(left))
 
 
 NOTHING = Standing({}, frozenset())

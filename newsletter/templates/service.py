@@ -50,6 +50,14 @@ SAMPLE_BODY = (
 """The body of a preview that was given none."""
 ALWAYS_FILLED = ("email", "unsubscribe_url", "view_in_browser_url")
 """What every mail may show without a variable of its caller's."""
+_FIELDS = {
+    "subject": "subject",
+    "preheader": "preheader",
+    "body": "html",
+    "text": "text",
+    "variables": "variables",
+}
+"""Of a call, by the part of a mail that an error speaks of."""
 _LATELY = Remembered()
 Result = TypeVar("Result")
 SAMPLE_SUBJECT = "A look at this template"
@@ -163,18 +171,17 @@ def compile_single(
 
     Raises `ValidationFailed` on ``subject``, ``html``, ``text``, ``variables`` or ``template_id``.
     """
+    allowed = {*names, *ALWAYS_FILLED}
     if frame is None:
-        allowed = {*names, *ALWAYS_FILLED}
         return _compiled(
             lambda: compile_whole(subject=subject, html=html, text=text, allowed=allowed, branding=branding)
         )
     around = frame.around(subject, "", html or "", names=names, has_footer=branding is not None)
-    unfilled = (BUILT_IN_FIELDS | frame.fields).difference(names, ALWAYS_FILLED, around.defaults)
+    unfilled = (BUILT_IN_FIELDS | frame.fields).difference(allowed, around.defaults)
     content = replace(around, unfilled=unfilled)
     compiled = _compiled(lambda: _LATELY.compiled(content))
     if text is None:
         return compiled
-    allowed = {*names, *ALWAYS_FILLED}
     written = _compiled(lambda: compile_text(text, allowed, branding, content.known))
     return replace(compiled, text=written)
 
@@ -186,10 +193,9 @@ def _compiled(make: Callable[[], Result], template_field: str = "template_id") -
     except TemplateInvalid as error:
         raise ValidationFailed.of(template_field, _at(error.line, error.message)) from None
     except MergeTagInvalid as error:
-        names = {"body": "html"} | {name: name for name in ("subject", "preheader", "text", "variables")}
         # Only a body and a template have lines that their author counts.
         line = None if error.part in ("subject", "preheader") else error.line
-        name = names.get(error.part or "", template_field)
+        name = _FIELDS.get(error.part or "", template_field)
         raise ValidationFailed.of(name, _at(line, error.message)) from None
 
 

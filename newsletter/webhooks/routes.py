@@ -175,7 +175,7 @@ class WebhookController(Controller):
     ) -> Data[EndpointCreated]:
         """The answer shows the new secret this once. Until ``previous_secret_until`` both sign each
         call, so that receivers can change at any moment before."""
-        hours = data.overlap_hours if data is not None else None
+        hours = (data or RotateSecret()).overlap_hours
         if hours is None:
             hours = settings.webhooks.secret_overlap_hours
         ip = request.client.host if request.client else None
